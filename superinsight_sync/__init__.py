@@ -1,0 +1,1 @@
+"""SuperInsight Sync: customers' data becomes AI-ready data, as a Dagster project."""

@@ -1,0 +1,74 @@
+"""Errors grouped by what happens next. A message says what, where and what to do; never a secret or a value.
+
+SisError
+├── TransientError   network, timeout, lock: retried with backoff, then a dead letter
+├── ConfigError      the declaration or the environment is wrong: stop at once, say what to change
+├── AccessError      credentials or rights: stop at once
+├── DataError        records break type, contract or rule: quarantine
+│   └── ThresholdError   too many of them: stop, publish nothing
+└── StopRequested    pause or cancel: stop at the next batch, keep the checkpoint
+"""
+
+
+class SisError(Exception):
+    """Base of all our errors.
+
+    Args:
+        message: what is wrong, one sentence without a full stop at its end.
+        where: the thing it is about, such as ``source 'crm', stream 'orders'`` or ``file.yaml:12``.
+        hint: what to do about it.
+    """
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(message, where, hint)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.where, self.hint))
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{head}. {self.hint}" if self.hint else head
+
+    def at(self, where: str) -> "SisError":
+        """The same error, told where it happened unless it knows already."""
+        return self if self.where else type(self)(self.message, where=where, hint=self.hint)
+
+
+def _rebuild(cls: type[SisError], message: str, where: str, hint: str) -> SisError:
+    return cls(message, where=where, hint=hint)
+
+
+class TransientError(SisError):
+    """May succeed if tried again: network, timeout, lock, 429, 5xx."""
+
+    retryable = True
+
+
+class ConfigError(SisError):
+    """The declaration or the environment is wrong; trying again cannot help."""
+
+    exit_code = 2
+
+
+class AccessError(SisError):
+    """Credentials or rights are missing."""
+
+
+class DataError(SisError):
+    """Records break a type, a contract or a rule."""
+
+    exit_code = 3
+
+
+class ThresholdError(DataError):
+    """More records failed than the declaration allows; nothing was published."""
+
+
+class StopRequested(SisError):
+    """Pause or cancel: the work stopped at a batch boundary and kept its checkpoint."""

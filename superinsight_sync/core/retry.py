@@ -1,0 +1,45 @@
+"""Retries by error class: only what may succeed the next time is tried again."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from superinsight_sync.core.errors import TransientError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """At most `retries` repeats; the n-th waits a random time in (0, base_s * 2**n], at most `max_s`.
+
+    Full jitter after Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    retries: int = 3
+    base_s: float = 0.5
+    max_s: float = 30.0
+
+    def delay_s(self, attempt: int) -> float:
+        """Seconds to wait before repeat number `attempt`, counted from 0."""
+        return random.uniform(0.0, min(self.max_s, self.base_s * 2**attempt))
+
+
+def with_retry(
+    work: Callable[[], T],
+    policy: RetryPolicy,
+    *,
+    on_retry: Callable[[int, TransientError], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Calls `work` until it returns, repeating on TransientError; the last error is raised as it is."""
+    for attempt in range(policy.retries):
+        try:
+            return work()
+        except TransientError as error:
+            if on_retry:
+                on_retry(attempt + 1, error)
+            sleep(policy.delay_s(attempt))
+    return work()

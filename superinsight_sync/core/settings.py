@@ -1,0 +1,52 @@
+"""Where things are: the embedded default, moved up by one environment variable each."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The process's settings.
+
+    Attributes:
+        project_dir: the folder relative paths of declarations are resolved against.
+        home: where the embedded default keeps its files (``<project>/.sis``).
+        lake_url: root of the lake, a local path or ``s3://bucket/prefix``.
+        database_url: our metadata database (SQLAlchemy URL).
+        memory_limit_bytes: what one refine or export step may use before it spills to disk.
+        max_workers: streams of one source that are pulled side by side unless the source says otherwise.
+    """
+
+    project_dir: Path
+    home: Path
+    lake_url: str
+    database_url: str
+    memory_limit_bytes: int = 1 << 30
+    max_workers: int = 4
+
+    @property
+    def scratch_dir(self) -> Path:
+        """For files that may be deleted at any time when no run is going on."""
+        return self.home / "scratch"
+
+
+def load_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """Reads ``SIS_*`` variables; what is not set keeps the embedded default."""
+    env = os.environ if env is None else env
+    project = Path(env.get("SIS_PROJECT_DIR") or _project_dir()).resolve()
+    home = Path(env.get("SIS_HOME") or project / ".sis").resolve()
+    return Settings(
+        project_dir=project,
+        home=home,
+        lake_url=env.get("SIS_LAKE_URL") or str(home / "lake"),
+        database_url=env.get("SIS_DATABASE_URL") or f"sqlite:///{home / 'state.db'}",
+        memory_limit_bytes=int(env.get("SIS_MEMORY_LIMIT_MB") or 1024) << 20,
+        max_workers=int(env.get("SIS_MAX_WORKERS") or 4),
+    )
+
+
+def _project_dir() -> Path:
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "pyproject.toml").exists()), here)

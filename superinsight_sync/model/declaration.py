@@ -1,0 +1,351 @@
+"""The YAML vocabulary: what a user declares. Pure data; a wrong key, type or value is refused by pydantic."""
+
+import re
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from superinsight_sync.model.window import PartitionUnit
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+RESERVED_PREFIX = "_sis_"
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_duration(value: object) -> object:
+    """``10m``, ``1h30m``, ``7d`` or a number of seconds as a timedelta; anything else is left to pydantic."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    if isinstance(value, str):
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", value)
+        if parts and "".join(n + u for n, u in parts) == value.replace(" ", ""):
+            return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+        raise ValueError(f"'{value}' is not a duration; write it like 30s, 10m, 1h30m or 7d")
+    return value
+
+
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+def parse_size(value: object) -> object:
+    """``64MB``, ``1GiB`` or a number of bytes as an int."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", value.strip())
+        if found and found.group(2).lower() in _SIZES:
+            return int(float(found.group(1)) * _SIZES[found.group(2).lower()])
+        raise ValueError(f"'{value}' is not a size; write it like 64MB or 1GiB")
+    return value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration, json_schema_input_type=str | float),
+]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str | int)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Severity = Literal["critical", "warning"]
+
+
+class Declared(BaseModel):
+    """Base of everything in YAML: frozen, an unknown key is refused, field docs become the JSON schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SyncSpec(Declared):
+    """How a stream is read and landed."""
+
+    mode: Literal["full", "incremental"] = "full"
+    """`full` reads everything each time; `incremental` reads what is new."""
+    cursor: str | None = None
+    """The ordering column of an incremental read. Needed unless `by` is `hash`."""
+    by: Literal["timestamp", "version", "hash"] = "timestamp"
+    """What the cursor is: a time, an ever-growing number, or the hash of the whole row."""
+    lag: Duration = timedelta(0)
+    """How far behind the checkpoint each read starts, for rows that were committed late."""
+    version_lag: int = Field(default=0, ge=0)
+    """The same for `by: version`, in numbers instead of time."""
+    disposition: Literal["replace", "append", "merge"] | None = None
+    """How rows land. Default: full → replace; incremental → merge with a primary key, else append."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mode == "incremental" and self.by != "hash" and not self.cursor:
+            raise ValueError(f"an incremental stream by {self.by} needs a cursor column")
+        if self.mode == "full" and self.cursor and self.by == "version":
+            raise ValueError("a full read takes no version cursor; set mode: incremental")
+        return self
+
+
+class PartitionSpec(Declared):
+    """Time partitions over the cursor column; a partition is the unit of replay and repair. Times are UTC."""
+
+    by: PartitionUnit
+    start: date | datetime
+    """The first partition."""
+    end: date | datetime | None = None
+    """Where partitions stop (exclusive). Default: they go on as time passes."""
+
+
+class SaveSpec(Declared):
+    """Where one stage's rows are kept."""
+
+    strategy: Literal["persistent", "memory", "hybrid", "database"] = "persistent"
+    """persistent: the lake. memory: only for the run's next steps. hybrid: memory below `max_memory`,
+    else the lake. database: a SQL table."""
+    max_memory: Size = 64 * 10**6
+    """Most bytes kept in memory: over it `memory` fails and `hybrid` goes to the lake."""
+    dsn: str | None = None
+    """`database`: SQLAlchemy-style URL, by reference: "{{ env.WAREHOUSE_DSN }}"."""
+    table: str | None = None
+    """`database`: target table, `schema.table`. Default: `<source>.<stream>`."""
+    retention: Duration | None = None
+    """Rows landed longer ago than this are removed. Default: kept."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.strategy == "database") != (self.dsn is not None):
+            raise ValueError("`dsn` belongs to strategy: database, which needs it")
+        return self
+
+
+def _save_shorthand(value: object) -> object:
+    return {"strategy": value} if isinstance(value, str) else value
+
+
+Save = Annotated[SaveSpec, BeforeValidator(_save_shorthand, json_schema_input_type=str | SaveSpec)]
+
+
+class SavePlan(Declared):
+    """Save strategies of a stream's two tables, each a name or an object."""
+
+    raw: Save = SaveSpec()
+    refined: Save = SaveSpec()
+
+
+class FormatSpec(Declared):
+    """How files are read. What is left out is detected."""
+
+    type: Literal["csv", "tsv", "json", "jsonl", "parquet"] | None = None
+    compression: Literal["none", "gzip", "zstd", "bz2", "xz"] | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    quote: str = Field(default='"', min_length=1, max_length=1)
+    header: bool = True
+    """Whether the first row of a CSV holds the column names."""
+    null_values: tuple[str, ...] = ("",)
+    """Unquoted CSV cells that mean NULL."""
+    columns: dict[str, str] | None = None
+    """Declared column types (`decimal(12,2)`, `timestamp`, …); text stays text without one."""
+
+
+class ExpectSpec(BaseModel):
+    """One expectation of a refined table: a built-in check or any Great Expectations type with its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    type: str
+    """not_null, unique, range, set, reference, freshness, row_count, or expect_… of Great Expectations."""
+    name: str | None = Field(default=None, pattern=NAME_PATTERN)
+    """Name of the asset check. Default: made of type and column."""
+    severity: Severity = "warning"
+    """A failed `critical` check blocks everything downstream."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Every key but type, name and severity."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class StepSpec(BaseModel):
+    """One refine step: `step` names it, the other keys are its configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    step: str
+    """map, cast, dedupe, standardise, rule or sql."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Every key but `step`."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class FieldSpec(Declared):
+    """What a person says of a field; it always wins over rules and LLM."""
+
+    description: str | None = None
+    unit: str | None = None
+    semantic_type: str | None = None
+    sensitivity: Literal["public", "internal", "personal", "secret"] | None = None
+
+
+class DictionarySpec(Declared):
+    """How the stream is described."""
+
+    language: str = "en"
+    use_llm: bool = True
+    """Whether an LLM may improve the description when OPENAI_API_KEY is set. It sees the profile, never rows."""
+    fields: dict[str, FieldSpec] = {}
+
+
+class StreamDefaults(Declared):
+    """What a stream does where it says nothing itself."""
+
+    on_row_error: Literal["quarantine", "fail"] = "quarantine"
+    """What happens to a record that fails a step: set aside with its reason, or stop the run."""
+    max_row_errors: int | None = Field(default=None, ge=0)
+    """More failed records than this stop the run; nothing is published. Default: no limit."""
+    max_row_error_share: float | None = Field(default=None, ge=0, le=1)
+    """The same as a share of the records read, 0 to 1."""
+    schedule: str | None = None
+    priority: int | None = None
+    save: SavePlan | None = None
+    schema_contract: Literal["evolve", "freeze"] | None = None
+
+
+class StreamSpec(StreamDefaults):
+    """One table, query or folder of a source, and what becomes of it."""
+
+    name: Name
+    table: str | None = None
+    """`schema.table` of a database."""
+    query: str | None = None
+    """One SELECT of a database. It is parsed, refused if it could write, and run read-only."""
+    path: str | None = None
+    """File name or glob, relative to the source's folder: `weather/*.csv`."""
+    format: FormatSpec | None = None
+    description: str | None = None
+    primary_key: tuple[str, ...] = ()
+    sync: SyncSpec = SyncSpec()
+    partition: PartitionSpec | None = None
+    refine: tuple[StepSpec, ...] = ()
+    expect: tuple[ExpectSpec, ...] = ()
+    dictionary: DictionarySpec = DictionarySpec()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        places = [p for p in ("table", "query", "path") if getattr(self, p) is not None]
+        if len(places) != 1:
+            raise ValueError(f"a stream needs exactly one of table, query, path; found {', '.join(places) or 'none'}")
+        if self.sync.disposition == "merge" and not self.primary_key:
+            raise ValueError("disposition: merge needs a primary_key")
+        if self.partition and not (self.sync.mode == "incremental" and self.sync.by == "timestamp"):
+            raise ValueError("partitions need sync: {mode: incremental, by: timestamp, cursor: …}")
+        if self.partition and self.sync.disposition not in (None, "replace"):
+            raise ValueError("a partition's run replaces its window; leave out `disposition`")
+        if not self.partition and self.sync.mode == "incremental" and self.sync.disposition == "replace":
+            raise ValueError("disposition: replace would drop what earlier incremental runs landed; use append or merge")
+        kept_only_for_run = self.save is not None and self.save.raw.strategy in ("memory", "hybrid")
+        if kept_only_for_run and self.sync.mode == "incremental" and not self.partition:
+            raise ValueError("an incremental stream needs a durable raw table; use save: {raw: persistent}")
+        return self
+
+    @property
+    def disposition(self) -> Literal["replace", "append", "merge"]:
+        """The effective write disposition of the raw table."""
+        if self.sync.disposition:
+            return self.sync.disposition
+        if self.sync.mode == "full" or self.partition:
+            return "replace"
+        return "merge" if self.primary_key else "append"
+
+    @property
+    def saves(self) -> SavePlan:
+        """The effective save plan."""
+        return self.save or SavePlan()
+
+
+class SourceSpec(Declared):
+    """A customer system and the streams taken from it."""
+
+    name: Name
+    tenant: Name = "default"
+    owners: tuple[str, ...] = ()
+    """`team:name` or e-mail addresses, shown in the UI and told about failures."""
+    description: str | None = None
+    connection: dict[str, Any]
+    """`kind` and what that kind needs. Secrets only by reference: "{{ env.NAME }}"."""
+    defaults: StreamDefaults = StreamDefaults()
+    streams: tuple[StreamSpec, ...] = Field(min_length=1)
+    max_concurrency: int = Field(default=4, ge=1, le=64)
+    """How many streams are read at once within a run."""
+
+    @field_validator("connection")
+    @classmethod
+    def _kind_is_named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("kind"), str):
+            raise ValueError("connection needs `kind`, such as postgres")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_defaults(cls, data: Any) -> Any:
+        """Writes the defaults into each stream that does not say otherwise."""
+        if not isinstance(data, dict) or not isinstance(data.get("defaults"), dict):
+            return data
+        streams = data.get("streams")
+        if not isinstance(streams, list | tuple):
+            return data
+        merged = [{**data["defaults"], **s} if isinstance(s, dict) else s for s in streams]
+        return {**data, "streams": merged}
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [s.name for s in self.streams]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"stream names must be unique in a source; twice: {', '.join(twice)}")
+        return self
+
+    def stream(self, name: str) -> StreamSpec:
+        """The stream of that name. Raises KeyError."""
+        return next(s for s in self.streams if s.name == name)
+
+
+class SplitSpec(Declared):
+    """How a dataset is split. A group never spans two splits, and stays in its split as data grows."""
+
+    ratios: dict[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    group_by: tuple[str, ...] = ()
+    """Columns whose values belong together. Default: the whole row."""
+    seed: int = 0
+
+    @field_validator("ratios")
+    @classmethod
+    def _sum_to_one(cls, value: dict[str, float]) -> dict[str, float]:
+        if not value or any(r <= 0 for r in value.values()) or abs(sum(value.values()) - 1) > 1e-9:
+            raise ValueError("ratios must be positive and sum to 1")
+        bad = [n for n in value if not re.match(NAME_PATTERN, n)]
+        if bad:
+            raise ValueError(f"'{bad[0]}' is no split name; use lower-case letters, digits and _")
+        return value
+
+
+class DatasetSpec(Declared):
+    """An AI-ready export over refined streams."""
+
+    name: Name
+    tenant: Name = "default"
+    owners: tuple[str, ...] = ()
+    description: str | None = None
+    inputs: dict[Name, str]
+    """Table names of the SELECT and the refined streams they stand for: `{flights: airline/flights}`."""
+    select: str
+    """One SELECT (DuckDB dialect) over the inputs."""
+    order_by: tuple[str, ...] = ()
+    """Columns that order the rows of every file. Default: all columns."""
+    split: SplitSpec = SplitSpec()
+    formats: tuple[Literal["json", "jsonl", "csv", "parquet"], ...] = ("jsonl",)
+    schedule: str | None = None
+
+    @field_validator("inputs")
+    @classmethod
+    def _inputs_are_stream_keys(cls, value: dict[str, str]) -> dict[str, str]:
+        if not value:
+            raise ValueError("a dataset needs at least one input")
+        for alias, key in value.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*", key):
+                raise ValueError(f"input '{alias}': '{key}' is not <source>/<stream>")
+        return value

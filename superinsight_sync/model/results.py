@@ -1,0 +1,122 @@
+"""What the verbs return: numbers and names, never values of customers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ColumnInfo:
+    """A column as people see it. `type` is the Arrow type's text."""
+
+    name: str
+    type: str
+    source_type: str = ""
+    nullable: bool = True
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ReadStats:
+    """Statistics of one read. `nulls` by column; `size_bytes` is Arrow memory; `cursor_*` as landed."""
+
+    rows: int = 0
+    columns: int = 0
+    size_bytes: int = 0
+    batches: int = 0
+    nulls: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    cursor_before: Any = None
+    cursor_after: Any = None
+    replaced_values: Mapping[str, int] = field(default_factory=dict)
+    """Values the target cannot hold and that were set to NULL (infinite dates, zero dates), by column."""
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What a pull did. `unchanged` means the source said that nothing is new and nothing was read."""
+
+    stream: str
+    stats: ReadStats
+    version: int | None
+    load_id: str
+    size_bytes: int = 0
+    unchanged: bool = False
+    partitions: tuple[str, ...] = ()
+    rows_by_partition: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[ColumnInfo, ...] = ()
+    schema_changes: tuple[str, ...] = ()
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class RefineResult:
+    """What a refine did. `quarantined` by rule name; `lineage` maps a column to the raw columns it came from."""
+
+    stream: str
+    rows_read: int
+    rows_written: int
+    version: int | None
+    load_id: str
+    size_bytes: int = 0
+    seconds: float = 0.0
+    unchanged: bool = False
+    duplicates: int = 0
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[ColumnInfo, ...] = ()
+    lineage: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partitions: tuple[str, ...] = ()
+    rows_by_partition: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """One expectation's result. `error` is set when the check itself failed to run: that says nothing of the data."""
+
+    name: str
+    passed: bool
+    severity: str
+    type: str
+    column: str | None = None
+    checked: int = 0
+    failed: int = 0
+    observed: str | None = None
+    error: str | None = None
+
+    @property
+    def failed_share(self) -> float:
+        return self.failed / self.checked if self.checked else 0.0
+
+
+@dataclass(frozen=True)
+class DescribeResult:
+    """What a describe did. `markdown` is the dictionary's readable twin."""
+
+    stream: str
+    fields: int
+    path: str
+    markdown: str
+    fingerprint: str
+    unchanged: bool = False
+    llm_fields: int = 0
+    tokens: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export did. `rows_by_split`, files relative to `path`."""
+
+    dataset: str
+    version: str
+    path: str
+    rows: int
+    size_bytes: int
+    files: tuple[str, ...]
+    rows_by_split: Mapping[str, int]
+    report_markdown: str
+    seconds: float = 0.0
+    unchanged: bool = False
+    columns: tuple[ColumnInfo, ...] = ()
+    lineage: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """Column → ((input stream key, column), …)."""

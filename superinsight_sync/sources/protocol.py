@@ -1,0 +1,156 @@
+"""What every kind of source implements; one file in `kinds/` is one kind."""
+
+from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from superinsight_sync.core.plugins import PluginConfig, Registry
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.results import ColumnInfo
+from superinsight_sync.model.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEFAULT_BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a kind can do. `places` are the stream keys it reads: table, query, path."""
+
+    places: frozenset[str]
+    incremental: bool = True
+    snapshot: bool = False
+    """A read sees one consistent state of the source however long it takes."""
+    cancel: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the source has it and as it lands.
+
+    Attributes:
+        arrow: the Arrow type it is read as; `select` in the source's dialect gives values of that type.
+        replaced: why some values become NULL (`infinite timestamps`), or None if every value survives.
+    """
+
+    name: str
+    source_type: str
+    arrow: "pa.DataType"
+    nullable: bool = True
+    select: str = ""
+    replaced: str | None = None
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """What `describe` finds out of a stream."""
+
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    foreign_keys: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = ()
+    """(columns, table, its columns)."""
+    row_estimate: int | None = None
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class FoundStream:
+    """A stream that could be declared, as `sis discover` lists it."""
+
+    name: str
+    place: str
+    """`table` or `path`."""
+    value: str
+    """`public.orders`, `orders/*.csv`."""
+    columns: tuple[ColumnInfo, ...] = ()
+    primary_key: tuple[str, ...] = ()
+    cursor: str | None = None
+    """A column that looks like a usable incremental cursor."""
+    row_estimate: int | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The connection test's result. `warnings` say what a person should change (the account can write)."""
+
+    server: str
+    latency_ms: float
+    warnings: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """What to read. Bounds are on the stream's cursor column.
+
+    Attributes:
+        window: half-open ``[start, end)`` for a partition.
+        after: inclusive lower bound for an incremental read (the checkpoint minus lag).
+        limit: at most so many rows, for previews.
+    """
+
+    stream: StreamSpec
+    window: Window | None = None
+    after: Any = None
+    limit: int | None = None
+    batch_rows: int = DEFAULT_BATCH_ROWS
+
+
+class Source(Protocol):
+    """One configured customer system. Cheap to make; connects when a method needs it; usable from threads.
+
+    Every method may raise TransientError, AccessError and ConfigError; drivers' errors are mapped to these and
+    their texts redacted. Nothing it does can write to the source: the connection is read-only
+    and a query passes a parser first.
+    """
+
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(self, config: Any, settings: Settings) -> None: ...
+
+    def probe(self) -> Probe:
+        """The connection test."""
+        ...
+
+    def discover(self) -> Iterator[FoundStream]:
+        """What there is to read."""
+        ...
+
+    def describe(self, stream: StreamSpec) -> StreamShape:
+        """The stream's columns from the catalogue, never from the data alone. Raises ConfigError naming a
+        column whose type cannot be read without loss, or a table or cursor column that is not there."""
+        ...
+
+    def read(self, request: ReadRequest) -> AbstractContextManager["pa.RecordBatchReader"]:
+        """Streams the rows of one consistent state, with exactly the schema that `describe` gave.
+
+        Memory is bounded by the batch. Closing early cancels the read at the source.
+        """
+        ...
+
+    def count(self, request: ReadRequest) -> int:
+        """How many rows `read` would give now."""
+        ...
+
+    def token(self, request: ReadRequest) -> str | None:
+        """Cheap text that differs if the rows of `read` may differ; None if the kind cannot know."""
+        ...
+
+
+SOURCE_KINDS: Registry[Source] = Registry("superinsight_sync.sources.kinds", "source kind")
+
+
+def open_source(connection: dict[str, Any], settings: Settings) -> Source:
+    """The source that a declaration's `connection` describes. Raises ConfigError for a wrong kind or key."""
+    from superinsight_sync.sources.opening import open_connection
+
+    return open_connection(connection, settings)
+
+
+class KindConfig(PluginConfig):
+    """Base of the kinds' `Config`; `kind` itself is not part of it."""
