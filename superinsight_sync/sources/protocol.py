@@ -45,6 +45,11 @@ class Column:
     replaced: str | None = None
     comment: str = ""
 
+    @property
+    def info(self) -> ColumnInfo:
+        """The column as people see it."""
+        return ColumnInfo(self.name, str(self.arrow), self.source_type, self.nullable, self.comment)
+
 
 @dataclass(frozen=True)
 class StreamShape:
