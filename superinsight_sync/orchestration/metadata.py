@@ -37,7 +37,7 @@ def column_lineage(lineage: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> 
 
 
 def _rows(rows: int, partitioned: bool) -> Metadata:
-    return {"dagster/partition_row_count" if partitioned else "dagster/row_count": rows}
+    return {} if partitioned else {"dagster/row_count": rows}
 
 
 def _cursor(value: Any) -> str:
