@@ -17,6 +17,7 @@ from superinsight_sync_tests.servers.ports import free_port, wait_for_port
 _SERVER = "/usr/sbin/mariadbd"
 PASSWORD = "test-only"
 
+
 @dataclass
 class MariadbServer:
     """A running server. Its account is `root` with the password above."""
@@ -31,7 +32,12 @@ class MariadbServer:
 
     def connect(self, database: str = "mysql") -> "pymysql.Connection[pymysql.cursors.Cursor]":
         return pymysql.connect(
-            host="127.0.0.1", port=self.port, user="root", password=PASSWORD, database=database, autocommit=True
+            host="127.0.0.1",
+            port=self.port,
+            user="root",
+            password=PASSWORD,
+            database=database,
+            autocommit=True,
         )
 
     def create_database(self) -> str:
@@ -69,6 +75,7 @@ class MariadbServer:
         self.stop()
         self.start()
 
+
 @contextmanager
 def running_mariadb() -> Iterator[MariadbServer]:
     """Starts a server in a folder of its own; stops and removes it at the end."""
@@ -88,7 +95,6 @@ def running_mariadb() -> Iterator[MariadbServer]:
         server.start()
         with pymysql.connect(host="127.0.0.1", port=server.port, user="root", autocommit=True) as db:
             with db.cursor() as cursor:
-
                 cursor.execute("CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY %s", (PASSWORD,))
                 cursor.execute("GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION")
         yield server
