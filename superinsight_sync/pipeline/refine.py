@@ -96,7 +96,9 @@ def refine_stream(
 def _refine(job: _Refine, tally: Tally, *, force: bool) -> RefineResult:
     started = time.perf_counter()
     if not job.raw.exists(job.table.at("raw")):
-        raise ConfigError("there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first")
+        raise ConfigError(
+            "there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first"
+        )
     rows = _input(job, force=force)
     changed = [k for k, identity in rows.identities.items() if force or _landed(job, k) != identity]
     if not changed:
@@ -198,7 +200,9 @@ def _land(
         duplicates=refined.duplicates,
         quarantined=dict(refined.quarantined),
         columns=tuple(
-            ColumnInfo(f.name, str(f.type), nullable=f.nullable) for f in refined.schema if f.name not in SYSTEM_COLUMNS
+            ColumnInfo(f.name, str(f.type), nullable=f.nullable)
+            for f in refined.schema
+            if f.name not in SYSTEM_COLUMNS
         ),
         lineage=dict(refined.lineage),
         partitions=job.partitions,
@@ -213,7 +217,9 @@ def _commit(job: _Refine, rows: _Input, *, force: bool) -> Commit:
     if force or rows.loads is None:
         load_id = f"refine-{new_load_id()}"
     points = {
-        key: Checkpoint(load_id, now, token=identity, detail={"steps": rows.steps, "raw_version": rows.raw_version})
+        key: Checkpoint(
+            load_id, now, token=identity, detail={"steps": rows.steps, "raw_version": rows.raw_version}
+        )
         for key, identity in rows.identities.items()
     }
     return Commit(load_id, checkpoints=points, metadata={"run_id": job.engine.run_id, "verb": "refine"})
