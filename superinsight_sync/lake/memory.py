@@ -1,6 +1,6 @@
 """The `memory` save strategy: Arrow kept in this process, for the run's next steps only."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock, RLock
@@ -12,6 +12,7 @@ import pyarrow.dataset
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.lake.loads import loads_in
 from superinsight_sync.lake.memory_rows import aligned, check_partitions, evolved, merged, own, rows_where
 from superinsight_sync.lake.store import ReadBatches, TableVersion
 from superinsight_sync.model.tables import (
@@ -357,17 +358,6 @@ class MemoryStore:
 
 
 release_run = MemoryStore.release_run
-
-
-def loads_in(entries: Iterable[TableVersion]) -> list[str] | None:
-    """Load ids of history entries, oldest first; None if one of them did more than add or update rows."""
-    loads = []
-    for entry in sorted(entries, key=lambda v: v.version):
-        if entry.operation in ("append", "merge") and entry.load_id:
-            loads.append(entry.load_id)
-        elif entry.operation != "set_checkpoint":
-            return None
-    return loads
 
 
 def _logged(
