@@ -4,7 +4,7 @@ import re
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from superinsight_sync.model.window import PartitionUnit
 
@@ -38,6 +38,16 @@ def parse_size(value: object) -> object:
     return value
 
 
+def check_cron(value: str) -> str:
+    """A five-field cron expression, so at most one tick a minute."""
+    from croniter import croniter
+
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError(f"'{value}' is no cron expression of five fields, such as */15 * * * * (UTC)")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(check_cron)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration, json_schema_input_type=str | float),
@@ -199,7 +209,7 @@ class StreamDefaults(Declared):
     """More failed records than this stop the run; nothing is published. Default: no limit."""
     max_row_error_share: float | None = Field(default=None, ge=0, le=1)
     """The same as a share of the records read, 0 to 1."""
-    schedule: str | None = None
+    schedule: Cron | None = None
     priority: int | None = None
     save: SavePlan | None = None
     schema_contract: Literal["evolve", "freeze"] | None = None
@@ -338,7 +348,7 @@ class DatasetSpec(Declared):
     """Columns that order the rows of every file. Default: all columns."""
     split: SplitSpec = SplitSpec()
     formats: tuple[Literal["json", "jsonl", "csv", "parquet"], ...] = ("jsonl",)
-    schedule: str | None = None
+    schedule: Cron | None = None
 
     @field_validator("inputs")
     @classmethod
