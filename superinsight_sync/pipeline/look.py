@@ -105,9 +105,6 @@ def preview(
         StepContext(stream.primary_key, stream.sync.cursor),
         scratch_dir=engine.settings.scratch_dir,
         memory_limit_bytes=engine.settings.memory_limit_bytes,
-        on_row_error="quarantine",
-        max_row_errors=None,
-        max_row_error_share=None,
     ) as done:
         table = done.open().read_all()
     return table.select([n for n in table.column_names if n not in SYSTEM_COLUMNS])
