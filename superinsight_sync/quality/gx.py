@@ -98,7 +98,7 @@ def run_gx(
 
 
 def _columns(spec: ExpectSpec, schema: "pa.Schema") -> tuple[str, ...] | None:
-    """The columns it reads; () if it is about the number of rows; None if about the schema, without any row."""
+    """The columns it reads; () if it is about the number of rows; None if about the schema alone."""
     if spec.type.startswith("expect_table_column") or spec.type == "expect_column_to_exist":
         return None
     if spec.arguments.get("row_condition") is not None:
@@ -152,7 +152,9 @@ def _run_at_once(
     else:
         rows = data.count_rows()
         if columns and rows > limit:
-            text = f"not run: it needs its columns whole in memory, and {rows} rows are over the limit of {limit}; "
+            text = (
+                f"not run: it needs whole columns in memory, and {rows} rows are over the limit of {limit}; "
+            )
             return dict.fromkeys(specs, Finding(error=text + "use a built-in check or raise SIS_GX_MAX_ROWS"))
         table = data.to_table(columns=list(columns)) if columns else None
         frame = pd.DataFrame(index=range(rows)) if table is None else _frame(table)
