@@ -199,7 +199,7 @@ def _result(
     )
     tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
     tally.load_id, tally.version = pull.load_id, landed.done.version
-    pull.engine.state.checkpoints.record(pull.table, landed.commit.checkpoints)
+    pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
     return PullResult(
         stream=pull.stream.name,
         stats=stats,

@@ -195,7 +195,7 @@ def _land(
     still_ours(job.lease)
     incremental = rows.loads is not None
     landed = _land_refined(job, refined, commit, incremental=incremental)
-    job.engine.state.checkpoints.record(job.table, commit.checkpoints)
+    job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
     tally.rows, tally.size_bytes = landed.rows, landed.size_bytes
     tally.load_id, tally.version = commit.load_id, landed.version
     return RefineResult(
