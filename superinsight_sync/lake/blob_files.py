@@ -76,7 +76,9 @@ class LocalBlobs:
     def _at(self, path: str) -> Path:
         at = self._root / checked_path(path.rstrip("/"))
         if not at.resolve().is_relative_to(self._root.resolve()):
-            raise ConfigError(f"the path '{path}' leads out of the lake's root", hint="Remove the symbolic link")
+            raise ConfigError(
+                f"the path '{path}' leads out of the lake's root", hint="Remove the symbolic link"
+            )
         return at
 
     def _temporary(self, at: Path) -> Path:
@@ -110,7 +112,10 @@ class ObjectBlobs:
         return f"{self._root_url}/{checked_path(path)}"
 
     def read(self, path: str) -> bytes:
-        with storage_errors(path, keep=FileNotFoundError), self._files.open_input_stream(self._at(path)) as stream:
+        with (
+            storage_errors(path, keep=FileNotFoundError),
+            self._files.open_input_stream(self._at(path)) as stream,
+        ):
             return bytes(stream.read())
 
     def write(self, path: str, data: bytes) -> None:

@@ -73,7 +73,9 @@ class DeltaStore:
 
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             if PARTITION not in schema.names:
-                raise ConfigError(f"the rows have no {PARTITION} column to replace partitions by", where=str(table))
+                raise ConfigError(
+                    f"the rows have no {PARTITION} column to replace partitions by", where=str(table)
+                )
             rows = landing.fitted(schema, partitions=keys, where=str(table))
             properties = self._log(table).properties("replace", commit)
             _write(opened, rows, properties, mode="overwrite", predicate=in_list(PARTITION, keys))
@@ -184,7 +186,9 @@ class DeltaStore:
         wanted = [(PARTITION, partitions), (LOAD_ID, load_ids)]
         used = [*(columns or []), *(name for name, values in wanted if values is not None)]
         if unknown := [name for name in used if name not in schema.names]:
-            raise ConfigError(f"there are no columns {unknown}", where=str(table), hint=f"There are {schema.names}")
+            raise ConfigError(
+                f"there are no columns {unknown}", where=str(table), hint=f"There are {schema.names}"
+            )
         where = " AND ".join(in_list(name, list(values)) for name, values in wanted if values is not None)
         names = list(columns) if columns is not None else schema.names
         target = pa.schema([schema.field(name) for name in names])
@@ -225,7 +229,9 @@ class DeltaStore:
             files = pa.table(opened.get_add_actions(flatten=True))
         if partitions is not None:
             keys = pa.array(list(partitions), pa.string())
-            files = files.filter(pyarrow.compute.is_in(files[f"partition.{PARTITION}"].cast(pa.string()), keys))
+            files = files.filter(
+                pyarrow.compute.is_in(files[f"partition.{PARTITION}"].cast(pa.string()), keys)
+            )
         return int(pyarrow.compute.sum(files["num_records"]).as_py() or 0)
 
     # checkpoints
@@ -246,7 +252,9 @@ class DeltaStore:
             if opened is None and checkpoint is None:
                 return
             if opened is None:
-                raise ConfigError("there is no such table", where=str(table), hint="Load the stream once first")
+                raise ConfigError(
+                    "there is no such table", where=str(table), hint="Load the stream once first"
+                )
             mark = [Transaction(CHECKPOINT_APP + partition, 0)]
             if checkpoint is not None:
                 mark = self._log(table).staged({partition: checkpoint})
@@ -266,9 +274,7 @@ class DeltaStore:
         return [] if opened is None else maintenance.loads_since(opened, version)
 
     def rollback(self, table: TableRef, load_id: str) -> int:
-        return until_committed(
-            lambda: maintenance.rollback(self._address(table), self._log(table), load_id)
-        )
+        return until_committed(lambda: maintenance.rollback(self._address(table), self._log(table), load_id))
 
     def maintain(self, table: TableRef, *, retention: timedelta) -> Mapping[str, int]:
         opened = self._address(table).open()

@@ -12,7 +12,14 @@ from superinsight_sync.core.retry import RetryPolicy
 T = TypeVar("T")
 
 _RACES = RetryPolicy(retries=30, base_s=0.05, max_s=2.0)
-_DENIED = ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "Forbidden", "403", "PermissionDenied")
+_DENIED = (
+    "AccessDenied",
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "Forbidden",
+    "403",
+    "PermissionDenied",
+)
 
 
 class LostRace(TransientError):
@@ -64,4 +71,6 @@ def _translated(error: Exception, where: str) -> SisError:
         )
     if "NoSuchBucket" in text:
         return ConfigError("the bucket does not exist", where=where, hint="Create it or correct SIS_LAKE_URL")
-    return TransientError(f"the storage failed: {first}", where=where, hint="Run it again; nothing was committed")
+    return TransientError(
+        f"the storage failed: {first}", where=where, hint="Run it again; nothing was committed"
+    )

@@ -93,7 +93,13 @@ class CommitLog:
         if not checkpoints:
             return []
         content = {
-            partition: {"load_id": c.load_id, "at": c.at, "cursor": c.cursor, "token": c.token, "detail": c.detail}
+            partition: {
+                "load_id": c.load_id,
+                "at": c.at,
+                "cursor": c.cursor,
+                "token": c.token,
+                "detail": c.detail,
+            }
             for partition, c in checkpoints.items()
         }
         data = encode(content).encode()
@@ -156,7 +162,9 @@ class CommitLog:
             stored = decode(self._blobs.read(self._file(pointer)).decode())
         except FileNotFoundError as error:
             raise TransientError(
-                "a checkpoint's file is missing", where=self._path, hint="Restore it from a backup of the lake"
+                "a checkpoint's file is missing",
+                where=self._path,
+                hint="Restore it from a backup of the lake",
             ) from error
         return {partition: Checkpoint(**content) for partition, content in stored.items()}
 

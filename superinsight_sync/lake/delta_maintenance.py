@@ -72,7 +72,9 @@ def _version_of(entries: Sequence[TableVersion], load_id: str, name: str) -> int
     loads = [e for e in entries if e.operation in _LANDING and e.load_id and e.load_id not in undone]
     found = next((e for e in loads if e.load_id == load_id), None)
     if found is None:
-        raise ConfigError(f"the load '{load_id}' is not part of the table", where=name, hint="See its history")
+        raise ConfigError(
+            f"the load '{load_id}' is not part of the table", where=name, hint="See its history"
+        )
     later = [e.load_id for e in loads if e.version > found.version and (e.rows or e.operation == "replace")]
     if later:
         raise ConfigError(

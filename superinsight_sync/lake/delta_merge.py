@@ -101,7 +101,10 @@ class Staged(AbstractContextManager["Staged"]):
     def _spill(self, head: list[pa.RecordBatch]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sis-merge-")
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.OSFile(str(self.file), "wb") as sink, pa.ipc.new_file(sink, self.schema, options=options) as file:
+        with (
+            pa.OSFile(str(self.file), "wb") as sink,
+            pa.ipc.new_file(sink, self.schema, options=options) as file,
+        ):
             while head:
                 file.write_batch(head.pop(0))
             for batch in self._reader:
@@ -152,7 +155,11 @@ class JoinedRows:
         import duckdb
         import pyarrow.compute as pc
 
-        settings = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(self._staged.folder), "TimeZone": "UTC"}
+        settings = {
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": str(self._staged.folder),
+            "TimeZone": "UTC",
+        }
         with duckdb.connect(config={**settings, "preserve_insertion_order": False}) as engine:
             with pa.memory_map(str(self._staged.file)) as mapped:
                 engine.register("incoming", _numbered(pa.ipc.open_file(mapped), self._staged.schema))
@@ -205,4 +212,3 @@ def _numbered(file: Any, schema: pa.Schema) -> pa.RecordBatchReader:
 def merged_schema(table: pa.Schema, incoming: pa.Schema) -> pa.Schema:
     """The table's columns and, after them, what the incoming rows add."""
     return pa.schema([*table, *(f for f in incoming if f.name not in table.names)])
-

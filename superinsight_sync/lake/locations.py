@@ -60,7 +60,8 @@ def filesystem(url: str, options: Mapping[str, str]) -> "tuple[pyarrow.fs.FileSy
         found, path = pyarrow.fs.FileSystem.from_uri(url)
     except pa.ArrowInvalid as error:
         raise ConfigError(
-            f"'{url.partition('://')[0]}' is no storage we know", hint="Use a local path, s3://, gs:// or abfss://"
+            f"'{url.partition('://')[0]}' is no storage we know",
+            hint="Use a local path, s3://, gs:// or abfss://",
         ) from error
     return found, path.rstrip("/")
 
@@ -82,7 +83,9 @@ def checked_path(path: str) -> str:
     """A relative path with `/`. Raises ConfigError for one that leaves the root or is not in its plain form."""
     parts = path.split("/")
     if any(p in ("", ".", "..") for p in parts) or "\\" in path or "\0" in path:
-        raise ConfigError(f"the path '{path}' is not below the lake's root", hint="Use a relative path without '..'")
+        raise ConfigError(
+            f"the path '{path}' is not below the lake's root", hint="Use a relative path without '..'"
+        )
     return path
 
 

@@ -78,7 +78,9 @@ def row_hash(batch: pa.RecordBatch) -> pa.Array:
     if not batch.num_columns:
         return pa.repeat(pa.scalar(0, pa.int64()), len(batch))
     stored = cast_batch(batch, storable_schema(batch.schema))
-    frame = pl.from_arrow(pa.table(dict(zip(map(str, range(stored.num_columns)), stored.columns, strict=True))))
+    frame = pl.from_arrow(
+        pa.table(dict(zip(map(str, range(stored.num_columns)), stored.columns, strict=True)))
+    )
     assert isinstance(frame, pl.DataFrame)
     return frame.hash_rows(seed=_SEED).reinterpret(signed=True).to_arrow()
 

@@ -44,7 +44,9 @@ def storable_schema(schema: pa.Schema) -> pa.Schema:
     names = schema.names
     if len(set(names)) != len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
-        raise ConfigError(f"the columns {twice} come twice", hint="Rename one of them in a map step or a query")
+        raise ConfigError(
+            f"the columns {twice} come twice", hint="Rename one of them in a map step or a query"
+        )
     return pa.schema([pa.field(f.name, _storable_at(f.name, f.type)) for f in schema])
 
 
