@@ -53,7 +53,7 @@ class DatabaseStore:
     Args:
         dsn: ``postgresql://user:password@host:5432/database`` (SQLAlchemy driver names are taken) or
             key-value. Another database raises ConfigError.
-        tables: ``schema.table`` (or ``table``, in `public`) by source and stream name, instead of the default.
+        tables: ``schema.table`` (or ``table``, in `public`) by source and stream; else the default.
     """
 
     def __init__(self, dsn: str, *, tables: Mapping[tuple[str, str], str] | None = None) -> None:
