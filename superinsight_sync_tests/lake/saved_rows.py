@@ -71,7 +71,7 @@ TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     ),
     "huge": (
         pa.decimal128(38, 10),
-        st.integers(-(10**38) + 1, 10**38 - 1).map(lambda n: Decimal(n).scaleb(-10)),
+        st.integers(-(10**38) + 1, 10**38 - 1).map(lambda n: Decimal(f"{n}e-10")),
     ),
     "text": (pa.string(), st.text(st.characters(codec="utf-8", exclude_characters="\0"))),
     "bytes": (pa.binary(), st.binary()),
