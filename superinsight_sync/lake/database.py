@@ -53,7 +53,7 @@ class DatabaseStore:
     Args:
         dsn: ``postgresql://user:password@host:5432/database`` (SQLAlchemy driver names are taken) or
             key-value. Another database raises ConfigError.
-        tables: ``schema.table`` (or ``table``, in `public`) by source and stream name, instead of the default.
+        tables: ``schema.table`` (or ``table``, in `public`) by source and stream; else the default.
     """
 
     def __init__(self, dsn: str, *, tables: Mapping[tuple[str, str], str] | None = None) -> None:
@@ -61,7 +61,7 @@ class DatabaseStore:
         self._named = dict(tables or {})
 
     def place(self, table: TableRef) -> tuple[str, str]:
-        """Schema and name of the table. Raises ConfigError if a name is longer than PostgreSQL's 63 bytes."""
+        """Schema and name of the table. Raises ConfigError for a name that cannot be used."""
         named = self._named.get((table.source, table.stream))
         if named:
             schema, found, name = named.partition(".")
@@ -69,10 +69,10 @@ class DatabaseStore:
         else:
             schema = table.source if table.tenant == "default" else f"{table.tenant}__{table.source}"
             name = table.stream if table.stage == "refined" else f"{table.stream}_{table.stage}"
-        long = [n for n in (schema, name) if not n or len(n.encode()) > _NAME_LIMIT_BYTES]
-        if long:
+        wrong = [n for n in (schema, name) if not n or "%" in n or len(n.encode()) > _NAME_LIMIT_BYTES]
+        if wrong:
             raise ConfigError(
-                f"'{long[0]}' is empty or longer than {_NAME_LIMIT_BYTES} bytes and cannot name a table",
+                f"'{wrong[0]}' cannot name a table: it is empty, has a % or more than {_NAME_LIMIT_BYTES} bytes",
                 where=str(table),
                 hint="Name one in save.table, as schema.table",
             )

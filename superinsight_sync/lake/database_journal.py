@@ -68,9 +68,10 @@ class Journal:
             return
         with self.connection.transaction():
             self._locked("_sis_journal")
-            if not self.connection.execute("SELECT to_regnamespace(%s)", [_quoted(self.schema)]).fetchone()[
-                0
-            ]:  # type: ignore[index]
+            found = self.connection.execute(
+                "SELECT FROM pg_namespace WHERE nspname = %s", [self.schema]
+            ).fetchone()
+            if found is None:
                 self.connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
             self._run(_TABLES)
 
@@ -189,7 +190,10 @@ class Journal:
             self.table.path,
             limit,
         ).fetchall()
-        return [TableVersion(*row[:5], decode(row[5])) for row in rows]
+        return [
+            TableVersion(version, at, operation, load_id, written, decode(metadata))
+            for version, at, operation, load_id, written, metadata in rows
+        ]
 
     def forget(self) -> None:
         """Removes everything known of the table."""
