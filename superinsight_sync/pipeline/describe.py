@@ -1,5 +1,8 @@
 """Describe: a stream's dictionary, as JSON and Markdown beside its tables."""
 
+import json
+import time
+from dataclasses import replace
 from typing import Any
 
 from superinsight_sync.core.canonical import fingerprint
@@ -30,6 +33,7 @@ def describe_stream(engine: Engine, source: SourceSpec, stream: StreamSpec, *, f
     Raises ConfigError if there is no refined table yet. A failing LLM becomes a warning.
     """
     table = table_of(source, stream, "refined")
+    started = time.perf_counter()
 
     def work(tally: Tally, _lease: Lease) -> DescribeResult:
         store = engine.store(source, stream, "refined")
@@ -52,7 +56,7 @@ def describe_stream(engine: Engine, source: SourceSpec, stream: StreamSpec, *, f
             with_numbers, _shape(engine, source, stream), stream.dictionary, cache=_Cache(engine.state.semantic_cache), llm=llm
         )
         tally.rows = with_numbers.rows
-        return _write(engine, table, described, identity)
+        return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
 
     return execute(engine, Task.on("describe", table), work)
 
@@ -109,17 +113,15 @@ def _write(engine: Engine, table: TableRef, described: Described, identity: str)
 
 def _kept(engine: Engine, table: TableRef, identity: str) -> DescribeResult | None:
     """The dictionary there is, if it was made of the same."""
-    from superinsight_sync.semantics.model import Dictionary
-
     prefix = dictionary_prefix(table)
     if not engine.blobs.exists(f"{prefix}/identity") or engine.blobs.read(f"{prefix}/identity").decode() != identity:
         return None
-    dictionary = Dictionary.model_validate_json(engine.blobs.read(f"{prefix}/dictionary.json"))
+    dictionary = json.loads(engine.blobs.read(f"{prefix}/dictionary.json"))
     return DescribeResult(
         stream=table.stream,
-        fields=len(dictionary.fields),
+        fields=len(dictionary["fields"]),
         path=engine.blobs.url(f"{prefix}/dictionary.md"),
-        markdown=dictionary.to_markdown(),
-        fingerprint=dictionary.fingerprint,
+        markdown=engine.blobs.read(f"{prefix}/dictionary.md").decode(),
+        fingerprint=dictionary["fingerprint"],
         unchanged=True,
     )
