@@ -259,7 +259,7 @@ class DeltaStore:
             if checkpoint is not None:
                 mark = self._log(table).staged({partition: checkpoint})
             with storage_errors(str(table)):
-                _commit_nothing(opened, CommitProperties({VERB_KEY: "checkpoint"}, None, mark))
+                _commit_nothing(opened, CommitProperties({VERB_KEY: "set_checkpoint"}, None, mark))
 
         until_committed(attempt)
 
