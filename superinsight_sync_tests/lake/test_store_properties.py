@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import TransientError
 from superinsight_sync.lake.store import Store
-from superinsight_sync.lake.types import cast_array, storable_type
+from superinsight_sync.lake.types import storable_type
+from superinsight_sync_tests.lake.conftest import STORES
 from superinsight_sync_tests.lake.rows import breaking, commit, names, new_table, orders, reads
 
 NAIVE = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))  # noqa: DTZ001
@@ -105,9 +106,29 @@ def expected(array: pa.ChunkedArray) -> list[Any]:
     return [plain(kind, v) for v in array.to_pylist()]
 
 
+@pytest.fixture(params=["delta-local"])
+def store(request: pytest.FixtureRequest) -> Store:
+    return STORES[request.param](request)
+
+
+@pytest.fixture
+def s3_store(request: pytest.FixtureRequest) -> Store:
+    return STORES["delta-s3"](request)
+
+
 @given(rows=columns())
 @settings(max_examples=150)
 def test_any_arrow_value_of_a_supported_type_survives(store: Store, rows: pa.Table) -> None:
+    check_values_survive(store, rows)
+
+
+@given(rows=columns())
+@settings(max_examples=15)
+def test_any_arrow_value_of_a_supported_type_survives_on_s3(s3_store: Store, rows: pa.Table) -> None:
+    check_values_survive(s3_store, rows)
+
+
+def check_values_survive(store: Store, rows: pa.Table) -> None:
     table = new_table()
     store.append(table, reads(rows, "l1", by=None), commit("l1"))
     for found in (store.scan(table).read_all(), store.dataset(table).to_table()):
@@ -116,14 +137,6 @@ def test_any_arrow_value_of_a_supported_type_survives(store: Store, rows: pa.Tab
             kind = storable_type(rows[name].type)
             assert found.schema.field(name).type == kind
             assert [plain(kind, v) for v in found[name].to_pylist()] == expected(rows[name])
-
-
-@given(values=st.lists(st.dates(), max_size=3))
-def test_a_slice_is_cast_like_the_whole(values: list[date]) -> None:
-    whole = pa.array([[time(1, 2)], None, [], [None, time(3, 4)]], pa.list_(pa.time64("us")))
-    kind = storable_type(whole.type)
-    for start in range(4):
-        assert cast_array(whole.slice(start), kind, "c").equals(cast_array(whole, kind, "c").slice(start))
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,16 @@ class Lost(TransientError):
 @given(steps=STEPS)
 @settings(max_examples=100)
 def test_a_checkpoint_saved_is_the_one_restored_after_any_interruption(store: Store, steps: list[Step]) -> None:
+    check_checkpoint_restored(store, steps)
+
+
+@given(steps=STEPS)
+@settings(max_examples=10)
+def test_a_checkpoint_saved_is_the_one_restored_on_s3(s3_store: Store, steps: list[Step]) -> None:
+    check_checkpoint_restored(s3_store, steps)
+
+
+def check_checkpoint_restored(store: Store, steps: list[Step]) -> None:
     table = new_table()
     past: list[tuple[str, dict[int, str], int | None]] = []
     rows: dict[int, str] = {}
