@@ -259,7 +259,7 @@ class DeltaStore:
             if checkpoint is not None:
                 mark = self._log(table).staged({partition: checkpoint})
             with storage_errors(str(table)):
-                _commit_nothing(opened, CommitProperties({VERB_KEY: "checkpoint"}, None, mark))
+                _commit_nothing(opened, CommitProperties({VERB_KEY: "set_checkpoint"}, None, mark))
 
         until_committed(attempt)
 
@@ -277,8 +277,7 @@ class DeltaStore:
         return until_committed(lambda: maintenance.rollback(self._address(table), self._log(table), load_id))
 
     def maintain(self, table: TableRef, *, retention: timedelta) -> Mapping[str, int]:
-        opened = self._address(table).open()
-        if opened is None:
+        if not self.exists(table):
             return {}
         return maintenance.maintain(self._address(table), self._log(table), retention)
 
