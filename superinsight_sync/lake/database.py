@@ -72,7 +72,7 @@ class DatabaseStore:
         wrong = [n for n in (schema, name) if not n or "%" in n or len(n.encode()) > _NAME_LIMIT_BYTES]
         if wrong:
             raise ConfigError(
-                f"'{wrong[0]}' cannot name a table: it is empty, has a % or more than {_NAME_LIMIT_BYTES} bytes",
+                f"'{wrong[0]}' cannot name a table: empty, with a % or more than {_NAME_LIMIT_BYTES} bytes",
                 where=str(table),
                 hint="Name one in save.table, as schema.table",
             )

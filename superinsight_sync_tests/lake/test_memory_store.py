@@ -53,7 +53,6 @@ def test_memory_returns_what_was_saved(rows: pa.Table, batch_rows: int) -> None:
 
 @given(rows=tables())
 def test_memory_leaves_nothing_behind(rows: pa.Table) -> None:
-    gc.collect()
     run_id, before = "run-left", pa.total_allocated_bytes()
     store = MemoryStore.for_run(run_id, LIMIT_BYTES)
     for number in range(3):
@@ -64,7 +63,6 @@ def test_memory_leaves_nothing_behind(rows: pa.Table) -> None:
     release_run(run_id)
     assert not store.exists(REF)
     del store
-    gc.collect()
     assert alive() is None
     assert pa.total_allocated_bytes() <= before
     assert run_id not in MemoryStore._runs
