@@ -32,7 +32,7 @@ def fill(dsn: str, rows: int) -> None:
         db.execute(CREATE)
         have = db.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE}").fetchone()
         for first in range(have[0] + 1 if have else 1, rows + 1, 1_000_000):
-            db.execute(FILL, {"first": first, "last": min(first + 999_999, rows)})
+            db.execute(FILL.format(first=first, last=min(first + 999_999, rows)))
         db.execute(f"DELETE FROM {TABLE} WHERE id > %s", (rows,))
         db.execute(f"VACUUM ANALYZE {TABLE}")
 

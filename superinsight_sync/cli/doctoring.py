@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import click
 
-from superinsight_sync.cli.output import FAILED, OK, errors_shown, human_bytes, json_option, show_json, show_table
+from superinsight_sync.cli.output import (
+    FAILED,
+    OK,
+    errors_shown,
+    human_bytes,
+    json_option,
+    show_json,
+    show_table,
+)
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.security.secrets import redact

@@ -13,7 +13,9 @@ from superinsight_sync.model.tables import Checkpoint
 
 
 @click.command("status")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Executions at most.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Executions at most."
+)
 @click.option("--source", help="Only this source.")
 @json_option
 @errors_shown
@@ -36,17 +38,25 @@ def status_command(limit: int, source: str | None, as_json: bool) -> None:
         (
             f"{e.started_at:%Y-%m-%d %H:%M:%S}",
             f"{e.verb} {e.source}/{e.stream}",
-            e.partitions[0] if len(e.partitions) == 1 else f"{e.partitions[0]}…{e.partitions[-1]}" if e.partitions else "",
+            e.partitions[0]
+            if len(e.partitions) == 1
+            else f"{e.partitions[0]}…{e.partitions[-1]}"
+            if e.partitions
+            else "",
             e.status,
             f"{e.rows:,}",
             e.error_text,
         )
         for e in recent
     ]
-    show_table("Last executions (UTC)", ["started", "work", "partitions", "status", "rows", "error"], rows, ["rows"])
+    show_table(
+        "Last executions (UTC)", ["started", "work", "partitions", "status", "rows", "error"], rows, ["rows"]
+    )
     if letters:
         show_table(
-            "Dead letters", ["id", "work", "error"], [(d.id, f"{d.verb} {d.target}", d.error_text) for d in letters]
+            "Dead letters",
+            ["id", "work", "error"],
+            [(d.id, f"{d.verb} {d.target}", d.error_text) for d in letters],
         )
 
 
@@ -77,14 +87,23 @@ def state_get(stream: str, as_json: bool) -> None:
     if as_json:
         show_json({"stream": stream, "checkpoints": {k: vars(p) for k, p in points.items()}})
         return
-    rows = [(key or "(stream)", p.cursor, p.load_id, f"{p.at:%Y-%m-%d %H:%M:%S}") for key, p in sorted(points.items())]
+    rows = [
+        (key or "(stream)", p.cursor, p.load_id, f"{p.at:%Y-%m-%d %H:%M:%S}")
+        for key, p in sorted(points.items())
+    ]
     show_table(f"Checkpoints of {stream}", ["partition", "cursor", "load", "at (UTC)"], rows)
 
 
 @state_command.command("set")
 @click.argument("stream")
 @click.argument("cursor")
-@click.option("--type", "kind", type=click.Choice(["timestamp", "integer", "text", "json"]), default="timestamp", show_default=True)
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["timestamp", "integer", "text", "json"]),
+    default="timestamp",
+    show_default=True,
+)
 @errors_shown
 def state_set(stream: str, cursor: str, kind: str) -> None:
     """Sets a stream's cursor: the next incremental pull starts there.
@@ -99,7 +118,9 @@ def state_set(stream: str, cursor: str, kind: str) -> None:
     value = _cursor(cursor, kind)
     engine, table, store = _raw(stream)
     if not store.exists(table):
-        raise ConfigError(f"'{stream}' has landed nothing yet", hint="Run it first; then its checkpoint can be set")
+        raise ConfigError(
+            f"'{stream}' has landed nothing yet", hint="Run it first; then its checkpoint can be set"
+        )
     point = Checkpoint(new_load_id(), utc_now(), cursor=value)
     store.set_checkpoint(table, point)
     engine.state.checkpoints.record(table, {"": point})
@@ -179,7 +200,9 @@ def rollback_command(load_id: str, yes: bool, as_json: bool) -> None:
 
 @click.command("history")
 @click.argument("stream")
-@click.option("--stage", type=click.Choice(["raw", "refined", "quarantine"]), default="raw", show_default=True)
+@click.option(
+    "--stage", type=click.Choice(["raw", "refined", "quarantine"]), default="raw", show_default=True
+)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @json_option
 @errors_shown
@@ -196,12 +219,16 @@ def history_command(stream: str, stage: Any, limit: int, as_json: bool) -> None:
         show_json({"table": str(table.at(stage)), "versions": [vars(v) for v in versions]})
         return
     rows = [(v.version, f"{v.at:%Y-%m-%d %H:%M:%S}", v.operation, v.load_id, v.rows) for v in versions]
-    show_table(f"Versions of {table.at(stage)}", ["version", "at (UTC)", "operation", "load", "rows"], rows, ["rows"])
+    show_table(
+        f"Versions of {table.at(stage)}", ["version", "at (UTC)", "operation", "load", "rows"], rows, ["rows"]
+    )
 
 
 @click.command("quarantine")
 @click.argument("stream")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Records at most.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Records at most."
+)
 @click.option("--records", is_flag=True, help="Show the records themselves, not only rule and reason.")
 @json_option
 @errors_shown
@@ -213,7 +240,14 @@ def quarantine_command(stream: str, limit: int, records: bool, as_json: bool) ->
         sis quarantine airline.planes --records
     """
     engine, table, _ = _raw(stream)
-    shown = ["_sis_rule", "_sis_step", "_sis_reason", "_sis_column", "_sis_load_id", *(["_sis_record"] if records else [])]
+    shown = [
+        "_sis_rule",
+        "_sis_step",
+        "_sis_reason",
+        "_sis_column",
+        "_sis_load_id",
+        *(["_sis_record"] if records else []),
+    ]
     rows: list[dict[str, Any]] = []
     if engine.lake.exists(table.at("quarantine")):
         for batch in engine.lake.scan(table.at("quarantine"), columns=shown):
@@ -223,11 +257,19 @@ def quarantine_command(stream: str, limit: int, records: bool, as_json: bool) ->
     if as_json:
         show_json({"stream": stream, "records": rows})
         return
-    show_table(f"Quarantine of {stream}", [c.removeprefix("_sis_") for c in shown], [tuple(r.values()) for r in rows])
+    show_table(
+        f"Quarantine of {stream}", [c.removeprefix("_sis_") for c in shown], [tuple(r.values()) for r in rows]
+    )
 
 
 @click.command("maintain")
-@click.option("--keep-days", default=7.0, show_default=True, type=click.FloatRange(0), help="Days that old versions stay.")
+@click.option(
+    "--keep-days",
+    default=7.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Days that old versions stay.",
+)
 @json_option
 @errors_shown
 def maintain_command(keep_days: float, as_json: bool) -> None:

@@ -36,13 +36,30 @@ def discover_command(source: str, write: Path | None, as_json: bool) -> None:
         write.write_text(proposed)
         tell(f"wrote {write}")
     if as_json:
-        show_json({"source": source, "streams": [{**vars(s), "columns": [vars(c) for c in s.columns]} for s in found]})
+        show_json(
+            {
+                "source": source,
+                "streams": [{**vars(s), "columns": [vars(c) for c in s.columns]} for s in found],
+            }
+        )
         return
     rows = [
-        (s.name, f"{s.place}: {s.value}", s.row_estimate, ", ".join(s.primary_key), s.cursor, ", ".join(f"{c.name} {c.type}" for c in s.columns))
+        (
+            s.name,
+            f"{s.place}: {s.value}",
+            s.row_estimate,
+            ", ".join(s.primary_key),
+            s.cursor,
+            ", ".join(f"{c.name} {c.type}" for c in s.columns),
+        )
         for s in found
     ]
-    show_table(f"Streams of {source}", ["stream", "place", "rows", "primary key", "cursor", "columns"], rows, ["rows"])
+    show_table(
+        f"Streams of {source}",
+        ["stream", "place", "rows", "primary key", "cursor", "columns"],
+        rows,
+        ["rows"],
+    )
     if write is None:
         click.echo(proposed)
 
@@ -69,7 +86,9 @@ def preview_command(stream: str, limit: int, refined: bool, as_json: bool) -> No
     if as_json:
         show_json({"columns": {f.name: str(f.type) for f in table.schema}, "rows": table.to_pylist()})
         return
-    show_table(f"{stream}: {table.num_rows} rows", table.column_names, [tuple(r.values()) for r in table.to_pylist()])
+    show_table(
+        f"{stream}: {table.num_rows} rows", table.column_names, [tuple(r.values()) for r in table.to_pylist()]
+    )
 
 
 @click.command("plan")
@@ -98,11 +117,16 @@ def plan_command(selection: str | None, since: str | None, until: str | None, as
         if selection in (None, source.name, f"{source.name}.{stream.name}", f"{source.name}/{stream.name}")
     ]
     if not chosen:
-        raise ConfigError(f"'{selection}' is no source or stream", hint=f"Sources: {', '.join(sorted(project.sources))}")
+        raise ConfigError(
+            f"'{selection}' is no source or stream", hint=f"Sources: {', '.join(sorted(project.sources))}"
+        )
     planned = [plan_stream(engine, s, t, partition_keys(t.partition, since, until)) for s, t in chosen]
     if as_json:
         show_json({"streams": [vars(p) for p in planned]})
         return
-    rows = [(p.stream, p.action, p.rows, p.disposition, p.target, ", ".join(p.steps), p.checkpoint) for p in planned]
+    rows = [
+        (p.stream, p.action, p.rows, p.disposition, p.target, ", ".join(p.steps), p.checkpoint)
+        for p in planned
+    ]
     columns = ["stream", "would", "rows now", "disposition", "into", "refine", "checkpoint"]
     show_table("Plan (nothing was changed)", columns, rows, ["rows now"])

@@ -36,7 +36,9 @@ def show_json(document: Any) -> None:
     click.echo(json.dumps(document, default=_plain, ensure_ascii=False, indent=2))
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()
+) -> None:
     """A table on standard output; as wide as the terminal, or as it needs where there is none."""
     from rich.console import Console
     from rich.table import Table
@@ -70,7 +72,15 @@ def errors_shown(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except SisError as error:
             if kwargs.get("as_json"):
-                show_json({"error": {"class": type(error).__name__, "where": error.where, "message": redact(str(error))}})
+                show_json(
+                    {
+                        "error": {
+                            "class": type(error).__name__,
+                            "where": error.where,
+                            "message": redact(str(error)),
+                        }
+                    }
+                )
             fail(str(error), error.exit_code)
 
     return run

@@ -16,7 +16,9 @@ def definitions() -> dg.Definitions:
     try:
         dg_config = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["dg"]["project"]
     except (OSError, KeyError) as error:
-        raise ConfigError(f"{folder} is no project folder", hint="Go to one, or make one with `sis init`") from error
+        raise ConfigError(
+            f"{folder} is no project folder", hint="Go to one, or make one with `sis init`"
+        ) from error
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     target = dg_config.get("code_location_target_module", f"{dg_config['root_module']}.definitions")

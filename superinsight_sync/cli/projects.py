@@ -5,7 +5,16 @@ from pathlib import Path
 
 import click
 
-from superinsight_sync.cli.output import FAILED, OK, USAGE, errors_shown, json_option, show_json, show_table, tell
+from superinsight_sync.cli.output import (
+    FAILED,
+    OK,
+    USAGE,
+    errors_shown,
+    json_option,
+    show_json,
+    show_table,
+    tell,
+)
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 
@@ -49,7 +58,13 @@ def check_command(sources: tuple[str, ...], offline: bool, as_json: bool) -> Non
     wanted = [project.source(name) for name in sources] if sources else list(project.sources.values())
     reports = [] if offline else [test_connection(s, settings) for s in wanted]
     failed = [r for r in reports if not r.ok]
-    code = USAGE if project.problems or any(r.error_class == "ConfigError" for r in failed) else FAILED if failed else OK
+    code = (
+        USAGE
+        if project.problems or any(r.error_class == "ConfigError" for r in failed)
+        else FAILED
+        if failed
+        else OK
+    )
     if as_json:
         problems = [{"file": str(p.file), "line": p.line, "message": p.message} for p in project.problems]
         show_json({"ok": code == OK, "problems": problems, "connections": [vars(r) for r in reports]})
@@ -61,7 +76,14 @@ def check_command(sources: tuple[str, ...], offline: bool, as_json: bool) -> Non
             "Connections",
             ["source", "kind", "result", "server", "ms", "remarks"],
             [
-                (r.source, r.kind, "ok" if r.ok else "FAILED", r.server, f"{r.latency_ms:.1f}", r.error or "; ".join(r.warnings))
+                (
+                    r.source,
+                    r.kind,
+                    "ok" if r.ok else "FAILED",
+                    r.server,
+                    f"{r.latency_ms:.1f}",
+                    r.error or "; ".join(r.warnings),
+                )
                 for r in reports
             ],
             right=["ms"],

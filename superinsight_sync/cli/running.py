@@ -43,7 +43,9 @@ def run_command(
     """
     if everything == bool(selection):
         raise ConfigError("nothing is selected" if not selection else "give a selection or --all, not both")
-    outcome = _run(("*",) if everything else selection, since, until, dry_run=dry_run, force=force, as_json=as_json)
+    outcome = _run(
+        ("*",) if everything else selection, since, until, dry_run=dry_run, force=force, as_json=as_json
+    )
     if summary and not as_json:
         _show_paths(outcome)
     raise SystemExit(outcome.exit_code)
@@ -56,7 +58,9 @@ def run_command(
 @click.option("--dry-run", is_flag=True, help="Say which runs would be made, and stop.")
 @json_option
 @errors_shown
-def backfill_command(selection: tuple[str, ...], since: str, until: str, dry_run: bool, as_json: bool) -> None:
+def backfill_command(
+    selection: tuple[str, ...], since: str, until: str, dry_run: bool, as_json: bool
+) -> None:
     """Repairs a range of partitions: reads them anew as one run and replaces exactly their rows.
 
     \b
@@ -67,7 +71,13 @@ def backfill_command(selection: tuple[str, ...], since: str, until: str, dry_run
 
 
 def _run(
-    selection: tuple[str, ...], since: str | None, until: str | None, *, dry_run: bool, force: bool, as_json: bool
+    selection: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    *,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
 ) -> "RunOutcome":
     from superinsight_sync.cli.project_definitions import definitions
     from superinsight_sync.orchestration.running import plan_runs, run_all, select
@@ -119,7 +129,9 @@ def _progress(*, quiet: bool) -> Iterator[None]:
 
 
 def _show_plan(runs: "list[PlannedRun]", *, as_json: bool) -> None:
-    planned = [{"assets": [k.to_user_string() for k in r.assets], "from": r.first, "to": r.last} for r in runs]
+    planned = [
+        {"assets": [k.to_user_string() for k in r.assets], "from": r.first, "to": r.last} for r in runs
+    ]
     if as_json:
         show_json({"runs": planned})
         return
@@ -146,7 +158,11 @@ def _row_document(asset: "AssetOutcome") -> dict[str, Any]:
         "bytes": asset.metadata.get("sis/bytes_written", 0),
         "seconds": asset.metadata.get("sis/seconds", 0.0),
         "quarantined": asset.metadata.get("sis/quarantined", 0),
-        "checks": {"passed": asset.checks_passed, "failed": asset.checks_failed, "warned": asset.checks_warned},
+        "checks": {
+            "passed": asset.checks_passed,
+            "failed": asset.checks_failed,
+            "warned": asset.checks_warned,
+        },
         "path": asset.metadata.get("sis/folder") or asset.metadata.get("sis/file"),
     }
 

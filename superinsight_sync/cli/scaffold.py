@@ -13,7 +13,9 @@ def make_project(folder: Path, package: Traversable) -> list[Path]:
     """Writes a project that runs: declarations, Dagster's files, and a small database to pull from."""
     name = re.sub(r"\W+", "_", folder.name.lower()).strip("_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ConfigError(f"'{folder.name}' is no project name", hint="Use letters, digits and _, a letter first")
+        raise ConfigError(
+            f"'{folder.name}' is no project name", hint="Use letters, digits and _, a letter first"
+        )
     made = []
     template = package / "template"
     for relative in sorted(_files(template)):
@@ -45,5 +47,8 @@ def _make_shop(target: Path) -> None:
             "CREATE TABLE orders (order_id INTEGER PRIMARY KEY, customer TEXT NOT NULL, amount TEXT NOT NULL,"
             " placed_at TEXT NOT NULL)"
         )
-        rows = [(i, f"c{i % 40:03d}", f"{i * 7 % 500}.{i % 100:02d}", f"2026-01-{i % 28 + 1:02d}T08:00:00Z") for i in range(1, 501)]
+        rows = [
+            (i, f"c{i % 40:03d}", f"{i * 7 % 500}.{i % 100:02d}", f"2026-01-{i % 28 + 1:02d}T08:00:00Z")
+            for i in range(1, 501)
+        ]
         db.executemany("INSERT INTO orders VALUES (?, ?, ?, ?)", rows)

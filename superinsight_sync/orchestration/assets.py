@@ -34,7 +34,9 @@ def raw_assets(source: SourceSpec, streams: Sequence[StreamSpec], name: str) -> 
     return pull
 
 
-def _pull_side_by_side(context: dg.AssetExecutionContext, source: SourceSpec, streams: list[StreamSpec]) -> Result:
+def _pull_side_by_side(
+    context: dg.AssetExecutionContext, source: SourceSpec, streams: list[StreamSpec]
+) -> Result:
     """Pulls within the source's limit; each stream materializes as it lands, failures are told at the end."""
     from superinsight_sync.pipeline.pull import pull_stream
 
@@ -85,7 +87,9 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
                 engine_of(context), source, stream, partitions=run_keys(context), force=is_forced(context)
             )
         _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
-        return dg.MaterializeResult(metadata=metadata.of_refine(result, keys.raw_key(source.name, stream.name)))
+        return dg.MaterializeResult(
+            metadata=metadata.of_refine(result, keys.raw_key(source.name, stream.name))
+        )
 
     return refine
 

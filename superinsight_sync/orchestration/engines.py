@@ -18,7 +18,9 @@ _lock = threading.Lock()
 
 def engine_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Engine:
     """The engine of the context's run."""
-    return engine_of_run(context.run_id if isinstance(context, dg.AssetExecutionContext) else context.run.run_id)
+    return engine_of_run(
+        context.run_id if isinstance(context, dg.AssetExecutionContext) else context.run.run_id
+    )
 
 
 def is_forced(context: dg.AssetExecutionContext) -> bool:

@@ -23,7 +23,10 @@ def table_schema(columns: Sequence[ColumnInfo]) -> dg.TableSchema:
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                c.name, c.type, description=c.description or None, constraints=dg.TableColumnConstraints(nullable=c.nullable)
+                c.name,
+                c.type,
+                description=c.description or None,
+                constraints=dg.TableColumnConstraints(nullable=c.nullable),
             )
             for c in columns
         ]
@@ -32,7 +35,10 @@ def table_schema(columns: Sequence[ColumnInfo]) -> dg.TableSchema:
 
 def column_lineage(lineage: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(
-        {out: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in deps] for out, deps in lineage.items()}
+        {
+            out: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in deps]
+            for out, deps in lineage.items()
+        }
     )
 
 
@@ -90,7 +96,9 @@ def of_refine(result: RefineResult, raw: dg.AssetKey, *, total_rows: int | None 
     if result.columns:
         found["dagster/column_schema"] = table_schema(result.columns)
     if result.lineage:
-        found["dagster/column_lineage"] = column_lineage({o: [(raw, c) for c in d] for o, d in result.lineage.items()})
+        found["dagster/column_lineage"] = column_lineage(
+            {o: [(raw, c) for c in d] for o, d in result.lineage.items()}
+        )
     if result.version is not None:
         found["sis/lake_version"] = result.version
     if result.quarantined:
@@ -108,7 +116,11 @@ def of_describe(result: DescribeResult) -> Metadata:
         "sis/llm_tokens": result.tokens,
         "sis/file": dg.MetadataValue.path(result.path),
         "sis/dictionary": dg.MetadataValue.md(result.markdown),
-        **({"sis/warnings": dg.MetadataValue.md("\n".join(f"- {w}" for w in result.warnings))} if result.warnings else {}),
+        **(
+            {"sis/warnings": dg.MetadataValue.md("\n".join(f"- {w}" for w in result.warnings))}
+            if result.warnings
+            else {}
+        ),
     }
 
 
@@ -135,7 +147,11 @@ def of_export(result: ExportResult, spec: DatasetSpec) -> Metadata:
 
 def of_check(outcome: CheckOutcome) -> Metadata:
     """Metadata of an asset check: counts, never values."""
-    found: Metadata = {"sis/expectation": outcome.type, "sis/checked": outcome.checked, "sis/failed": outcome.failed}
+    found: Metadata = {
+        "sis/expectation": outcome.type,
+        "sis/checked": outcome.checked,
+        "sis/failed": outcome.failed,
+    }
     found["sis/failed_percent"] = round(100 * outcome.failed_share, 4)
     if outcome.column:
         found["sis/column"] = outcome.column

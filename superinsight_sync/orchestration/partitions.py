@@ -8,7 +8,12 @@ from superinsight_sync.model.declaration import PartitionSpec
 from superinsight_sync.model.window import PartitionUnit, floor, following, key_format
 from superinsight_sync.pipeline.spans import aware
 
-_CRONS: dict[PartitionUnit, str] = {"hour": "0 * * * *", "day": "0 0 * * *", "week": "0 0 * * 0", "month": "0 0 1 * *"}
+_CRONS: dict[PartitionUnit, str] = {
+    "hour": "0 * * * *",
+    "day": "0 0 * * *",
+    "week": "0 0 * * 0",
+    "month": "0 0 1 * *",
+}
 
 
 def partitions_definition(spec: PartitionSpec | None) -> dg.TimeWindowPartitionsDefinition | None:

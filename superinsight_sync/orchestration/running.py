@@ -115,7 +115,9 @@ def _ancestors(graph: Any, key: AssetKey) -> set[AssetKey]:
 
 def _range(definition: Any, since: str | None, until: str | None) -> tuple[str, str]:
     keys = definition.get_partition_keys()
-    chosen = [k for k in keys if (since is None or k >= _key(definition, since)) and (until is None or k <= until)]
+    chosen = [
+        k for k in keys if (since is None or k >= _key(definition, since)) and (until is None or k <= until)
+    ]
     if not chosen:
         raise ConfigError(
             f"no partition between {since or 'the first'} and {until or 'the last'}",

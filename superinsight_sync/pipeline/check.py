@@ -18,7 +18,10 @@ from superinsight_sync.sources.protocol import ReadRequest, open_source
 def check_stream(
     engine: Engine, source: SourceSpec, stream: StreamSpec, *, partitions: Sequence[str] = ()
 ) -> list[CheckOutcome]:
-    """The outcomes in the order declared. Over the named partitions only, if any are named."""
+    """The outcomes in the order declared, over the named partitions only if any are named.
+
+    A row count is compared with the source's rows less those in quarantine.
+    """
     table = table_of(source, stream, "refined")
     store = engine.store(source, stream, "refined")
     if not store.exists(table):
@@ -33,7 +36,8 @@ def check_stream(
 
     def source_count() -> int:
         window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None
-        return open_source(source.connection, engine.settings).count(ReadRequest(stream, window=window))
+        there = open_source(source.connection, engine.settings).count(ReadRequest(stream, window=window))
+        return there - engine.lake.count(table.at("quarantine"), partitions=partitions or None)
 
     return run_checks(
         stream.expect, dataset=dataset, references=reference, source_count=source_count, now=utc_now()

@@ -116,7 +116,12 @@ def _bury(engine: Engine, task: Task, error: SisError) -> None:
     payload = {"source": task.source, "stream": task.stream, "partitions": list(task.partitions)}
     engine.state.dead_letters.add(
         FailedWork(
-            task.verb, f"{task.source}/{task.stream}", payload, error, attempts=RETRIES.retries + 1, tenant=task.tenant
+            task.verb,
+            f"{task.source}/{task.stream}",
+            payload,
+            error,
+            attempts=RETRIES.retries + 1,
+            tenant=task.tenant,
         )
     )
 

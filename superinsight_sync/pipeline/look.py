@@ -40,7 +40,9 @@ def test_connection(source: SourceSpec, settings: Settings) -> ConnectionReport:
             _check_columns(source, stream, settings)
     except SisError as error:
         located = error.at(f"source '{source.name}'")
-        return ConnectionReport(source.name, kind, False, error=str(located), error_class=type(error).__name__)
+        return ConnectionReport(
+            source.name, kind, False, error=str(located), error_class=type(error).__name__
+        )
     return ConnectionReport(source.name, kind, True, probe.server, probe.latency_ms, probe.warnings)
 
 
@@ -69,11 +71,18 @@ def proposal(source: SourceSpec, found: Sequence[FoundStream]) -> dict[str, Any]
         if stream.cursor and stream.primary_key:
             entry["sync"] = {"mode": "incremental", "cursor": stream.cursor, "lag": "10m"}
         streams.append(entry)
-    attributes = {"name": source.name, "tenant": source.tenant, "connection": source.connection, "streams": streams}
+    attributes = {
+        "name": source.name,
+        "tenant": source.tenant,
+        "connection": source.connection,
+        "streams": streams,
+    }
     return {"type": "superinsight_sync.SyncSource", "attributes": attributes}
 
 
-def preview(engine: Engine, source: SourceSpec, stream: StreamSpec, *, limit: int, refined: bool = False) -> pa.Table:
+def preview(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, *, limit: int, refined: bool = False
+) -> pa.Table:
     """The first rows as the source gives them, or as the refine steps make them of those."""
     connection = open_source(source.connection, engine.settings)
     with connection.read(ReadRequest(stream, limit=limit)) as batches:
@@ -86,7 +95,9 @@ def preview(engine: Engine, source: SourceSpec, stream: StreamSpec, *, limit: in
     from superinsight_sync.transform.engine import refine
 
     def read() -> pa.RecordBatchReader:
-        return add_system_columns(rows.to_reader(), load_id="preview", extracted_at=utc_now(), partition_of=None)
+        return add_system_columns(
+            rows.to_reader(), load_id="preview", extracted_at=utc_now(), partition_of=None
+        )
 
     with refine(
         read,
@@ -94,9 +105,6 @@ def preview(engine: Engine, source: SourceSpec, stream: StreamSpec, *, limit: in
         StepContext(stream.primary_key, stream.sync.cursor),
         scratch_dir=engine.settings.scratch_dir,
         memory_limit_bytes=engine.settings.memory_limit_bytes,
-        on_row_error="quarantine",
-        max_row_errors=None,
-        max_row_error_share=None,
     ) as done:
         table = done.open().read_all()
     return table.select([n for n in table.column_names if n not in SYSTEM_COLUMNS])

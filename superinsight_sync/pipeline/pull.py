@@ -21,6 +21,7 @@ from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.sources.protocol import ReadRequest, Source, StreamShape, open_source
 
+
 @dataclass(frozen=True)
 class _Pull:
     """One attempt's givens."""
@@ -116,7 +117,9 @@ def _token(pull: _Pull) -> str | None:
     seen = pull.connection.token(pull.request())
     if seen is None:
         return None
-    how = pull.stream.model_dump(mode="json", include={"table", "query", "path", "format", "sync", "partition"})
+    how = pull.stream.model_dump(
+        mode="json", include={"table", "query", "path", "format", "sync", "partition"}
+    )
     return fingerprint([seen, how])
 
 

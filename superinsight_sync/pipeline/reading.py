@@ -25,7 +25,12 @@ class Reading:
     """
 
     def __init__(
-        self, source: Source, request: ReadRequest, *, load_id: str, progress: Callable[[int], None] | None = None
+        self,
+        source: Source,
+        request: ReadRequest,
+        *,
+        load_id: str,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         self._source = source
         self._request = request

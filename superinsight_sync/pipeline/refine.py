@@ -14,7 +14,7 @@ from superinsight_sync.model.tables import SYSTEM_COLUMNS, Checkpoint, Commit, C
 from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.state.leases import Lease
-from superinsight_sync.transform.engine import Refined, plan, refine
+from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
 from superinsight_sync.transform.protocol import StepContext
 
 RULES_VERSION = 1
@@ -96,7 +96,9 @@ def refine_stream(
 def _refine(job: _Refine, tally: Tally, *, force: bool) -> RefineResult:
     started = time.perf_counter()
     if not job.raw.exists(job.table.at("raw")):
-        raise ConfigError("there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first")
+        raise ConfigError(
+            "there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first"
+        )
     rows = _input(job, force=force)
     changed = [k for k, identity in rows.identities.items() if force or _landed(job, k) != identity]
     if not changed:
@@ -112,10 +114,12 @@ def _refine(job: _Refine, tally: Tally, *, force: bool) -> RefineResult:
         job.context,
         scratch_dir=settings.scratch_dir,
         memory_limit_bytes=settings.memory_limit_bytes,
-        on_row_error=job.stream.on_row_error,
-        max_row_errors=job.stream.max_row_errors,
-        max_row_error_share=job.stream.max_row_error_share,
+        row_errors=RowErrors(
+            job.stream.on_row_error, job.stream.max_row_errors, job.stream.max_row_error_share
+        ),
     ) as refined:
+        if rows.loads is not None and refined.quarantined:
+            return _refine(job, tally, force=True)
         return _land(job, rows, refined, tally, started, force=force)
 
 
@@ -156,18 +160,25 @@ def _input(job: _Refine, *, force: bool) -> _Input:
     if job.partitions or job.stream.disposition == "replace" or force:
         return everything
     last = job.store.checkpoint(job.table)
-    if last is None or last.detail.get("steps") != steps or not _row_wise(job):
+    if last is None or last.detail.get("steps") != steps or not _can_increment(job):
         return everything
     since = job.raw.loads_since(raw, int(last.detail["raw_version"]))
     return everything if since is None else replace(everything, loads=tuple(since))
 
 
-def _row_wise(job: _Refine) -> bool:
-    """Whether refining only the new rows gives the same table: every step works row by row, or is a dedupe
-    by the primary key that the merge does anyway."""
-    schema = job.raw.schema(job.table.at("raw"))
-    planned = plan(job.stream.refine, schema, job.context)
-    return planned.row_wise or (bool(job.stream.primary_key) and planned.dedupes_by_key)
+def _can_increment(job: _Refine) -> bool:
+    """Whether refining the new rows alone gives the same tables as refining all of them.
+
+    Each step must work row by row, or be a dedupe by the primary key that the raw table's merge has done already.
+    With records in quarantine everything is refined, so that those that the source has mended come back.
+    """
+    if job.engine.lake.count(job.table.at("quarantine")):
+        return False
+    merged = job.stream.disposition == "merge"
+    steps = [
+        s for s in job.stream.refine if not (merged and s.step == "dedupe" and "keys" not in s.arguments)
+    ]
+    return plan(steps, job.raw.schema(job.table.at("raw")), job.context).row_wise
 
 
 def _land(
@@ -198,7 +209,9 @@ def _land(
         duplicates=refined.duplicates,
         quarantined=dict(refined.quarantined),
         columns=tuple(
-            ColumnInfo(f.name, str(f.type), nullable=f.nullable) for f in refined.schema if f.name not in SYSTEM_COLUMNS
+            ColumnInfo(f.name, str(f.type), nullable=f.nullable)
+            for f in refined.schema
+            if f.name not in SYSTEM_COLUMNS
         ),
         lineage=dict(refined.lineage),
         partitions=job.partitions,
@@ -213,7 +226,9 @@ def _commit(job: _Refine, rows: _Input, *, force: bool) -> Commit:
     if force or rows.loads is None:
         load_id = f"refine-{new_load_id()}"
     points = {
-        key: Checkpoint(load_id, now, token=identity, detail={"steps": rows.steps, "raw_version": rows.raw_version})
+        key: Checkpoint(
+            load_id, now, token=identity, detail={"steps": rows.steps, "raw_version": rows.raw_version}
+        )
         for key, identity in rows.identities.items()
     }
     return Commit(load_id, checkpoints=points, metadata={"run_id": job.engine.run_id, "verb": "refine"})

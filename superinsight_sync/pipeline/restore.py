@@ -7,10 +7,13 @@ from superinsight_sync.pipeline.engine import Engine
 
 def tables_of_load(engine: Engine, load_id: str) -> list[TableRef]:
     """The lake's tables that the load wrote. Raises ConfigError if there are none."""
-    found = [t for t in engine.lake.tables() if any(v.load_id == load_id for v in engine.lake.history(t, 1000))]
+    found = [
+        t for t in engine.lake.tables() if any(v.load_id == load_id for v in engine.lake.history(t, 1000))
+    ]
     if not found:
         raise ConfigError(
-            f"no table has a load '{load_id}'", hint="`sis history <source>.<stream>` lists the loads of a stream"
+            f"no table has a load '{load_id}'",
+            hint="`sis history <source>.<stream>` lists the loads of a stream",
         )
     return found
 

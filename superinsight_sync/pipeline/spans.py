@@ -15,7 +15,9 @@ def aware(value: date | datetime) -> datetime:
     return datetime(value.year, value.month, value.day, tzinfo=UTC)
 
 
-def partition_keys(spec: PartitionSpec | None, since: str | None = None, until: str | None = None) -> tuple[str, ...]:
+def partition_keys(
+    spec: PartitionSpec | None, since: str | None = None, until: str | None = None
+) -> tuple[str, ...]:
     """Keys of all partitions from `since` to `until`, both inclusive (default: from the first to now's).
 
     Empty for an unpartitioned stream. Raises ConfigError for a bound that is no date.

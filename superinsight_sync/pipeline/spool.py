@@ -37,7 +37,10 @@ class Spool:
     def fill(self, batches: pa.RecordBatchReader, *, cursor: str | None) -> None:
         """Writes the batches and remembers the greatest value of the cursor column."""
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.OSFile(str(self._file), "wb") as sink, pa.ipc.new_file(sink, batches.schema, options=options) as out:
+        with (
+            pa.OSFile(str(self._file), "wb") as sink,
+            pa.ipc.new_file(sink, batches.schema, options=options) as out,
+        ):
             for batch in batches:
                 self.rows += batch.num_rows
                 if cursor is not None and batch.num_rows:

@@ -242,7 +242,7 @@ def _freshness(check: Freshness, schema: "pa.Schema", now: datetime) -> _Plan:
         text = f"the newest value is {_span(age_us)} old; allowed: {_span(limit_us)}"
         return Finding(passed=age_us <= limit_us, checked=checked, observed=text)
 
-    return _Plan((f"count({column})", f"epoch_us(max({column})::TIMESTAMP)"), read)
+    return _Plan((f"count({column})", f"epoch_us(max({column})::TIMESTAMPTZ)"), read)
 
 
 def _row_count(check: RowCount, around: Surroundings) -> _Plan:

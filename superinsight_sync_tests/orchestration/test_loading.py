@@ -87,7 +87,7 @@ def test_a_hundred_streams_load_in_under_three_seconds_without_heavy_libraries(t
     folder = project(tmp_path, {"big": source("big", 100)})
     code = f"""
     heavy = [m for m in {HEAVY!r} if m in sys.modules]
-    print(json.dumps({{"cpu_s": cpu_s, "heavy": heavy, "assets": len(list(defs.get_all_asset_specs()))}}))
+    print(json.dumps({{"cpu_s": cpu_s, "heavy": heavy, "assets": len(list(defs.resolve_all_asset_specs()))}}))
     """
     found = load(folder, code)
     assert found["assets"] == 300
@@ -108,7 +108,7 @@ def test_a_bad_declaration_fails_alone_and_says_why(
 ) -> None:
     folder = project(tmp_path, {"bad": source("bad", **attributes), "good": source("good")})
     code = """
-    specs = {s.key.to_user_string(): s.description for s in defs.get_all_asset_specs()}
+    specs = {s.key.to_user_string(): s.description for s in defs.resolve_all_asset_specs()}
     print(json.dumps(specs))
     """
     found = load(folder, code)
@@ -126,7 +126,7 @@ def test_a_dataset_over_an_unknown_stream_fails_alone(tmp_path: Path) -> None:
     }
     folder = project(tmp_path, {"good": source("good"), "d": dataset})
     code = """
-    print(json.dumps({s.key.to_user_string(): s.description for s in defs.get_all_asset_specs()}))
+    print(json.dumps({s.key.to_user_string(): s.description for s in defs.resolve_all_asset_specs()}))
     """
     found = load(folder, code)
     assert "good/t0" in str(found["d_inputs/declaration_error"])
