@@ -189,6 +189,8 @@ class DatabaseStore:
         return self.checkpoints(table).get(partition)
 
     def set_checkpoint(self, table: TableRef, checkpoint: Checkpoint | None, partition: str = "") -> None:
+        if checkpoint is None and not self.exists(table):
+            return
         with self._changing(table) as journal:
             journal.set_checkpoint(partition, checkpoint)
 
@@ -198,8 +200,7 @@ class DatabaseStore:
 
     def history(self, table: TableRef, limit: int = 100) -> list[TableVersion]:
         with self._journal(table) as journal:
-            self._existing(journal)
-            return journal.history(limit)
+            return [] if journal.version() is None else journal.history(limit)
 
     def loads_since(self, table: TableRef, version: int) -> list[str] | None:
         with self._journal(table) as journal:
@@ -246,11 +247,14 @@ class DatabaseStore:
     def maintain(self, table: TableRef, *, retention: timedelta) -> Mapping[str, int]:
         """Gives the space of deleted rows back for use, and forgets loads older than `retention`."""
         with self._journal(table) as journal:
-            self._existing(journal)
+            if journal.version() is None:
+                return {}
             journal.connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(journal.target))
             return {"tables_vacuumed": 1, "loads_forgotten": journal.prune(utc_now() - retention)}
 
     def expire(self, table: TableRef, *, older_than: datetime) -> int:
+        if not self.exists(table):
+            return 0
         with self._changing(table) as journal:
             query = sql.SQL("DELETE FROM {} WHERE {} < %s")
             found = journal.connection.execute(

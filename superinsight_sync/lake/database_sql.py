@@ -18,6 +18,7 @@ from superinsight_sync.lake.database_types import (
     widened,
     wire_schema,
 )
+from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import HASH, LOAD_ID, PARTITION
 
 _STAGE = sql.Identifier("pg_temp", "_sis_stage")
@@ -53,7 +54,8 @@ class Target:
         """Streams a read into a new temporary table, in the order of its rows, a batch at a time."""
         import pgpq
 
-        columns = columns_of(reader.schema, self.where)
+        stored = storable_schema(reader.schema)
+        columns = columns_of(stored, self.where)
         self.connection.execute(
             sql.SQL("CREATE TEMP TABLE _sis_stage ({} bigint GENERATED ALWAYS AS IDENTITY)").format(_ORDER)
         )
@@ -67,7 +69,7 @@ class Target:
         with self.connection.cursor().copy(copy) as out:
             out.write(encoder.write_header())
             for batch in reader:
-                out.write(encoder.write_batch(to_wire(batch, columns, self.where)))
+                out.write(encoder.write_batch(to_wire(batch, stored, columns)))
                 rows += batch.num_rows
                 size_bytes += batch.nbytes
             out.write(encoder.finish())

@@ -165,7 +165,7 @@ def test_new_columns_are_added_and_other_types_refused() -> None:
         {"id": 1, "note": None},
         {"id": 2, "note": "😀"},
     ]
-    with pytest.raises(ConfigError, match="column id is int64 and cannot take string"):
+    with pytest.raises(ConfigError, match="column 'id' was int64 and is now string"):
         store.append(REF, reads(landed(pa.table({"id": ["x"]}), "third")), commit("third"))
 
 
