@@ -68,11 +68,15 @@ _Change = Callable[[_State | None, pa.Table], tuple[_State, CommitResult]]
 _EMPTY = _State(pa.schema([]), ())
 
 
+class MemoryLimitError(ConfigError):
+    """A write would hold more than the limit in memory."""
+
+
 class MemoryStore:
     """Tables as Arrow batches in this process, gone with the run.
 
     Only the newest version is kept, so `scan(version=…)` of an older one and the rollback of a load that
-    rewrote rows raise ConfigError. Types are the lake's (`lake.types`); sizes are Arrow's `nbytes` as read.
+    rewrote rows raise ConfigError. Types are the lake's (`lake.types`); sizes are Arrow's `nbytes`.
 
     Args:
         limit_bytes: most bytes one table may hold. A write that would pass it raises ConfigError and leaves
@@ -166,7 +170,9 @@ class MemoryStore:
         if columns is not None:
             unknown = sorted(set(columns) - set(schema.names))
             if unknown:
-                raise ConfigError(f"there is no column {', '.join(unknown)}", where=str(table))
+                raise ConfigError(
+                    f"there are no columns {unknown}", where=str(table), hint=f"There are {schema.names}"
+                )
             schema = pa.schema([schema.field(c) for c in columns], schema.metadata)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -236,7 +242,9 @@ class MemoryStore:
             current = self._at(table)
             entries = {v.load_id: v for v in current.history if v.load_id in current.results}
             if load_id not in entries:
-                raise ConfigError(f"there is no load {load_id}", where=str(table), hint="See its history")
+                raise ConfigError(
+                    f"the load '{load_id}' is not part of the table", where=str(table), hint="See its history"
+                )
             version = entries[load_id].version
             later = [v.load_id for v in current.history if v.version > version and v.load_id and v.rows]
             if later:
@@ -348,14 +356,15 @@ class MemoryStore:
         with read() as reader:
             schema = storable_schema(reader.schema)
             for batch in reader:
-                size_bytes += batch.nbytes
+                kept = cast_batch(own(batch), schema)
+                size_bytes += kept.nbytes
                 if size_bytes > self.limit_bytes:
                     raise self._too_large(table)
-                batches.append(cast_batch(own(batch), schema))
+                batches.append(kept)
             return pa.Table.from_batches(batches, schema)
 
-    def _too_large(self, table: TableRef) -> ConfigError:
-        return ConfigError(
+    def _too_large(self, table: TableRef) -> MemoryLimitError:
+        return MemoryLimitError(
             f"the rows pass the memory limit of {self.limit_bytes:,} bytes",
             where=str(table),
             hint="Raise `max_memory`, or use save: hybrid (memory below it, the lake above), "

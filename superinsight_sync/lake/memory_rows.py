@@ -117,7 +117,7 @@ def check_partitions(table: TableRef, new: pa.Table, partitions: Sequence[str]) 
     inside = rows_where(new, PARTITION, partitions, table).num_rows
     if inside != new.num_rows:
         raise DataError(
-            f"{new.num_rows - inside} rows lie outside the partitions {', '.join(partitions)}",
+            f"{new.num_rows - inside} rows belong to none of the partitions being replaced",
             where=str(table),
             hint="Nothing was written; check the window of the read",
         )

@@ -126,11 +126,11 @@ def test_a_failed_move_leaves_the_table_in_memory_alone(durable: Store, ref: Tab
         ref, reads(orders([1], ["1.00"], "a", partition="d1")), commit("a", cursor=1), partitions=["d1"]
     )
     stray = orders([1] * 50, ["1.00"] * 50, "b", partition="d9")
-    with pytest.raises(DataError, match="outside"):
+    with pytest.raises(DataError, match="belong to none"):
         store.replace(ref, reads(stray), commit("b"), partitions=["d1"])
     assert not durable.exists(ref) and amounts(store.scan(ref).read_all()) == [(1, "1.00")]
     wrong = landed(pa.table({"id": ["x"] * 100}), "c")
-    with pytest.raises(ConfigError, match="column id"):
+    with pytest.raises(ConfigError, match="column 'id'"):
         store.append(ref, reads(wrong), commit("c"))
     assert not durable.exists(ref) and store.count(ref) == 1
 
@@ -182,6 +182,20 @@ def test_a_durable_store_that_lost_a_race_reads_anew(ref: TableRef) -> None:
     store = HybridStore(MemoryStore(10**7), Racing(10**7), 1)
     store.replace(ref, read, commit("one"))
     assert len(opened) == 2 and content(store.scan(ref).read_all()) == content(TWO)
+
+
+def test_rows_that_grow_in_memory_go_to_the_durable_store_and_not_over_the_limit(
+    durable: Store, ref: TableRef
+) -> None:
+    narrow = pa.table({"x": pa.array(range(1000), pa.uint32())})
+    store = HybridStore(MemoryStore(6000), durable, 6000)
+    store.replace(ref, reads(narrow), commit("a"))
+    assert durable.exists(ref) and store.scan(ref).read_all()["x"].to_pylist() == list(range(1000))
+    other = ref.at("raw")
+    store = HybridStore(MemoryStore(9000), durable, 9000)
+    store.replace(other, reads(narrow), commit("b"))
+    store.append(other, reads(pa.table({"y": ["😀"] * 10})), commit("c"))
+    assert durable.exists(other) and not store.memory.exists(other) and store.count(other) == 1010
 
 
 def test_dropping_and_what_is_not_there(durable: Store, ref: TableRef) -> None:
