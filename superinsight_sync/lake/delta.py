@@ -277,8 +277,7 @@ class DeltaStore:
         return until_committed(lambda: maintenance.rollback(self._address(table), self._log(table), load_id))
 
     def maintain(self, table: TableRef, *, retention: timedelta) -> Mapping[str, int]:
-        opened = self._address(table).open()
-        if opened is None:
+        if not self.exists(table):
             return {}
         return maintenance.maintain(self._address(table), self._log(table), retention)
 

@@ -1,7 +1,7 @@
 """One Delta table opened for one piece of work: by path, since a fresh handle is the cheapest after many commits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
@@ -19,7 +19,7 @@ class Address:
     """Where a table is: deltalake's address of it, its storage options, and its name for messages."""
 
     url: str
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(repr=False)
     name: str
 
     def open(self, version: int | None = None) -> DeltaTable | None:

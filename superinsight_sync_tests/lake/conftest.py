@@ -1,0 +1,39 @@
+"""The stores that the conformance suite runs on. A store joins by an entry in STORES."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from superinsight_sync.lake.opening import open_store
+from superinsight_sync.lake.store import Store
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def s3_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix of its own on a real S3 server, whose credentials are in the environment."""
+    server = request.getfixturevalue("s3_server")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"{server.create_bucket('lake')}/{next(_NUMBERS)}"
+
+
+def _local(request: pytest.FixtureRequest) -> Store:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return open_store(str(folder / "lake"))
+
+
+def _s3(request: pytest.FixtureRequest) -> Store:
+    return open_store(request.getfixturevalue("s3_root"))
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {"delta-local": _local, "delta-s3": _s3}
+
+
+@pytest.fixture(params=sorted(STORES))
+def store(request: pytest.FixtureRequest) -> Store:
+    """Each of the stores, empty."""
+    return STORES[request.param](request)
