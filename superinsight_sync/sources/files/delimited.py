@@ -75,14 +75,14 @@ class DelimitedLayout:
             except pa.ArrowInvalid as error:
                 # Its message would show the customer's record.
                 if "straddling" not in str(error):
-                    raise self._unreadable(member, pending.record_of(given)) from None
+                    raise self._unreadable(member) from None
         else:
-            raise self._unreadable(member, pending.record_of(given))
+            raise self._unreadable(member)
         self._reject(member, pending, rejects)
 
     def _header(self, member: Member) -> tuple[tuple[str, ...], int]:
         """The file's column names, and how many bytes of its text they take."""
-        scanner = Scanner(member.format.delimiter, self._spec.quote, skip_blank=True)
+        scanner = self._scanner(member)
         with self._open(member) as stream:
             _, record, end = next(scanner.records(stream), (0, b"", 0))
         cells = scanner.split(record) if record else []
@@ -175,19 +175,24 @@ class DelimitedLayout:
         if not numbers:
             return {}
         names, header_bytes = self._header(member)
-        scanner = Scanner(member.format.delimiter, self._spec.quote, skip_blank=len(names) > 1)
+        scanner = self._scanner(member, skip_blank=len(names) > 1)
         with self._open(member) as stream:
             header = stream.read(header_bytes)
             above = header.count(b"\n") or header.count(b"\r")
             return {n: line + above for n, line in scanner.lines_of(stream, numbers).items()}
 
-    def _unreadable(self, member: Member, number: int) -> DataError:
-        line = self._lines(member, {number}).get(number)
-        return DataError(
-            f"line {line}: no record of at most {MAX_RECORD_BYTES >> 20} MB begins here",
-            where=member.where,
-            hint="Look for a quote that is left open, or declare format.quote",
-        )
+    def _unreadable(self, member: Member) -> DataError:
+        """Scans the file for the record that is too long, which has the line in its message."""
+        with self._open(member) as stream:
+            try:
+                for _ in self._scanner(member).records(stream):
+                    pass
+            except DataError as error:
+                return error
+        return DataError("it is no delimited text", where=member.where, hint="Declare format.type")
+
+    def _scanner(self, member: Member, *, skip_blank: bool = True) -> Scanner:
+        return Scanner(member.format.delimiter, self._spec.quote, skip_blank=skip_blank, where=member.where)
 
 
 class _Marked(io.RawIOBase):

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
+from superinsight_sync.core.errors import DataError
+
 MAX_RECORD_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 18
 _NEWLINE = re.compile(rb"\r\n|\n|\r")
@@ -20,20 +22,23 @@ class Scanner:
 
     Args:
         skip_blank: whether an empty line is no record.
+        where: the file, for messages.
     """
 
-    def __init__(self, delimiter: str, quote: str, *, skip_blank: bool) -> None:
+    def __init__(self, delimiter: str, quote: str, *, skip_blank: bool, where: str = "") -> None:
         d, q = re.escape(delimiter.encode()), re.escape(quote.encode())
         field = rb"(?:%b(?:[^%b]++|%b%b)*+%b[^%b\r\n]*+|(?!%b)[^%b\r\n]*+)" % (q, q, q, q, q, d, q, d)
         self._record = re.compile(rb"(%b(?:%b%b)*+)(\r\n|\n|\r)" % (field, d, field))
         self._field = re.compile(field)
         self._quote = quote
         self._skip_blank = skip_blank
+        self._where = where
 
     def records(self, stream: Readable) -> Iterator[tuple[int, bytes, int]]:
         """(line it starts on, its text without line break, bytes up to its end) of each record.
 
-        The last one may have no line break or an open quote. Stops at a record of more than 64 MB.
+        The last one may have no line break or an open quote. Raises DataError, with the line, for a
+        record of more than 64 MB.
         """
         buffer, at, before, line = b"", 0, 0, 1
         ended = False
@@ -51,7 +56,11 @@ class Scanner:
                     yield line, buffer[at:], before + len(buffer)
                 return
             if len(buffer) - at > MAX_RECORD_BYTES:
-                return
+                raise DataError(
+                    f"line {line}: no record of at most {MAX_RECORD_BYTES >> 20} MB begins here",
+                    where=self._where,
+                    hint="Look for a quote that is left open, or declare format.quote",
+                )
             more = stream.read(max(_CHUNK_BYTES, len(buffer) - at))
             ended = not more
             before += at
