@@ -34,13 +34,13 @@ class Scanner:
         self._skip_blank = skip_blank
         self._where = where
 
-    def records(self, stream: Readable) -> Iterator[tuple[int, bytes, int]]:
+    def records(self, stream: Readable, first_line: int = 1) -> Iterator[tuple[int, bytes, int]]:
         """(line it starts on, its text without line break, bytes up to its end) of each record.
 
         The last one may have no line break or an open quote. Raises DataError, with the line, for a
         record of more than 64 MB.
         """
-        buffer, at, before, line = b"", 0, 0, 1
+        buffer, at, before, line = b"", 0, 0, first_line
         ended = False
         while True:
             found = self._record.match(buffer, at)
@@ -81,12 +81,12 @@ class Scanner:
                 return cells
             at += 1
 
-    def lines_of(self, stream: Readable, numbers: set[int]) -> dict[int, int]:
+    def lines_of(self, stream: Readable, numbers: set[int], first_line: int = 1) -> dict[int, int]:
         """The lines on which records start, by record number (1 is the first)."""
         found: dict[int, int] = {}
         if numbers:
             last = max(numbers)
-            for number, (line, _, _) in enumerate(self.records(stream), 1):
+            for number, (line, _, _) in enumerate(self.records(stream, first_line), 1):
                 if number in numbers:
                     found[number] = line
                 if number >= last:

@@ -20,7 +20,9 @@ from superinsight_sync_tests.sources.files.folder import read, rows, source, str
 
 
 def test_every_cell_is_the_text_it_is(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("id,n,d\n007,92233720368547758070,2020-01-01\nNA,null,1e5\n nan ,-0,TRUE\n")
+    (tmp_path / "a.csv").write_text(
+        "id,n,d\n007,92233720368547758070,2020-01-01\nNA,null,1e5\n nan ,-0,TRUE\n"
+    )
     table = read(tmp_path, "a.csv")
     assert set(table.schema.types) == {pa.string()}
     assert [tuple(r.values()) for r in table.to_pylist()] == [
@@ -157,9 +159,7 @@ def rejected(folder: Path, path: str, limit: int = 100, **declared: Any) -> tupl
 
 
 def test_records_that_cannot_be_read_are_set_aside_with_line_reason_and_text(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(
-        'n,t\n1,"two\nlines"\n2,b,c\n\n3,ok\nx,"bad, n"\n4\n5,ok\n"9""",ok\n'
-    )
+    (tmp_path / "a.csv").write_text('n,t\n1,"two\nlines"\n2,b,c\n\n3,ok\nx,"bad, n"\n4\n5,ok\n"9""",ok\n')
     (tmp_path / "b.csv").write_text("n,t\n6,ok\n7\n")
     good, bad = rejected(tmp_path, "*.csv", format={"columns": {"n": "int64"}})
     assert [r["n"] for r in good] == [1, 3, 5, 6]
@@ -271,7 +271,7 @@ CELL = st.one_of(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(CELL, CELL), max_size=8), st.sampled_from([",", ";", "\t"]), st.sampled_from('"\''))
+@given(st.lists(st.tuples(CELL, CELL), max_size=8), st.sampled_from([",", ";", "\t"]), st.sampled_from("\"'"))
 def test_any_text_cell_survives_csv_write_and_read_exactly(
     data: list[tuple[str | None, str | None]], delimiter: str, quote: str
 ) -> None:

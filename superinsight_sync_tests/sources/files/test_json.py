@@ -172,13 +172,13 @@ def test_a_broken_array_fails_with_its_line(tmp_path: Path, text: str) -> None:
 def test_contradictions_name_the_right_type(tmp_path: Path) -> None:
     lines(tmp_path, {"a": 1}, {"a": 2}, name="a.json")
     assert rows(tmp_path, "a.json") == [{"a": 1}, {"a": 2}]
-    with pytest.raises(ConfigError, match="should be json.*content is jsonl"):
+    with pytest.raises(ConfigError, match=r"should be json.*content is jsonl"):
         rows(tmp_path, "a.json", format={"type": "json"})
     (tmp_path / "b.jsonl").write_text('[{"a": 1}]')
-    with pytest.raises(ConfigError, match="should be jsonl.*content is a JSON array"):
+    with pytest.raises(ConfigError, match=r"should be jsonl.*content is a JSON array"):
         rows(tmp_path, "b.jsonl")
     (tmp_path / "c.json").write_text('{\n"a": 1}\n{"a": 2}')
-    with pytest.raises(ConfigError, match="another value follows on line 3.*jsonl"):
+    with pytest.raises(ConfigError, match=r"another value follows on line 3.*jsonl"):
         rows(tmp_path, "c.json")
 
 
@@ -223,7 +223,7 @@ VALUE = st.recursive(
 
 
 def back(found: Any, original: Any) -> bool:
-    """Whether a read value is the original: itself, its JSON text, or a struct with NULL for what is missing."""
+    """Whether a value is the original: itself, its JSON text, or a struct with NULL for what is missing."""
     if isinstance(found, str) and not isinstance(original, str):
         return original is not None and bool(json.loads(found) == original)
     if isinstance(found, str) and found != original:

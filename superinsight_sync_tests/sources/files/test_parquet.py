@@ -35,7 +35,9 @@ KEPT = [
 
 
 @pytest.mark.parametrize(("array", "landed"), KEPT)
-def test_values_survive_in_a_type_that_tables_keep(tmp_path: Path, array: pa.Array, landed: pa.DataType) -> None:
+def test_values_survive_in_a_type_that_tables_keep(
+    tmp_path: Path, array: pa.Array, landed: pa.DataType
+) -> None:
     write(tmp_path, "a.parquet", pa.table({"v": array}))
     table = read(tmp_path, "a.parquet")
     assert table.schema.field("v").type == landed
@@ -73,7 +75,10 @@ def test_schemas_are_joined_by_name_where_nothing_is_lost(tmp_path: Path) -> Non
     table = read(tmp_path, "*.parquet")
     assert table.schema == pa.schema([("x", pa.int64()), ("y", pa.string()), ("z", pa.bool_())])
     assert table["x"].to_pylist() == [1, 2**40, None]
-    decimals = [pa.array([Decimal("1.5")], pa.decimal128(10, 1)), pa.array([Decimal("0.25")], pa.decimal128(4, 3))]
+    decimals = [
+        pa.array([Decimal("1.5")], pa.decimal128(10, 1)),
+        pa.array([Decimal("0.25")], pa.decimal128(4, 3)),
+    ]
     for name, column in zip("de", decimals, strict=True):
         write(tmp_path, f"{name}.parquet", pa.table({"v": column}))
     assert read(tmp_path, "[de].parquet")["v"].type == pa.decimal128(12, 3)
