@@ -1,7 +1,8 @@
 """What every kind of source implements; one file in `kinds/` is one kind."""
 
-from contextlib import AbstractContextManager
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -44,6 +45,11 @@ class Column:
     select: str = ""
     replaced: str | None = None
     comment: str = ""
+
+    @property
+    def info(self) -> ColumnInfo:
+        """The column as people see it."""
+        return ColumnInfo(self.name, str(self.arrow), self.source_type, self.nullable, self.comment)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ class ReadRequest:
     after: Any = None
     limit: int | None = None
     batch_rows: int = DEFAULT_BATCH_ROWS
+    replaced: Counter[str] = field(default_factory=Counter, compare=False)
+    """Filled while reading: values that no Arrow value can hold and that were read as NULL, by column."""
 
 
 class Source(Protocol):
