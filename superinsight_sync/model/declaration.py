@@ -4,7 +4,15 @@ import re
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from superinsight_sync.model.window import PartitionUnit
 
@@ -25,7 +33,16 @@ def parse_duration(value: object) -> object:
     return value
 
 
-_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+}
 
 
 def parse_size(value: object) -> object:
@@ -238,7 +255,9 @@ class StreamSpec(StreamDefaults):
     def _check(self) -> Self:
         places = [p for p in ("table", "query", "path") if getattr(self, p) is not None]
         if len(places) != 1:
-            raise ValueError(f"a stream needs exactly one of table, query, path; found {', '.join(places) or 'none'}")
+            raise ValueError(
+                f"a stream needs exactly one of table, query, path; found {', '.join(places) or 'none'}"
+            )
         if self.sync.disposition == "merge" and not self.primary_key:
             raise ValueError("disposition: merge needs a primary_key")
         if self.partition and not (self.sync.mode == "incremental" and self.sync.by == "timestamp"):
@@ -246,7 +265,9 @@ class StreamSpec(StreamDefaults):
         if self.partition and self.sync.disposition not in (None, "replace"):
             raise ValueError("a partition's run replaces its window; leave out `disposition`")
         if not self.partition and self.sync.mode == "incremental" and self.sync.disposition == "replace":
-            raise ValueError("disposition: replace would drop what earlier incremental runs landed; use append or merge")
+            raise ValueError(
+                "disposition: replace would drop what earlier incremental runs landed; use append or merge"
+            )
         kept_only_for_run = self.save is not None and self.save.raw.strategy in ("memory", "hybrid")
         if kept_only_for_run and self.sync.mode == "incremental" and not self.partition:
             raise ValueError("an incremental stream needs a durable raw table; use save: {raw: persistent}")

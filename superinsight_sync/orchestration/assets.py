@@ -1,6 +1,6 @@
 """Asset factories: the engine's verbs as Dagster assets. Bodies only hand over."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
 from superinsight_sync.orchestration import keys, metadata
-from superinsight_sync.orchestration.engines import engine_of
+from superinsight_sync.orchestration.engines import engine_of, is_forced
 from superinsight_sync.orchestration.failures import all_failures, failures_shown
 from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
 
@@ -34,7 +34,9 @@ def raw_assets(source: SourceSpec, streams: Sequence[StreamSpec], name: str) -> 
     return pull
 
 
-def _pull_side_by_side(context: dg.AssetExecutionContext, source: SourceSpec, streams: list[StreamSpec]) -> Result:
+def _pull_side_by_side(
+    context: dg.AssetExecutionContext, source: SourceSpec, streams: list[StreamSpec]
+) -> Result:
     """Pulls within the source's limit; each stream materializes as it lands, failures are told at the end."""
     from superinsight_sync.pipeline.pull import pull_stream
 
@@ -42,7 +44,10 @@ def _pull_side_by_side(context: dg.AssetExecutionContext, source: SourceSpec, st
     by_priority = sorted(streams, key=lambda s: -(s.priority or 0))
     failed: dict[str, SisError] = {}
     with ThreadPoolExecutor(max_workers=min(source.max_concurrency, max(len(streams), 1))) as threads:
-        running = {threads.submit(pull_stream, engine, source, s, partitions=partitions): s for s in by_priority}
+        running = {
+            threads.submit(pull_stream, engine, source, s, partitions=partitions, force=is_forced(context)): s
+            for s in by_priority
+        }
         for future in as_completed(running):
             stream = running[future]
             try:
@@ -51,11 +56,18 @@ def _pull_side_by_side(context: dg.AssetExecutionContext, source: SourceSpec, st
                 failed[stream.name] = error
                 context.log.error(str(error))
                 continue
-            yield dg.MaterializeResult(
-                asset_key=keys.raw_key(source.name, stream.name), metadata=metadata.of_pull(result)
-            )
+            key = keys.raw_key(source.name, stream.name)
+            _count_partitions(context, key, result.rows_by_partition)
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata.of_pull(result))
     if failed:
         raise all_failures(failed)
+
+
+def _count_partitions(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Mapping[str, int]) -> None:
+    """Each partition's own row count, since a range's run gives all its partitions the same metadata otherwise."""
+    for partition in run_keys(context) if rows else ():
+        count = {"dagster/partition_row_count": rows.get(partition, 0)}
+        context.add_asset_metadata(count, asset_key=key, partition_key=partition)
 
 
 def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition:
@@ -71,8 +83,13 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
         from superinsight_sync.pipeline.refine import refine_stream
 
         with failures_shown():
-            result = refine_stream(engine_of(context), source, stream, partitions=run_keys(context))
-        return dg.MaterializeResult(metadata=metadata.of_refine(result, keys.raw_key(source.name, stream.name)))
+            result = refine_stream(
+                engine_of(context), source, stream, partitions=run_keys(context), force=is_forced(context)
+            )
+        _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
+        return dg.MaterializeResult(
+            metadata=metadata.of_refine(result, keys.raw_key(source.name, stream.name))
+        )
 
     return refine
 
@@ -88,7 +105,7 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
         from superinsight_sync.pipeline.describe import describe_stream
 
         with failures_shown():
-            result = describe_stream(engine_of(context), source, stream)
+            result = describe_stream(engine_of(context), source, stream, force=is_forced(context))
         return dg.MaterializeResult(metadata=metadata.of_describe(result))
 
     return describe
@@ -102,7 +119,7 @@ def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         from superinsight_sync.pipeline.export import export_dataset
 
         with failures_shown():
-            result = export_dataset(engine_of(context), spec)
+            result = export_dataset(engine_of(context), spec, force=is_forced(context))
         return dg.MaterializeResult(metadata=metadata.of_export(result, spec))
 
     return export

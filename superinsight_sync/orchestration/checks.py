@@ -20,7 +20,12 @@ def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefin
 
     key = keys.refined_key(source.name, stream.name)
     specs = [
-        dg.AssetCheckSpec(check_name(e), asset=key, blocking=e.severity == "critical", partitions_def=partitions_definition(stream.partition))
+        dg.AssetCheckSpec(
+            check_name(e),
+            asset=key,
+            blocking=e.severity == "critical",
+            partitions_def=partitions_definition(stream.partition),
+        )
         for e in stream.expect
     ]
 

@@ -36,6 +36,9 @@ def all_failures(errors: dict[str, SisError]) -> dg.Failure:
     classes = ", ".join(sorted({type(e).__name__ for e in errors.values()}))
     return dg.Failure(
         description=f"{len(errors)} stream(s) failed; the others have landed.\n{lines}",
-        metadata={"sis/error_class": dg.MetadataValue.text(classes), "sis/failed_streams": ", ".join(sorted(errors))},
+        metadata={
+            "sis/error_class": dg.MetadataValue.text(classes),
+            "sis/failed_streams": ", ".join(sorted(errors)),
+        },
         allow_retries=False,
     )

@@ -23,7 +23,10 @@ class LakeIOManager(dg.IOManager):
 
         partitions = tuple(context.asset_partition_keys) if context.has_asset_partitions else ()
         with failures_shown():
-            table = _table(context.asset_key, dict(context.upstream_output.definition_metadata or {}) if context.upstream_output else {})
+            table = _table(
+                context.asset_key,
+                dict(context.upstream_output.definition_metadata or {}) if context.upstream_output else {},
+            )
             reader = read_table(engine_of_run(_run_id(context)), table, partitions)
             return refined_table(reader, context.dagster_type.typing_type)
 
@@ -37,7 +40,11 @@ class LakeIOManager(dg.IOManager):
             table = _table(context.asset_key, dict(context.definition_metadata or {}))
             landed = land_table(engine_of_run(context.run_id), table, obj, partitions)
         context.add_output_metadata(
-            {"dagster/row_count": landed.rows, "sis/lake_version": landed.version, "sis/bytes_written": landed.size_bytes}
+            {
+                "dagster/row_count": landed.rows,
+                "sis/lake_version": landed.version,
+                "sis/bytes_written": landed.size_bytes,
+            }
         )
 
 
@@ -54,7 +61,9 @@ def _table(key: dg.AssetKey, metadata: dict[str, Any]) -> TableRef:
         tenant, source, stream, stage = named.split(".")
         return TableRef(tenant, source, stream, "raw" if stage == "raw" else "refined")
     if len(key.path) > 2:
-        raise ConfigError(f"asset key '{key.to_user_string()}' has more than two parts", hint="Use <group>/<name>")
+        raise ConfigError(
+            f"asset key '{key.to_user_string()}' has more than two parts", hint="Use <group>/<name>"
+        )
     group: Sequence[str] = key.path[:-1] or ["assets"]
     return TableRef("default", group[0], key.path[-1], "refined")
 

@@ -31,7 +31,9 @@ def _tags(stage: str, tenant: str, source: str | None = None) -> dict[str, str]:
     return {**tags, "source": source} if source else tags
 
 
-def raw_spec(source: SourceSpec, stream: StreamSpec, partitions: dg.PartitionsDefinition[str] | None) -> dg.AssetSpec:
+def raw_spec(
+    source: SourceSpec, stream: StreamSpec, partitions: dg.PartitionsDefinition[str] | None
+) -> dg.AssetSpec:
     """The asset that holds the stream as the source has it."""
     return dg.AssetSpec(
         raw_key(source.name, stream.name),

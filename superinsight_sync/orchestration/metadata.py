@@ -23,7 +23,10 @@ def table_schema(columns: Sequence[ColumnInfo]) -> dg.TableSchema:
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                c.name, c.type, description=c.description or None, constraints=dg.TableColumnConstraints(nullable=c.nullable)
+                c.name,
+                c.type,
+                description=c.description or None,
+                constraints=dg.TableColumnConstraints(nullable=c.nullable),
             )
             for c in columns
         ]
@@ -32,19 +35,18 @@ def table_schema(columns: Sequence[ColumnInfo]) -> dg.TableSchema:
 
 def column_lineage(lineage: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(
-        {out: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in deps] for out, deps in lineage.items()}
+        {
+            out: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in deps]
+            for out, deps in lineage.items()
+        }
     )
-
-
-def _rows(rows: int, partitioned: bool) -> Metadata:
-    return {"dagster/partition_row_count" if partitioned else "dagster/row_count": rows}
 
 
 def _cursor(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def of_pull(result: PullResult, *, total_rows: int | None = None) -> Metadata:
+def of_pull(result: PullResult) -> Metadata:
     """Metadata of a raw asset."""
     stats = result.stats
     found: Metadata = {
@@ -56,7 +58,7 @@ def of_pull(result: PullResult, *, total_rows: int | None = None) -> Metadata:
         "sis/seconds": round(stats.seconds, 3),
         "sis/retries": result.retries,
         "sis/columns": len(result.columns),
-        **_rows(stats.rows if total_rows is None else total_rows, bool(result.partitions)),
+        "dagster/row_count": result.table_rows,
     }
     if result.columns:
         found["dagster/column_schema"] = table_schema(result.columns)
@@ -74,7 +76,7 @@ def of_pull(result: PullResult, *, total_rows: int | None = None) -> Metadata:
     return found
 
 
-def of_refine(result: RefineResult, raw: dg.AssetKey, *, total_rows: int | None = None) -> Metadata:
+def of_refine(result: RefineResult, raw: dg.AssetKey) -> Metadata:
     """Metadata of a refined asset."""
     found: Metadata = {
         "sis/load_id": result.load_id,
@@ -85,12 +87,14 @@ def of_refine(result: RefineResult, raw: dg.AssetKey, *, total_rows: int | None 
         "sis/duplicates": result.duplicates,
         "sis/bytes_written": result.size_bytes,
         "sis/seconds": round(result.seconds, 3),
-        **_rows(result.rows_written if total_rows is None else total_rows, bool(result.partitions)),
+        "dagster/row_count": result.table_rows,
     }
     if result.columns:
         found["dagster/column_schema"] = table_schema(result.columns)
     if result.lineage:
-        found["dagster/column_lineage"] = column_lineage({o: [(raw, c) for c in d] for o, d in result.lineage.items()})
+        found["dagster/column_lineage"] = column_lineage(
+            {o: [(raw, c) for c in d] for o, d in result.lineage.items()}
+        )
     if result.version is not None:
         found["sis/lake_version"] = result.version
     if result.quarantined:
@@ -102,13 +106,18 @@ def of_describe(result: DescribeResult) -> Metadata:
     """Metadata of a dictionary asset."""
     return {
         "sis/fields": result.fields,
+        "sis/seconds": round(result.seconds, 3),
         "sis/unchanged": result.unchanged,
         "sis/fingerprint": result.fingerprint[:16],
         "sis/llm_fields": result.llm_fields,
         "sis/llm_tokens": result.tokens,
         "sis/file": dg.MetadataValue.path(result.path),
         "sis/dictionary": dg.MetadataValue.md(result.markdown),
-        **({"sis/warnings": dg.MetadataValue.md("\n".join(f"- {w}" for w in result.warnings))} if result.warnings else {}),
+        **(
+            {"sis/warnings": dg.MetadataValue.md("\n".join(f"- {w}" for w in result.warnings))}
+            if result.warnings
+            else {}
+        ),
     }
 
 
@@ -135,7 +144,11 @@ def of_export(result: ExportResult, spec: DatasetSpec) -> Metadata:
 
 def of_check(outcome: CheckOutcome) -> Metadata:
     """Metadata of an asset check: counts, never values."""
-    found: Metadata = {"sis/expectation": outcome.type, "sis/checked": outcome.checked, "sis/failed": outcome.failed}
+    found: Metadata = {
+        "sis/expectation": outcome.type,
+        "sis/checked": outcome.checked,
+        "sis/failed": outcome.failed,
+    }
     found["sis/failed_percent"] = round(100 * outcome.failed_share, 4)
     if outcome.column:
         found["sis/column"] = outcome.column

@@ -18,14 +18,17 @@ from superinsight_sync.sources.protocol import ReadRequest, open_source
 def check_stream(
     engine: Engine, source: SourceSpec, stream: StreamSpec, *, partitions: Sequence[str] = ()
 ) -> list[CheckOutcome]:
-    """The outcomes in the order declared. Over the named partitions only, if any are named."""
+    """The outcomes in the order declared, over the named partitions only if any are named.
+
+    A row count is compared with the source's rows less those in quarantine.
+    """
     table = table_of(source, stream, "refined")
     store = engine.store(source, stream, "refined")
     if not store.exists(table):
         raise ConfigError("there is no refined table yet", where=f"check {source.name}/{stream.name}")
     dataset = store.dataset(table)
     if partitions and PARTITION in dataset.schema.names:
-        dataset = dataset.filter(ds.field(PARTITION).isin(list(partitions)))
+        dataset = _only(dataset, partitions)
 
     def reference(key: str) -> ds.Dataset:
         name, other = key.split("/")
@@ -33,8 +36,19 @@ def check_stream(
 
     def source_count() -> int:
         window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None
-        return open_source(source.connection, engine.settings).count(ReadRequest(stream, window=window))
+        there = open_source(source.connection, engine.settings).count(ReadRequest(stream, window=window))
+        return there - engine.lake.count(table.at("quarantine"), partitions=partitions or None)
 
     return run_checks(
         stream.expect, dataset=dataset, references=reference, source_count=source_count, now=utc_now()
+    )
+
+
+def _only(dataset: ds.Dataset, partitions: Sequence[str]) -> ds.Dataset:
+    """The files of the named partitions: a dataset that engines can still cut columns from."""
+    wanted = ds.field(PARTITION).isin(list(partitions))
+    if not isinstance(dataset, ds.FileSystemDataset):
+        return ds.dataset(dataset.to_table(filter=wanted))
+    return ds.FileSystemDataset(
+        list(dataset.get_fragments(wanted)), dataset.schema, dataset.format, dataset.filesystem
     )

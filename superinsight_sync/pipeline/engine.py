@@ -1,6 +1,7 @@
 """What the verbs work with: settings, the lake, our state. Made once per process and run, opened when needed."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,15 @@ from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import SaveSpec, SourceSpec, StreamSpec
 from superinsight_sync.model.tables import Stage, TableRef
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.state import State, open_state
+from superinsight_sync.state.opening import State, open_state
+
+
+Progress = Callable[[str, int], None]
+"""Called with ``<source>/<stream>`` and the number of rows of each batch as it passes."""
+
+
+def _silent(_stream: str, _rows: int) -> None:
+    """Shows nothing."""
 
 
 @dataclass
@@ -22,10 +31,12 @@ class Engine:
     Args:
         settings: where things are.
         run_id: the run that everything done through this engine belongs to.
+        progress: told of each batch that is read.
     """
 
     settings: Settings
     run_id: str
+    progress: Progress = _silent
 
     @cached_property
     def lake(self) -> Store:

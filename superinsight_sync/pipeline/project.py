@@ -76,7 +76,8 @@ def defs_dir(settings: Settings) -> Path:
         dg = tomllib.loads(file.read_text())["tool"]["dg"]["project"]
     except (OSError, KeyError) as error:
         raise ConfigError(
-            f"{settings.project_dir} is no project folder", hint="Go to one, or make one with `sis init <name>`"
+            f"{settings.project_dir} is no project folder",
+            hint="Go to one, or make one with `sis init <name>`",
         ) from error
     module = dg.get("defs_module", f"{dg['root_module']}.defs")
     return settings.project_dir.joinpath(*module.split("."))

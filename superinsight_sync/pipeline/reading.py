@@ -25,7 +25,12 @@ class Reading:
     """
 
     def __init__(
-        self, source: Source, request: ReadRequest, *, load_id: str, progress: Callable[[int], None] | None = None
+        self,
+        source: Source,
+        request: ReadRequest,
+        *,
+        load_id: str,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         self._source = source
         self._request = request
@@ -40,6 +45,7 @@ class Reading:
         self.nulls: Counter[str] = Counter()
         self.rows_by_partition: Counter[str] = Counter()
         self._columns: list[str] = []
+        self._request.replaced.clear()
 
     def __call__(self) -> pa.RecordBatchReader:
         self._stack.close()
@@ -89,6 +95,7 @@ class Reading:
             seconds=seconds,
             cursor_before=cursor_before,
             cursor_after=cursor_after,
+            replaced_values=dict(self._request.replaced),
         )
 
     def __enter__(self) -> Self:

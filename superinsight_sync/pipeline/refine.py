@@ -1,8 +1,8 @@
 """Refine: clean, type and deduplicate a stream's raw rows; what fails goes to quarantine with its reason."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
@@ -11,9 +11,10 @@ from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ColumnInfo, RefineResult
 from superinsight_sync.model.tables import SYSTEM_COLUMNS, Checkpoint, Commit, CommitResult, TableRef
-from superinsight_sync.pipeline.engine import Engine, table_of
-from superinsight_sync.pipeline.execution import Outcome, Task, execute
-from superinsight_sync.transform.engine import Refined, plan, refine
+from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
+from superinsight_sync.state.leases import Lease
+from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
 from superinsight_sync.transform.protocol import StepContext
 
 RULES_VERSION = 1
@@ -25,12 +26,13 @@ class _Input:
     """Which raw rows are refined, and what identifies them.
 
     Attributes:
-        identity: fingerprint of the rows and the steps; equal means that nothing is to be done.
+        identities: by partition, the fingerprint of its rows and the steps; equal means that nothing is to be done.
         loads: the raw loads read; None reads the whole table (or the partitions).
         raw_version: the raw table's version that was looked at.
     """
 
-    identity: str
+    identities: Mapping[str, str]
+    steps: str
     raw_version: int
     loads: tuple[str, ...] | None = None
 
@@ -44,6 +46,7 @@ class _Refine:
     raw: Store
     store: Store
     table: TableRef
+    lease: Lease
 
     @property
     def context(self) -> StepContext:
@@ -74,40 +77,36 @@ def refine_stream(
     table = table_of(source, stream, "refined")
     task = Task.on("refine", table, tuple(partitions))
 
-    def work(outcome: Outcome) -> RefineResult:
-        with engine.state.leases.hold(task.lease):
-            job = _Refine(
-                engine,
-                source,
-                stream,
-                tuple(partitions),
-                engine.store(source, stream, "raw"),
-                engine.store(source, stream, "refined"),
-                table,
-            )
-            return _refine(job, outcome, force=force)
+    def work(tally: Tally, lease: Lease) -> RefineResult:
+        job = _Refine(
+            engine,
+            source,
+            stream,
+            tuple(partitions),
+            engine.store(source, stream, "raw"),
+            engine.store(source, stream, "refined"),
+            table,
+            lease,
+        )
+        return _refine(job, tally, force=force)
 
     return execute(engine, task, work)
 
 
-def _refine(job: _Refine, outcome: Outcome, *, force: bool) -> RefineResult:
+def _refine(job: _Refine, tally: Tally, *, force: bool) -> RefineResult:
     started = time.perf_counter()
     if not job.raw.exists(job.table.at("raw")):
-        raise ConfigError("there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first")
-    rows = _input(job, force=force)
-    before = [job.store.checkpoint(job.table, key) for key in job.partitions or ("",)]
-    if not force and all(c is not None and c.token == rows.identity for c in before):
-        outcome.unchanged = True
-        point = before[0]
-        return RefineResult(
-            job.stream.name,
-            0,
-            job.store.count(job.table, partitions=job.partitions or None),
-            job.store.version(job.table),
-            point.load_id if point else "",
-            unchanged=True,
-            partitions=job.partitions,
+        raise ConfigError(
+            "there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first"
         )
+    rows = _input(job, force=force)
+    changed = [k for k, identity in rows.identities.items() if force or _landed(job, k) != identity]
+    if not changed:
+        tally.unchanged = True
+        return _unchanged(job)
+    if job.partitions:
+        job = replace(job, partitions=tuple(changed))
+        rows = replace(rows, identities={k: rows.identities[k] for k in changed})
     settings = job.engine.settings
     with refine(
         _reader(job, rows),
@@ -115,11 +114,13 @@ def _refine(job: _Refine, outcome: Outcome, *, force: bool) -> RefineResult:
         job.context,
         scratch_dir=settings.scratch_dir,
         memory_limit_bytes=settings.memory_limit_bytes,
-        on_row_error=job.stream.on_row_error,
-        max_row_errors=job.stream.max_row_errors,
-        max_row_error_share=job.stream.max_row_error_share,
+        row_errors=RowErrors(
+            job.stream.on_row_error, job.stream.max_row_errors, job.stream.max_row_error_share
+        ),
     ) as refined:
-        return _land(job, rows, refined, outcome, started, force=force)
+        if rows.loads is not None and refined.quarantined:
+            return _refine(job, tally, force=True)
+        return _land(job, rows, refined, tally, started, force=force)
 
 
 def _reader(job: _Refine, rows: _Input) -> ReadBatches:
@@ -129,33 +130,60 @@ def _reader(job: _Refine, rows: _Input) -> ReadBatches:
     )
 
 
+def _landed(job: _Refine, key: str) -> str | None:
+    point = job.store.checkpoint(job.table, key)
+    return point.token if point else None
+
+
+def _unchanged(job: _Refine) -> RefineResult:
+    point = job.store.checkpoint(job.table, (job.partitions or ("",))[-1])
+    return RefineResult(
+        stream=job.stream.name,
+        rows_read=0,
+        rows_written=0,
+        version=job.store.version(job.table),
+        load_id=point.load_id if point else "",
+        table_rows=job.store.count(job.table),
+        unchanged=True,
+        partitions=job.partitions,
+    )
+
+
 def _input(job: _Refine, *, force: bool) -> _Input:
     """What is to be refined now."""
     raw = job.table.at("raw")
     version = job.raw.version(raw) or 0
-    steps = fingerprint([RULES_VERSION, job.stream.model_dump(mode="json", include={"refine", "primary_key", "sync"})])
-    if job.partitions or job.stream.disposition == "replace":
-        loads = [c.load_id if (c := job.raw.checkpoint(raw, key)) else "" for key in job.partitions or ("",)]
-        return _Input(fingerprint([steps, loads]), version)
+    how = job.stream.model_dump(mode="json", include={"refine", "primary_key", "sync", "partition"})
+    steps = fingerprint([RULES_VERSION, how])
+    loads = {k: c.load_id if (c := job.raw.checkpoint(raw, k)) else "" for k in job.partitions or ("",)}
+    identities = {k: fingerprint([steps, load]) for k, load in loads.items()}
+    everything = _Input(identities, steps, version)
+    if job.partitions or job.stream.disposition == "replace" or force:
+        return everything
     last = job.store.checkpoint(job.table)
-    raw_load = job.raw.checkpoint(raw)
-    identity = fingerprint([steps, raw_load.load_id if raw_load else ""])
-    if force or last is None or last.detail.get("steps") != steps or not _row_wise(job):
-        return _Input(identity, version)
+    if last is None or last.detail.get("steps") != steps or not _can_increment(job):
+        return everything
     since = job.raw.loads_since(raw, int(last.detail["raw_version"]))
-    return _Input(identity, version, None if since is None else tuple(since))
+    return everything if since is None else replace(everything, loads=tuple(since))
 
 
-def _row_wise(job: _Refine) -> bool:
-    """Whether refining only the new rows gives the same table: every step works row by row, or is a dedupe
-    by the primary key that the merge does anyway."""
-    schema = job.raw.schema(job.table.at("raw"))
-    planned = plan(job.stream.refine, schema, job.context)
-    return planned.row_wise or (bool(job.stream.primary_key) and planned.dedupes_by_key)
+def _can_increment(job: _Refine) -> bool:
+    """Whether refining the new rows alone gives the same tables as refining all of them.
+
+    Each step must work row by row, or be a dedupe by the primary key that the raw table's merge has done already.
+    With records in quarantine everything is refined, so that those that the source has mended come back.
+    """
+    if job.engine.lake.count(job.table.at("quarantine")):
+        return False
+    merged = job.stream.disposition == "merge"
+    steps = [
+        s for s in job.stream.refine if not (merged and s.step == "dedupe" and "keys" not in s.arguments)
+    ]
+    return plan(steps, job.raw.schema(job.table.at("raw")), job.context).row_wise
 
 
 def _land(
-    job: _Refine, rows: _Input, refined: Refined, outcome: Outcome, started: float, *, force: bool
+    job: _Refine, rows: _Input, refined: Refined, tally: Tally, started: float, *, force: bool
 ) -> RefineResult:
     """Quarantine first, then (under the threshold) the refined rows with the checkpoint."""
     commit = _commit(job, rows, force=force)
@@ -163,12 +191,14 @@ def _land(
     try:
         refined.check_threshold()
     except ThresholdError:
-        outcome.rows = refined.rows_read
+        tally.rows = refined.rows_read
         raise
+    still_ours(job.lease)
     incremental = rows.loads is not None
     landed = _land_refined(job, refined, commit, incremental=incremental)
-    outcome.rows, outcome.size_bytes = landed.rows, landed.size_bytes
-    outcome.load_id, outcome.version = commit.load_id, landed.version
+    job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
+    tally.rows, tally.size_bytes = landed.rows, landed.size_bytes
+    tally.load_id, tally.version = commit.load_id, landed.version
     return RefineResult(
         stream=job.stream.name,
         rows_read=refined.rows_read,
@@ -177,10 +207,13 @@ def _land(
         load_id=commit.load_id,
         size_bytes=landed.size_bytes,
         seconds=time.perf_counter() - started,
+        table_rows=job.store.count(job.table),
         duplicates=refined.duplicates,
         quarantined=dict(refined.quarantined),
         columns=tuple(
-            ColumnInfo(f.name, str(f.type), nullable=f.nullable) for f in refined.schema if f.name not in SYSTEM_COLUMNS
+            ColumnInfo(f.name, str(f.type), nullable=f.nullable)
+            for f in refined.schema
+            if f.name not in SYSTEM_COLUMNS
         ),
         lineage=dict(refined.lineage),
         partitions=job.partitions,
@@ -189,19 +222,18 @@ def _land(
 
 
 def _commit(job: _Refine, rows: _Input, *, force: bool) -> Commit:
-    """The same input gives the same load id, so that work repeated after a kill lands once."""
-    load_id = "refine-" + fingerprint([job.table.path, rows.identity, job.partitions, rows.loads])[:24]
+    """Increments get a load id made of their input, so that work repeated after a kill lands once."""
+    now = utc_now()
+    load_id = "refine-" + fingerprint([job.table.path, dict(rows.identities), rows.loads])[:24]
     if force or rows.loads is None:
-        load_id += f"-{job.engine.run_id[:8]}-{utc_now():%Y%m%dT%H%M%S%f}"
-    steps = fingerprint([RULES_VERSION, job.stream.model_dump(mode="json", include={"refine", "primary_key", "sync"})])
-    point = Checkpoint(
-        load_id, utc_now(), token=rows.identity, detail={"steps": steps, "raw_version": rows.raw_version}
-    )
-    return Commit(
-        load_id,
-        checkpoints={key: point for key in job.partitions or ("",)},
-        metadata={"run_id": job.engine.run_id, "verb": "refine"},
-    )
+        load_id = f"refine-{new_load_id()}"
+    points = {
+        key: Checkpoint(
+            load_id, now, token=identity, detail={"steps": rows.steps, "raw_version": rows.raw_version}
+        )
+        for key, identity in rows.identities.items()
+    }
+    return Commit(load_id, checkpoints=points, metadata={"run_id": job.engine.run_id, "verb": "refine"})
 
 
 def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commit) -> None:
@@ -212,7 +244,7 @@ def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commi
         lake.append(table, refined.open_quarantine, commit)
     else:
         lake.replace(table, refined.open_quarantine, commit, partitions=job.partitions or None)
-    job.engine.state.quarantine.record(table=table, load_id=commit.load_id, counts=refined.quarantined, partition=job.key)
+    job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key)
 
 
 def _land_refined(job: _Refine, refined: Refined, commit: Commit, *, incremental: bool) -> CommitResult:

@@ -22,7 +22,11 @@ def read_table(engine: Engine, table: TableRef, partitions: Sequence[str] = ()) 
 
 def refined_table(reader: pa.RecordBatchReader, wanted: Any) -> Any:
     """The rows as the type a user annotated; a Table if none. Raises ConfigError naming the types there are."""
-    name = "pyarrow.Table" if wanted is Any or wanted is None else f"{wanted.__module__.split('.')[0]}.{wanted.__name__}"
+    name = (
+        "pyarrow.Table"
+        if wanted is Any or wanted is None
+        else f"{wanted.__module__.split('.')[0]}.{wanted.__name__}"
+    )
     match name:
         case "pyarrow.Table":
             return reader.read_all()
@@ -55,7 +59,9 @@ def land_table(engine: Engine, table: TableRef, obj: Any, partitions: Sequence[s
         rows = rows.append_column(PARTITION, pa.array([partitions[0]] * rows.num_rows, pa.string()))
 
     def read() -> pa.RecordBatchReader:
-        return add_system_columns(rows.to_reader(), load_id=load_id, extracted_at=utc_now(), partition_of=None)
+        return add_system_columns(
+            rows.to_reader(), load_id=load_id, extracted_at=utc_now(), partition_of=None
+        )
 
     commit = Commit(load_id, metadata={"run_id": engine.run_id, "verb": "asset"})
     return engine.lake.replace(table, read, commit, partitions=list(partitions) or None)
@@ -75,5 +81,7 @@ def _as_table(obj: Any, table: TableRef) -> pa.Table:
         case "polars.DataFrame":
             found = obj.to_arrow()
         case _:
-            raise ConfigError(f"a {name} cannot be landed", where=str(table), hint=f"Return one of {READABLE}")
+            raise ConfigError(
+                f"a {name} cannot be landed", where=str(table), hint=f"Return one of {READABLE}"
+            )
     return found.select([n for n in found.column_names if not n.startswith("_sis_")])

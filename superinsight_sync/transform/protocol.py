@@ -4,8 +4,8 @@ A step compiles to SQL for a locked-down DuckDB, so rows never become Python obj
 and big inputs spill to disk.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from superinsight_sync.core.plugins import Registry
@@ -28,6 +28,17 @@ class Reject:
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """A conversion that only a Python library can do: called once per distinct non-null text of `column`.
+
+    `convert` gives None for a text it cannot convert; it raises nothing.
+    """
+
+    column: str
+    convert: Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
 class Compiled:
     """A step as SQL.
 
@@ -37,16 +48,24 @@ class Compiled:
         rejects: checked on the input before the columns are computed; the first that holds names the reason.
         types: output column → Arrow type, where the expression alone does not fix it.
         lineage: output column → input columns it is computed from.
-        relation: for steps that are no row-by-row projection (dedupe, sql): a SELECT over ``{input}``.
-            Then `columns` is empty, and the SELECT carries the system columns itself where it can.
+        warnings: rows for which these hold pass, and are counted.
+        lookups: name of a column that expressions and conditions may use → where its values come from.
+        drops: for steps that only leave rows out (dedupe): a SELECT over ``_sis_input`` (data and system
+            columns, `_sis_row`) that gives the `_sis_row` of the rows to leave out. `columns` is empty then.
+        relation: for steps that make new rows (sql): a SELECT over ``input``. `columns` is empty then, and
+            the SELECT carries the system columns itself where it can.
         row_wise: whether each output row depends on one input row alone.
-        counts_dropped_as: what the rows that `relation` leaves out are called in the result (`duplicates`).
+        counts_dropped_as: what the rows that `drops` or `relation` leave out are called in the result
+            (`duplicates`).
     """
 
     columns: Mapping[str, str]
     types: Mapping[str, "pa.DataType"]
     lineage: Mapping[str, tuple[str, ...]]
     rejects: tuple[Reject, ...] = ()
+    warnings: tuple[Reject, ...] = ()
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    drops: str | None = None
     relation: str | None = None
     row_wise: bool = True
     counts_dropped_as: str | None = None

@@ -1,0 +1,247 @@
+"""Steps as a chain of views over one table of raw rows.
+
+Rows are stored once, as they came. A step is a view on the step before it; what fails or is a duplicate is
+written down by row number in a narrow table, and the first view leaves those rows out, so all later ones do.
+Only a step that makes new rows (sql) stores rows again, as the next base of the chain.
+"""
+
+# ruff: noqa: S608 - every name in this SQL is quoted or made here, every expression comes compiled by a step
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.core.sql import quote
+from superinsight_sync.model.declaration import RESERVED_PREFIX
+from superinsight_sync.model.tables import EXTRACTED_AT, HASH, LOAD_ID, PARTITION, SYSTEM_COLUMNS
+from superinsight_sync.transform.protocol import Compiled, Lookup, Reject
+
+LOOKUP_ROWS = 16_384
+_NULL_TYPES = {LOAD_ID: "VARCHAR", EXTRACTED_AT: "TIMESTAMPTZ", HASH: "VARCHAR", PARTITION: "VARCHAR"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why rows of a base are gone. `reject` is None for rows that are not wrong (duplicates)."""
+
+    code: int
+    base: int
+    step: str
+    reject: Reject | None
+
+
+@dataclass(frozen=True)
+class Base:
+    """A table of stored rows: `_sis_base_<n>` with `_sis_row`, system and data columns."""
+
+    number: int
+    data: pa.Schema
+
+    @property
+    def table(self) -> str:
+        return f"_sis_base_{self.number}"
+
+    @property
+    def gone(self) -> str:
+        return f"_sis_gone_{self.number}"
+
+
+class Chain:
+    """The chain so far. The first base must exist in `connection` when it is made.
+
+    Args:
+        data: the data columns of the first base.
+        carried: its system columns, which go along unchanged.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, data: pa.Schema, carried: pa.Schema) -> None:
+        self._con = connection
+        self.carried = carried
+        self.system = tuple(dict.fromkeys((*carried.names, *SYSTEM_COLUMNS)))
+        self.schema = data
+        self.lineage: Mapping[str, tuple[str, ...]] = {n: (n,) for n in data.names}
+        self.bases: list[Base] = []
+        self.verdicts: list[Verdict] = []
+        self.dropped: dict[str, int] = {}
+        self._warnings: list[tuple[str, Reject]] = []
+        self._flushed = 0
+        self._views = 0
+        self._start_base(Base(0, data), carried.names)
+
+    @property
+    def view(self) -> str:
+        """Name of the view on the rows as they are now."""
+        return f"_sis_view_{self._views}"
+
+    def add(self, step: str, compiled: Compiled) -> None:
+        """Appends a step. `step` names it in messages and in quarantine."""
+        if compiled.relation is not None:
+            self.flush()
+            self._relate(compiled)
+        elif compiled.drops is not None:
+            self._project(step, compiled)
+            self.flush()
+            self._drop(step, compiled)
+        else:
+            self._project(step, compiled)
+        self.lineage = {
+            name: tuple(
+                dict.fromkeys(raw for c in compiled.lineage.get(name, ()) for raw in self._came_from(c))
+            )
+            for name in self.schema.names
+        }
+
+    def _came_from(self, column: str) -> tuple[str, ...]:
+        return self.lineage.get(column, (column,))
+
+    def flush(self) -> None:
+        """Writes down which rows failed the steps added since the last time."""
+        if self._flushed == len(self.verdicts):
+            return
+        base = self.bases[-1]
+        self._con.execute(
+            f"INSERT INTO {base.gone} "
+            f"SELECT _sis_row, _sis_reject FROM {self.view} WHERE _sis_reject IS NOT NULL"
+        )
+        self._flushed = len(self.verdicts)
+        self._next_view(f"SELECT * REPLACE (NULL::INTEGER AS _sis_reject) FROM {self.view}")
+
+    def count(self, table: str) -> int:
+        """The rows of a table or view."""
+        return int(self._one(f"SELECT count(*) FROM {table}"))
+
+    def counts_by_code(self) -> dict[int, int]:
+        """How many rows are gone for each verdict."""
+        counts: dict[int, int] = {}
+        for base in self.bases:
+            rows = self._con.execute(f"SELECT code, count(*) FROM {base.gone} GROUP BY code").fetchall()
+            counts.update({int(code): int(n) for code, n in rows})
+        return counts
+
+    def warned(self) -> dict[str, int]:
+        """How many of the rows that stayed a warning holds for, by its rule."""
+        counts: dict[str, int] = {}
+        for view, warning in self._warnings:
+            n = int(self._one(f"SELECT count(*) FROM {view} WHERE ({warning.condition}) IS TRUE"))
+            counts[warning.rule] = counts.get(warning.rule, 0) + n
+        return counts
+
+    def _one(self, sql: str) -> int:
+        return int(self._con.execute(sql).fetchall()[0][0])
+
+    def _next_view(self, select: str) -> None:
+        self._views += 1
+        self._con.execute(f"CREATE VIEW {self.view} AS {select}")
+
+    def _start_base(self, base: Base, present: Sequence[str]) -> None:
+        self.bases.append(base)
+        self._con.execute(f"CREATE TABLE {base.gone} (_sis_row BIGINT, code INTEGER)")
+        system = [quote(c) if c in present else f"NULL::{_NULL_TYPES[c]} AS {quote(c)}" for c in self.system]
+        listed = ", ".join(
+            ("_sis_row", *system, *map(quote, base.data.names), "NULL::INTEGER AS _sis_reject")
+        )
+        self._next_view(f"SELECT {listed} FROM {base.table} ANTI JOIN {base.gone} USING (_sis_row)")
+
+    def _verdict(self, step: str, reject: Reject | None) -> Verdict:
+        verdict = Verdict(len(self.verdicts), self.bases[-1].number, step, reject)
+        self.verdicts.append(verdict)
+        return verdict
+
+    def _project(self, step: str, compiled: Compiled) -> None:
+        joins = [
+            f"LEFT JOIN {self._look_up(name, lookup)} ON {quote(lookup.column)} = {quote(name + '_key')}"
+            for name, lookup in compiled.lookups.items()
+        ]
+        self._warnings += [(self.view, w) for w in compiled.warnings]
+        cases = [f"WHEN ({r.condition}) IS TRUE THEN {self._verdict(step, r).code}" for r in compiled.rejects]
+        reject = "_sis_reject"
+        if cases:
+            reject = (
+                f"CASE WHEN _sis_reject IS NOT NULL THEN _sis_reject {' '.join(cases)} END AS _sis_reject"
+            )
+        columns = [f"{sql} AS {quote(name)}" for name, sql in compiled.columns.items()]
+        listed = ", ".join(("_sis_row", *map(quote, self.system), *columns, reject))
+        self._next_view(f"SELECT {listed} FROM {self.view} {' '.join(joins)}")
+        found = self._describe(self.view)
+        self.schema = pa.schema([(n, compiled.types.get(n, found.field(n).type)) for n in compiled.columns])
+
+    def _drop(self, step: str, compiled: Compiled) -> None:
+        verdict = self._verdict(step, None)
+        self._flushed = len(self.verdicts)
+        self._con.execute(f"CREATE OR REPLACE VIEW _sis_input AS FROM {self.view}")
+        gone = self.bases[-1].gone
+        before = self.count(gone)
+        self._con.execute(f"INSERT INTO {gone} SELECT _sis_row, {verdict.code} FROM ({compiled.drops})")
+        self._count_dropped(compiled, self.count(gone) - before)
+
+    def _relate(self, compiled: Compiled) -> None:
+        visible = ", ".join(map(quote, (*self.schema.names, *SYSTEM_COLUMNS)))
+        self._con.execute(f"CREATE OR REPLACE VIEW input AS SELECT {visible} FROM {self.view}")
+        before = self.count(self.view)
+        number = len(self.bases)
+        table = f"_sis_base_{number}"
+        self._con.execute(
+            f"CREATE TABLE {table} AS "
+            f"SELECT row_number() OVER () - 1 AS _sis_row, * FROM ({compiled.relation})"
+        )
+        found = self._describe(table)
+        self.schema = pa.schema([f for f in found if not f.name.startswith(RESERVED_PREFIX)])
+        strangers = set(found.names) - set(self.schema.names) - {"_sis_row", *SYSTEM_COLUMNS}
+        if strangers or not self.schema.names:
+            raise ConfigError(
+                "the SELECT gives no data column"
+                if not strangers
+                else f"column '{min(strangers)}' has a reserved name"
+            )
+        self._fill_system_columns(table, set(SYSTEM_COLUMNS) - set(found.names))
+        self._count_dropped(compiled, before - self.count(table))
+        self._start_base(Base(number, self.schema), SYSTEM_COLUMNS)
+
+    def _fill_system_columns(self, table: str, missing: set[str]) -> None:
+        """Gives rows made by a SELECT the system columns it did not carry."""
+        if PARTITION in missing and self._one("SELECT count(DISTINCT _sis_partition) FROM input") > 1:
+            raise DataError(
+                "the SELECT runs over several partitions and does not say which its rows belong to",
+                hint=f"Select {PARTITION} too, and group by it",
+            )
+        names = ", ".join(quote(n) for n in self.schema.names)
+        content = f"sha256(CAST(to_json(row({names})) AS VARCHAR))"
+        if HASH in self.carried.names and pa.types.is_binary(self.carried.field(HASH).type):
+            content = f"from_hex({content})"
+        values = {
+            LOAD_ID: "(SELECT max(_sis_load_id) FROM input)",
+            EXTRACTED_AT: "(SELECT max(_sis_extracted_at) FROM input)",
+            PARTITION: "(SELECT max(_sis_partition) FROM input)",
+            HASH: content,
+        }
+        if missing:
+            added = ", ".join(f"{values[c]} AS {quote(c)}" for c in SYSTEM_COLUMNS if c in missing)
+            self._con.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT *, {added} FROM {table}")
+
+    def _count_dropped(self, compiled: Compiled, rows: int) -> None:
+        name = compiled.counts_dropped_as or "dropped"
+        self.dropped[name] = self.dropped.get(name, 0) + rows
+
+    def _describe(self, table: str) -> pa.Schema:
+        return self._con.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
+
+    def _look_up(self, name: str, lookup: Lookup) -> str:
+        """Converts the distinct values of a column, a bounded chunk at a time, into a table."""
+        table = f"_sis_lookup_{self._views}{name}"
+        key, value = name + "_key", name
+        self._con.execute(f"CREATE TABLE {table} ({quote(key)} VARCHAR, {quote(value)} VARCHAR)")
+        column = quote(lookup.column)
+        reading, writing = self._con.cursor(), self._con.cursor()
+        distinct = reading.sql(f"SELECT DISTINCT {column} AS v FROM {self.view} WHERE {column} IS NOT NULL")
+        for batch in distinct.to_arrow_reader(LOOKUP_ROWS):
+            texts = batch.column(0).to_pylist()
+            converted = [lookup.convert(text) for text in texts]
+            writing.register("_sis_chunk", pa.table({"k": texts, "v": pa.array(converted, pa.string())}))
+            writing.execute(f"INSERT INTO {table} SELECT k, v FROM _sis_chunk WHERE v IS NOT NULL")
+            writing.unregister("_sis_chunk")
+        reading.close()
+        writing.close()
+        return table

@@ -1,0 +1,265 @@
+"""Typed conversion as SQL: a cell converts without losing anything, or the expression is NULL.
+
+Text is held against a grammar before DuckDB's own cast sees it, because that cast guesses: it reads `1.005`
+as a decimal of two digits and gives 1.01, `12.7` as 13, `24:00` as the next day. Typed values are converted
+there and back, and must come back equal.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import ConfigDict, Field, model_validator
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.plugins import PluginConfig
+from superinsight_sync.core.sql import literal, quote
+from superinsight_sync.transform import moments
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BLANKS = " \t\r\n\u00a0\u3000"
+_DUCKDB_NAMES = {
+    "bool": "BOOLEAN",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "string": "VARCHAR",
+    "large_string": "VARCHAR",
+    "string_view": "VARCHAR",
+    "binary": "BLOB",
+    "large_binary": "BLOB",
+    "date32[day]": "DATE",
+    "date64[ms]": "DATE",
+}
+
+
+class ColumnCast(PluginConfig):
+    """How one column is converted."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+    """The target: `decimal(12,2)`, `timestamp`, `date`, `int64`, `bool`, `string`, …"""
+    format: str | None = None
+    """How dates and times are written, with strptime's signs (`%d.%m.%Y`), or `epoch_s`, `epoch_ms`."""
+    formats: tuple[str, ...] = ()
+    """Several formats. A text that two of them read differently is quarantined."""
+    day_first: bool | None = None
+    """Whether `05/03/2026` is 5 March (true) or 3 May (false). Without it, only ISO 8601 is read."""
+    timezone: str | None = None
+    """The zone of times that name none, such as `Europe/Berlin`. Default: UTC."""
+    decimal_mark: Literal[".", ","] = "."
+    """The sign before the fraction of a number."""
+    thousands: str | None = Field(default=None, min_length=1, max_length=1)
+    """The sign between groups of three digits. Without it, grouped digits are quarantined."""
+    round: bool = False
+    """Allows what loses digits: rounding to the scale, cutting the time off a date, nearest float."""
+    true_values: tuple[str, ...] = ("true", "t", "yes", "y", "1")
+    """Texts that mean true, whatever their case."""
+    false_values: tuple[str, ...] = ("false", "f", "no", "n", "0")
+    """Texts that mean false, whatever their case."""
+    null_values: tuple[str, ...] = ()
+    """Texts that mean NULL, such as `N/A`. Without them an empty text is no number and is quarantined."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.thousands is not None and (
+            self.thousands == self.decimal_mark or self.thousands in "0123456789+-"
+        ):
+            raise ValueError(f"thousands: '{self.thousands}' cannot be told from the rest of the number")
+        both = {v.casefold() for v in self.true_values} & {v.casefold() for v in self.false_values}
+        if both:
+            raise ValueError(f"'{min(both)}' is in true_values and in false_values")
+        if self.timezone is not None:
+            try:
+                ZoneInfo(self.timezone)
+            except (ZoneInfoNotFoundError, ValueError):
+                raise ValueError(f"'{self.timezone}' is no time zone; write it like Europe/Berlin") from None
+        return self
+
+    @property
+    def all_formats(self) -> tuple[str, ...]:
+        return ((self.format,) if self.format else ()) + self.formats
+
+
+@dataclass(frozen=True)
+class Converted:
+    """`value` is the converted cell, NULL where it does not convert; `failed` is true exactly there."""
+
+    value: str
+    failed: str
+
+
+def convert(column: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> Converted:
+    """The conversion of one column. Raises ConfigError if no value of `source` can become `target`."""
+    import pyarrow.types as t
+
+    name = quote(column)
+    if t.is_dictionary(source):
+        source = source.value_type
+    if not _is_text(source):
+        if source == target:
+            return Converted(name, "false")
+        value = _from_typed(name, source, target, how)
+        if value is None:
+            raise ConfigError(f"column '{column}' of type {source} cannot be cast to {how.type}")
+        return Converted(value, f"{name} IS NOT NULL AND {value} IS NULL")
+    trimmed = f"trim({name}, {literal(BLANKS)})"
+    nulls = ", ".join(literal(v) for v in how.null_values)
+    empty = f"coalesce({trimmed} IN ({nulls}), false)" if nulls else "false"
+    plain = name if _is_text(target) else trimmed
+    value = _from_text(plain, target, how)
+    if value is None:
+        raise ConfigError(f"column '{column}' of type {source} cannot be cast to {how.type}")
+    value = f"CASE WHEN NOT {empty} THEN {value} END" if nulls else value
+    return Converted(value, f"{name} IS NOT NULL AND NOT {empty} AND {value} IS NULL")
+
+
+def duckdb_type(dtype: "pa.DataType") -> str | None:
+    """DuckDB's name of a plain Arrow type; None for nested and other types."""
+    import pyarrow.types as t
+
+    if t.is_decimal(dtype):
+        return f"DECIMAL({dtype.precision},{dtype.scale})"
+    if t.is_timestamp(dtype):
+        if dtype.tz:
+            return "TIMESTAMPTZ_NS" if dtype.unit == "ns" else "TIMESTAMPTZ"
+        return {"s": "TIMESTAMP_S", "ms": "TIMESTAMP_MS", "us": "TIMESTAMP", "ns": "TIMESTAMP_NS"}[dtype.unit]
+    return _DUCKDB_NAMES.get(str(dtype))
+
+
+def _is_text(dtype: "pa.DataType") -> bool:
+    return str(dtype) in ("string", "large_string", "string_view")
+
+
+def _is_number(dtype: "pa.DataType") -> bool:
+    import pyarrow.types as t
+
+    return bool(t.is_integer(dtype) or t.is_floating(dtype) or t.is_decimal(dtype))
+
+
+def _from_text(text: str, target: "pa.DataType", how: ColumnCast) -> str | None:
+    import pyarrow.types as t
+
+    if _is_text(target):
+        return text
+    if t.is_boolean(target):
+        return _boolean_of_text(text, how)
+    if t.is_integer(target):
+        return _exact_of_text(text, str(duckdb_type(target)), 0, how)
+    if t.is_decimal(target):
+        return _exact_of_text(text, str(duckdb_type(target)), target.scale, how)
+    if t.is_floating(target):
+        return _float_of_text(text, str(duckdb_type(target)), how)
+    if t.is_date(target) or t.is_timestamp(target):
+        return moments.of_text(text, _moment(target, how))
+    return f"encode({text})" if t.is_binary(target) else None
+
+
+def _moment(target: "pa.DataType", how: ColumnCast) -> moments.Reading:
+    import pyarrow.types as t
+
+    kind: moments.Kind = "date" if t.is_date(target) else "instant" if target.tz else "local"
+    return moments.Reading(kind, how.all_formats, how.day_first, how.timezone, how.round)
+
+
+def _boolean_of_text(text: str, how: ColumnCast) -> str:
+    def one_of(values: tuple[str, ...]) -> str:
+        return f"lower({text}) IN ({', '.join(literal(v.lower()) for v in values) or 'NULL'})"
+
+    return f"CASE WHEN {one_of(how.true_values)} THEN true WHEN {one_of(how.false_values)} THEN false END"
+
+
+def _digits(how: ColumnCast) -> str:
+    if how.thousands is None:
+        return r"\d+"
+    return rf"(?:\d{{1,3}}(?:{re.escape(how.thousands)}\d{{3}})+|\d+)"
+
+
+def _plain_number(text: str, how: ColumnCast) -> str:
+    if how.thousands is not None:
+        text = f"replace({text}, {literal(how.thousands)}, '')"
+    return f"replace({text}, ',', '.')" if how.decimal_mark == "," else text
+
+
+def _exact_of_text(text: str, target: str, scale: int, how: ColumnCast) -> str:
+    mark = re.escape(how.decimal_mark)
+    fraction, bare = r"\d*", rf"{mark}\d+"
+    if not how.round:
+        fraction = rf"\d{{0,{scale}}}0*"
+        bare = rf"{mark}\d{{1,{scale}}}0*" if scale else rf"{mark}0+"
+    grammar = rf"[+-]?(?:{_digits(how)}(?:{mark}{fraction})?|{bare})"
+    value = f"TRY_CAST({_plain_number(text, how)} AS {target})"
+    return f"CASE WHEN regexp_full_match({text}, {literal(grammar)}) THEN {value} END"
+
+
+def _float_of_text(text: str, target: str, how: ColumnCast) -> str:
+    mark = re.escape(how.decimal_mark)
+    grammar = rf"[+-]?(?:{_digits(how)}(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?"
+    plain = _plain_number(text, how)
+    value = f"TRY_CAST({plain} AS {target})"
+    kept = "true" if how.round else f"{_significant(plain)} = {_significant(f'CAST({value} AS VARCHAR)')}"
+    return (
+        f"CASE WHEN regexp_full_match({text}, {literal(grammar)}) AND isfinite({value}) AND {kept} "
+        f"THEN {value} END"
+    )
+
+
+def _significant(text: str) -> str:
+    """The digits of a number without sign, point, exponent and zeros at both ends.
+
+    The shortest text of a float has the digits it was read from, unless it could not hold them all.
+    """
+    mantissa = f"replace(regexp_extract({text}, '^[+-]?([0-9.]*)', 1), '.', '')"
+    return f"regexp_replace({mantissa}, '^0+|0+$', '', 'g')"
+
+
+def _from_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> str | None:
+    import pyarrow.types as t
+
+    if t.is_date(target) or t.is_timestamp(target):
+        return _moment_of_typed(name, source, target, how)
+    if t.is_binary(source):
+        return f"TRY(decode({name}))" if _is_text(target) else None
+    if t.is_nested(source):
+        return f"CAST(to_json({name}) AS VARCHAR)" if _is_text(target) else None
+    if t.is_boolean(target):
+        return (
+            f"CASE WHEN {name} = 1 THEN true WHEN {name} = 0 THEN false END" if _is_number(source) else None
+        )
+    known, there = duckdb_type(source), duckdb_type(target)
+    if known is None or there is None:
+        return f"CAST({name} AS VARCHAR)" if _is_text(target) else None
+    if _is_text(target):
+        return f"CAST({name} AS VARCHAR)"
+    if not _is_number(target) or not (_is_number(source) or t.is_boolean(source)):
+        return None
+    value = f"TRY_CAST({name} AS {there})"
+    return value if how.round else f"CASE WHEN TRY_CAST({value} AS {known}) = {name} THEN {value} END"
+
+
+def _moment_of_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> str | None:
+    import pyarrow.types as t
+
+    reading = _moment(target, how)
+    if t.is_date(source):
+        return moments.of_local(f"CAST({name} AS TIMESTAMP)", reading)
+    if t.is_timestamp(source):
+        exact = f"CAST({name} AS {'TIMESTAMPTZ' if source.tz else 'TIMESTAMP'})"
+        if source.unit == "ns" and not how.round:
+            exact = f"CASE WHEN CAST({exact} AS {duckdb_type(source)}) = {name} THEN {exact} END"
+        return moments.of_instant(exact, reading) if source.tz else moments.of_local(exact, reading)
+    if _is_number(source):
+        whole = f"CASE WHEN TRY_CAST({name} AS BIGINT) = {name} THEN TRY_CAST({name} AS BIGINT) END"
+        return moments.of_epoch(whole, reading)
+    return None

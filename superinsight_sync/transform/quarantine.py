@@ -1,0 +1,61 @@
+"""What is written of a record that was set aside: itself, exactly, and why."""
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+
+from superinsight_sync.core.sql import literal, quote
+from superinsight_sync.transform.chain import Base, Chain, Verdict
+
+RULE, STEP, REASON, COLUMN, RECORD = "_sis_rule", "_sis_step", "_sis_reason", "_sis_column", "_sis_record"
+FIELDS = (RULE, STEP, REASON, COLUMN, RECORD)
+
+
+def quarantine_schema(carried: pa.Schema) -> pa.Schema:
+    """The quarantine's columns: the raw row's system columns and `FIELDS`, all text."""
+    return pa.schema([*carried, *(pa.field(name, pa.string()) for name in FIELDS)])
+
+
+def write_verdicts(connection: duckdb.DuckDBPyConnection, verdicts: Sequence[Verdict]) -> None:
+    """Makes the table `_sis_verdicts` that the quarantine is joined with."""
+    connection.execute(
+        "CREATE TABLE _sis_verdicts (code INTEGER, rule VARCHAR, step VARCHAR, reason VARCHAR, col VARCHAR)"
+    )
+    rows = [(v.code, v.reject.rule, v.step, v.reject.reason, v.reject.column) for v in verdicts if v.reject]
+    if rows:
+        connection.executemany("INSERT INTO _sis_verdicts VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def quarantine_select(chain: Chain) -> str:
+    """The quarantined rows of all bases, each in the order they came."""
+    return " UNION ALL ".join(f"({_of_base(base, chain)})" for base in chain.bases)
+
+
+def _of_base(base: Base, chain: Chain) -> str:
+    present = (
+        chain.carried.names if base.number == 0 else [n for n in chain.carried.names if n in chain.system]
+    )
+    system = ", ".join(f"b.{quote(n)}" for n in present)
+    return (
+        f"SELECT {system}{', ' if system else ''}v.rule AS {RULE}, v.step AS {STEP}, v.reason AS {REASON}, "  # noqa: S608
+        f"v.col AS {COLUMN}, {_record(base.data)} AS {RECORD} "
+        f"FROM {base.table} b JOIN {base.gone} g USING (_sis_row) JOIN _sis_verdicts v ON v.code = g.code "
+        f"ORDER BY _sis_row"
+    )
+
+
+def _record(data: pa.Schema) -> str:
+    """The data columns as JSON text: decimals, dates and times as text, binary as base64, floats shortest."""
+    pairs = ", ".join(f"{literal(f.name)}, {_json(f'b.{quote(f.name)}', f.type)}" for f in data)
+    return f"CAST(json_object({pairs}) AS VARCHAR)"
+
+
+def _json(value: str, dtype: pa.DataType) -> str:
+    if pa.types.is_floating(dtype):
+        return f"CASE WHEN isfinite({value}) THEN to_json({value}) ELSE to_json(CAST({value} AS VARCHAR)) END"
+    if pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype) or pa.types.is_fixed_size_binary(dtype):
+        return f"to_json(base64({value}))"
+    if pa.types.is_integer(dtype) or pa.types.is_boolean(dtype) or pa.types.is_nested(dtype):
+        return f"to_json({value})"
+    return f"to_json(CAST({value} AS VARCHAR))"

@@ -1,0 +1,61 @@
+"""`cast`: typed conversion. A cell that does not convert sends its record to quarantine, never changed."""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.plugins import PluginConfig
+from superinsight_sync.core.sql import quote
+from superinsight_sync.transform.columns import require
+from superinsight_sync.transform.conversion import ColumnCast, convert
+from superinsight_sync.transform.protocol import Compiled, Reject, StepContext
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _type_alone(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class Config(PluginConfig):
+    """Converts columns to types. Columns that are not named stay as they are."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    columns: dict[
+        str, Annotated[ColumnCast, BeforeValidator(_type_alone, json_schema_input_type=str | ColumnCast)]
+    ] = Field(min_length=1)
+    """Column → type, or an object with the type and how the values are written."""
+
+
+class Cast:
+    """The `cast` step."""
+
+    row_wise: ClassVar[bool] = True
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def compile(self, schema: "pa.Schema", context: StepContext) -> Compiled:
+        from superinsight_sync.model.types import arrow_type
+
+        require(self._config.columns, schema)
+        columns = {n: quote(n) for n in schema.names}
+        types = {f.name: f.type for f in schema}
+        rejects = []
+        for name, how in self._config.columns.items():
+            try:
+                target = arrow_type(how.type)
+                converted = convert(name, types[name], target, how)
+            except ConfigError as error:
+                raise error.at(f"column '{name}'") from None
+            columns[name], types[name] = converted.value, target
+            if converted.failed != "false":
+                reason = f"the value does not convert to {how.type} without loss"
+                rejects.append(Reject(f"cast_{name}", converted.failed, reason, name))
+        return Compiled(columns, types, {n: (n,) for n in schema.names}, rejects=tuple(rejects))
+
+
+PLUGIN = Cast
