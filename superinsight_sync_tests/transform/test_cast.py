@@ -189,6 +189,7 @@ TYPED: list[tuple[pa.Array, Any, list[Any]]] = [
     (pa.array([D("1.005"), D("1.100")]), "decimal(12,2)", [FAILS, D("1.10")]),
     (pa.array([D("123.45")]), "decimal(4,2)", [FAILS]),
     (pa.array([D("0.10"), D("1.50")], pa.decimal128(9, 2)), "float64", [0.1, 1.5]),
+    (pa.array([D("19336256299.204608"), D("-7.000000")]), "float64", [FAILS, -7.0]),
     (pa.array([0, 1, 2]), "bool", [False, True, FAILS]),
     (pa.array([True, False]), "int64", [1, 0]),
     (pa.array([1.5, None]), "string", ["1.5", None]),
