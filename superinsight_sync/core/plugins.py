@@ -44,9 +44,7 @@ class Registry(Generic[T]):
         if name not in self.names():
             close = get_close_matches(name, self.names(), n=1)
             hint = f"Did you mean '{close[0]}'? " if close else ""
-            raise ConfigError(
-                f"unknown {self.noun} '{name}'", hint=f"{hint}Valid: {', '.join(self.names())}"
-            )
+            raise ConfigError(f"unknown {self.noun} '{name}'", hint=f"{hint}Valid: {', '.join(self.names())}")
         return importlib.import_module(f"{self.package}.{name}")
 
     def config(self, name: str) -> type[PluginConfig]:

@@ -16,7 +16,8 @@ class Settings:
         lake_url: root of the lake, a local path or ``s3://bucket/prefix``.
         database_url: our metadata database (SQLAlchemy URL).
         memory_limit_bytes: what one refine or export step may use before it spills to disk.
-        max_workers: streams of one source that are pulled side by side unless the source says otherwise.
+        lease_ttl_s: after so long without a sign of life another process may take work over.
+        lease_wait_s: how long work waits for another process that is at it.
     """
 
     project_dir: Path
@@ -24,7 +25,8 @@ class Settings:
     lake_url: str
     database_url: str
     memory_limit_bytes: int = 1 << 30
-    max_workers: int = 4
+    lease_ttl_s: float = 15.0
+    lease_wait_s: float = 60.0
 
     @property
     def scratch_dir(self) -> Path:
@@ -43,7 +45,8 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         lake_url=env.get("SIS_LAKE_URL") or str(home / "lake"),
         database_url=env.get("SIS_DATABASE_URL") or f"sqlite:///{home / 'state.db'}",
         memory_limit_bytes=int(env.get("SIS_MEMORY_LIMIT_MB") or 1024) << 20,
-        max_workers=int(env.get("SIS_MAX_WORKERS") or 4),
+        lease_ttl_s=float(env.get("SIS_LEASE_TTL_S") or 15.0),
+        lease_wait_s=float(env.get("SIS_LEASE_WAIT_S") or 60.0),
     )
 
 

@@ -4,7 +4,15 @@ import re
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from superinsight_sync.model.window import PartitionUnit
 
@@ -25,7 +33,16 @@ def parse_duration(value: object) -> object:
     return value
 
 
-_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+}
 
 
 def parse_size(value: object) -> object:
@@ -38,6 +55,16 @@ def parse_size(value: object) -> object:
     return value
 
 
+def check_cron(value: str) -> str:
+    """A five-field cron expression, so at most one tick a minute."""
+    from croniter import croniter
+
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError(f"'{value}' is no cron expression of five fields, such as */15 * * * * (UTC)")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(check_cron)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration, json_schema_input_type=str | float),
@@ -199,7 +226,7 @@ class StreamDefaults(Declared):
     """More failed records than this stop the run; nothing is published. Default: no limit."""
     max_row_error_share: float | None = Field(default=None, ge=0, le=1)
     """The same as a share of the records read, 0 to 1."""
-    schedule: str | None = None
+    schedule: Cron | None = None
     priority: int | None = None
     save: SavePlan | None = None
     schema_contract: Literal["evolve", "freeze"] | None = None
@@ -228,7 +255,9 @@ class StreamSpec(StreamDefaults):
     def _check(self) -> Self:
         places = [p for p in ("table", "query", "path") if getattr(self, p) is not None]
         if len(places) != 1:
-            raise ValueError(f"a stream needs exactly one of table, query, path; found {', '.join(places) or 'none'}")
+            raise ValueError(
+                f"a stream needs exactly one of table, query, path; found {', '.join(places) or 'none'}"
+            )
         if self.sync.disposition == "merge" and not self.primary_key:
             raise ValueError("disposition: merge needs a primary_key")
         if self.partition and not (self.sync.mode == "incremental" and self.sync.by == "timestamp"):
@@ -236,7 +265,9 @@ class StreamSpec(StreamDefaults):
         if self.partition and self.sync.disposition not in (None, "replace"):
             raise ValueError("a partition's run replaces its window; leave out `disposition`")
         if not self.partition and self.sync.mode == "incremental" and self.sync.disposition == "replace":
-            raise ValueError("disposition: replace would drop what earlier incremental runs landed; use append or merge")
+            raise ValueError(
+                "disposition: replace would drop what earlier incremental runs landed; use append or merge"
+            )
         kept_only_for_run = self.save is not None and self.save.raw.strategy in ("memory", "hybrid")
         if kept_only_for_run and self.sync.mode == "incremental" and not self.partition:
             raise ValueError("an incremental stream needs a durable raw table; use save: {raw: persistent}")
@@ -338,7 +369,7 @@ class DatasetSpec(Declared):
     """Columns that order the rows of every file. Default: all columns."""
     split: SplitSpec = SplitSpec()
     formats: tuple[Literal["json", "jsonl", "csv", "parquet"], ...] = ("jsonl",)
-    schedule: str | None = None
+    schedule: Cron | None = None
 
     @field_validator("inputs")
     @classmethod

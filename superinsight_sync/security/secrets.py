@@ -27,7 +27,9 @@ def resolve(text: str, env: Mapping[str, str] | None = None) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in source:
-            raise ConfigError(f"environment variable {name} is not set", hint=f"export {name}=… and try again")
+            raise ConfigError(
+                f"environment variable {name} is not set", hint=f"export {name}=… and try again"
+            )
         return source[name]
 
     return _REFERENCE.sub(value, text)

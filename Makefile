@@ -1,0 +1,79 @@
+# make demo   the main job on the embedded default      make dev    Dagster's web UI with everything running
+# make test   installs what it needs, runs every test   make check  format, lint, types, imports, definitions
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME := $(CURDIR)
+export SIS_PROJECT_DIR := $(CURDIR)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Workers for the tests; two cores are what continuous integration has.
+TEST_WORKERS ?= 2
+
+.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env bench-streams format lock clean
+
+help: ## Shows this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(VENV)/.run-installed: requirements/run.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-deps --requirement requirements/run.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev-installed: requirements/dev.lock $(VENV)/.run-installed
+	$(BIN)/pip install --quiet --no-deps --requirement requirements/dev.lock
+	@touch $@
+
+install: $(VENV)/.run-installed ## Installs the project with locked versions into .venv.
+
+install-dev: $(VENV)/.dev-installed ## The same with what tests and checks need.
+
+install-servers: ## Installs the database servers that tests start themselves and PyPI does not have.
+	@bash tools/install_servers.sh
+
+demo-data: install
+	@$(BIN)/python examples/make_demo_data.py
+
+demo: demo-data ## From a customer's source to a training dataset, on real data.
+	@$(BIN)/sis run --all --summary
+
+dev: demo-data ## Dagster's web UI, daemon and schedules on http://127.0.0.1:3000; Ctrl-C stops all.
+	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(or $(PORT),3000)
+
+check: install-dev ## Format, lint, types, import contracts, sizes, definitions.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	SIS_STRICT=1 $(BIN)/dg check defs
+
+test: install-dev install-servers ## Every test.
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+
+drills: install-dev install-servers ## The long versions of the kill and race drills.
+	SIS_LONG=1 $(BIN)/python -m pytest -n 1 superinsight_sync_tests/drills
+
+bench-env: install-dev ## Installs the peers that benchmarks compare with, in an environment of their own.
+	$(PYTHON) -m venv .bench-venv
+	.bench-venv/bin/pip install --quiet --requirement benchmarks/peers.txt
+
+ROWS ?= 1000000
+bench: install-dev ## PostgreSQL → lake against dlt and pandas, ROWS=1000000.
+	$(BIN)/python benchmarks/pull_postgres.py --rows $(ROWS) --peers .bench-venv/bin/python
+
+bench-streams: install-dev ## A hundred streams of one source in one run.
+	$(BIN)/python benchmarks/hundred_streams.py
+
+format: install-dev ## Formats the code.
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+lock: install-dev ## Locks the newest versions that pyproject.toml allows.
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-options --strip-extras --allow-unsafe --extra demo -o requirements/run.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-options --strip-extras --allow-unsafe --extra demo --extra dev -c requirements/run.lock -o requirements/dev.lock pyproject.toml
+
+clean: ## Removes what was installed and what runs made.
+	rm -rf $(VENV) .sis .hypothesis .pytest_cache .mypy_cache .ruff_cache

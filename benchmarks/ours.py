@@ -1,0 +1,25 @@
+"""Our pull of the benchmark table, as the pipeline does it: read, system columns, Delta commit, checkpoint."""
+
+import os
+
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.pipeline.engine import open_engine
+from superinsight_sync.pipeline.pull import pull_stream
+
+
+def main() -> None:
+    engine = open_engine(settings=load_settings({"SIS_PROJECT_DIR": os.environ["BENCH_DIR"]}))
+    source = SourceSpec.model_validate(
+        {
+            "name": "bench",
+            "connection": {"kind": "postgres", "dsn": "{{ env.BENCH_DSN }}"},
+            "streams": [{"name": "lineitem", "table": f"public.{os.environ['BENCH_TABLE']}", "primary_key": ["id"]}],
+        }
+    )
+    result = pull_stream(engine, source, source.streams[0])
+    print(f"rows={result.stats.rows}")
+
+
+if __name__ == "__main__":
+    main()

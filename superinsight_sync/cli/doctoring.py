@@ -1,0 +1,109 @@
+"""``sis doctor``: is this machine and this configuration able to do the work."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import click
+
+from superinsight_sync.cli.output import (
+    FAILED,
+    OK,
+    errors_shown,
+    human_bytes,
+    json_option,
+    show_json,
+    show_table,
+)
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.core.settings import Settings, load_settings
+from superinsight_sync.security.secrets import redact
+
+_LOW_DISK_BYTES = 2 * 10**9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+@click.command("doctor")
+@json_option
+@errors_shown
+def doctor_command(as_json: bool) -> None:
+    """Looks at Python, disk, lake, state database, Dagster and the declarations, and says what to change.
+
+    \b
+    Example:
+        sis doctor --json
+    """
+    findings = list(_findings(load_settings()))
+    if as_json:
+        show_json({"ok": all(f.ok for f in findings), "findings": [vars(f) for f in findings]})
+    else:
+        rows = [(f.what, "ok" if f.ok else "PROBLEM", f.detail) for f in findings]
+        show_table("Doctor", ["what", "result", "detail"], rows)
+    raise SystemExit(OK if all(f.ok for f in findings) else FAILED)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    version = sys.version_info
+    yield Finding("python", version >= (3, 11), f"{version.major}.{version.minor}.{version.micro}")
+    settings.home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.home).free
+    yield Finding("disk", free > _LOW_DISK_BYTES, f"{human_bytes(free)} free at {settings.home}")
+    yield _tried("lake", lambda: _lake(settings))
+    yield _tried("state database", lambda: _state(settings))
+    yield _tried("declarations", lambda: _declarations(settings))
+    yield _tried("dagster", _dagster)
+
+
+def _tried(what: str, look: Callable[[], str]) -> Finding:
+    started = time.perf_counter()
+    try:
+        detail = look()
+    except SisError as error:
+        return Finding(what, False, redact(str(error)))
+    return Finding(what, True, f"{detail} ({1000 * (time.perf_counter() - started):.0f} ms)")
+
+
+def _lake(settings: Settings) -> str:
+    from superinsight_sync.pipeline.engine import open_engine
+
+    engine = open_engine(settings=settings)
+    probe = ".doctor/probe"
+    engine.blobs.write(probe, b"ok")
+    engine.blobs.delete(probe)
+    return f"{sum(1 for _ in engine.lake.tables())} tables at {redact(settings.lake_url)}"
+
+
+def _state(settings: Settings) -> str:
+    from superinsight_sync.pipeline.engine import open_engine
+
+    running = open_engine(settings=settings).state.executions.running()
+    return f"{redact(settings.database_url)}, {len(running)} executions running"
+
+
+def _declarations(settings: Settings) -> str:
+    from superinsight_sync.core.errors import ConfigError
+    from superinsight_sync.pipeline.project import load_project
+
+    project = load_project(settings)
+    if project.problems:
+        raise ConfigError(str(project.problems[0]), hint="Run `sis check`")
+    return f"{len(project.sources)} sources, {len(project.datasets)} datasets"
+
+
+def _dagster() -> str:
+    from importlib.metadata import version
+
+    from superinsight_sync.orchestration.running import instance
+
+    with instance() as dagster:
+        return f"{version('dagster')}, {dagster.get_runs_count()} runs, {type(dagster.run_storage).__name__}"

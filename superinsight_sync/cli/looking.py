@@ -1,0 +1,132 @@
+"""``sis discover``, ``sis preview`` and ``sis plan``: they read, and change nothing."""
+
+from pathlib import Path
+
+import click
+
+from superinsight_sync.cli.output import errors_shown, json_option, show_json, show_table, tell
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.settings import load_settings
+
+
+@click.command("discover")
+@click.argument("source")
+@click.option("--write", type=click.Path(path_type=Path), help="Write the proposed declaration to this file.")
+@json_option
+@errors_shown
+def discover_command(source: str, write: Path | None, as_json: bool) -> None:
+    """Lists a source's streams and columns and writes a proposed declaration.
+
+    \b
+    Example:
+        sis discover airline --write defs/airline/proposed.yaml
+    """
+    import yaml
+
+    from superinsight_sync.pipeline.look import discover, proposal
+    from superinsight_sync.pipeline.project import load_project
+
+    settings = load_settings()
+    declared = load_project(settings).source(source)
+    found = discover(declared, settings)
+    proposed = yaml.safe_dump(proposal(declared, found), sort_keys=False, allow_unicode=True)
+    if write is not None:
+        if write.exists():
+            raise ConfigError(f"{write} exists", hint="Name another file, or remove it")
+        write.write_text(proposed)
+        tell(f"wrote {write}")
+    if as_json:
+        show_json(
+            {
+                "source": source,
+                "streams": [{**vars(s), "columns": [vars(c) for c in s.columns]} for s in found],
+            }
+        )
+        return
+    rows = [
+        (
+            s.name,
+            f"{s.place}: {s.value}",
+            s.row_estimate,
+            ", ".join(s.primary_key),
+            s.cursor,
+            ", ".join(f"{c.name} {c.type}" for c in s.columns),
+        )
+        for s in found
+    ]
+    show_table(
+        f"Streams of {source}",
+        ["stream", "place", "rows", "primary key", "cursor", "columns"],
+        rows,
+        ["rows"],
+    )
+    if write is None:
+        click.echo(proposed)
+
+
+@click.command("preview")
+@click.argument("stream")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Rows at most.")
+@click.option("--refined", is_flag=True, help="Show what the refine steps make of them.")
+@json_option
+@errors_shown
+def preview_command(stream: str, limit: int, refined: bool, as_json: bool) -> None:
+    """Shows the first rows of a stream as the source has them.
+
+    \b
+    Example:
+        sis preview airline.flights --limit 5 --refined
+    """
+    from superinsight_sync.pipeline.engine import open_engine
+    from superinsight_sync.pipeline.look import preview
+    from superinsight_sync.pipeline.project import load_project
+
+    source, spec = load_project(load_settings()).stream(stream)
+    table = preview(open_engine(), source, spec, limit=limit, refined=refined)
+    if as_json:
+        show_json({"columns": {f.name: str(f.type) for f in table.schema}, "rows": table.to_pylist()})
+        return
+    show_table(
+        f"{stream}: {table.num_rows} rows", table.column_names, [tuple(r.values()) for r in table.to_pylist()]
+    )
+
+
+@click.command("plan")
+@click.argument("selection", required=False)
+@click.option("--from", "since", help="First partition.")
+@click.option("--to", "until", help="Last partition.")
+@json_option
+@errors_shown
+def plan_command(selection: str | None, since: str | None, until: str | None, as_json: bool) -> None:
+    """Says what a run would read and write. No side effect.
+
+    \b
+    Example:
+        sis plan airline --from 2013-01-01 --to 2013-03-01
+    """
+    from superinsight_sync.pipeline.engine import open_engine
+    from superinsight_sync.pipeline.look import plan_stream
+    from superinsight_sync.pipeline.project import load_project
+    from superinsight_sync.pipeline.spans import partition_keys
+
+    project, engine = load_project(load_settings()), open_engine()
+    chosen = [
+        (source, stream)
+        for source in project.sources.values()
+        for stream in source.streams
+        if selection in (None, source.name, f"{source.name}.{stream.name}", f"{source.name}/{stream.name}")
+    ]
+    if not chosen:
+        raise ConfigError(
+            f"'{selection}' is no source or stream", hint=f"Sources: {', '.join(sorted(project.sources))}"
+        )
+    planned = [plan_stream(engine, s, t, partition_keys(t.partition, since, until)) for s, t in chosen]
+    if as_json:
+        show_json({"streams": [vars(p) for p in planned]})
+        return
+    rows = [
+        (p.stream, p.action, p.rows, p.disposition, p.target, ", ".join(p.steps), p.checkpoint)
+        for p in planned
+    ]
+    columns = ["stream", "would", "rows now", "disposition", "into", "refine", "checkpoint"]
+    show_table("Plan (nothing was changed)", columns, rows, ["rows now"])

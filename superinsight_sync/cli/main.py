@@ -1,0 +1,58 @@
+"""``sis``: the command line. Each command loads what it needs when it is called."""
+
+import importlib
+from typing import Any
+
+import click
+
+from superinsight_sync.cli.output import USAGE
+
+_COMMANDS = {
+    "init": "projects",
+    "check": "projects",
+    "discover": "looking",
+    "preview": "looking",
+    "plan": "looking",
+    "run": "running",
+    "backfill": "running",
+    "status": "keeping",
+    "state": "keeping",
+    "rollback": "keeping",
+    "history": "keeping",
+    "quarantine": "keeping",
+    "maintain": "keeping",
+    "doctor": "doctoring",
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module: Any = importlib.import_module(f"superinsight_sync.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 data over a threshold.",
+)
+@click.version_option(package_name="superinsight-sync")
+def main() -> None:
+    """SuperInsight Sync: customers' data becomes AI-ready data.
+
+    \b
+    Example:
+        sis check && sis run airline && sis status
+    """
+
+
+main.no_args_is_help = True
+__all__ = ["USAGE", "main"]

@@ -1,0 +1,95 @@
+"""``sis init`` and ``sis check``."""
+
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from superinsight_sync.cli.output import (
+    FAILED,
+    OK,
+    USAGE,
+    errors_shown,
+    json_option,
+    show_json,
+    show_table,
+    tell,
+)
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.settings import load_settings
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(path_type=Path))
+@errors_shown
+def init_command(folder: Path) -> None:
+    """Makes a new project folder that runs: a small SQLite source and a dataset to change.
+
+    \b
+    Example:
+        sis init shop && cd shop && sis run --all
+    """
+    from superinsight_sync.cli.scaffold import make_project
+
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty", hint="Name a folder that does not exist yet")
+    for path in make_project(folder, resources.files("superinsight_sync.cli")):
+        tell(f"made {path}")
+    tell(f"\nNext:\n  cd {folder}\n  sis check\n  sis run --all\n  dagster dev")
+
+
+@click.command("check")
+@click.argument("sources", nargs=-1)
+@click.option("--offline", is_flag=True, help="Validate the declarations only, test no connection.")
+@json_option
+@errors_shown
+def check_command(sources: tuple[str, ...], offline: bool, as_json: bool) -> None:
+    """Validates every declaration and tests each connection.
+
+    \b
+    Example:
+        sis check airline --json
+    """
+    from superinsight_sync.pipeline.look import test_connection
+    from superinsight_sync.pipeline.project import load_project
+
+    settings = load_settings()
+    project = load_project(settings)
+    wanted = [project.source(name) for name in sources] if sources else list(project.sources.values())
+    reports = [] if offline else [test_connection(s, settings) for s in wanted]
+    failed = [r for r in reports if not r.ok]
+    code = (
+        USAGE
+        if project.problems or any(r.error_class == "ConfigError" for r in failed)
+        else FAILED
+        if failed
+        else OK
+    )
+    if as_json:
+        problems = [{"file": str(p.file), "line": p.line, "message": p.message} for p in project.problems]
+        show_json({"ok": code == OK, "problems": problems, "connections": [vars(r) for r in reports]})
+        raise SystemExit(code)
+    for problem in project.problems:
+        tell(f"error: {problem}")
+    if reports:
+        show_table(
+            "Connections",
+            ["source", "kind", "result", "server", "ms", "remarks"],
+            [
+                (
+                    r.source,
+                    r.kind,
+                    "ok" if r.ok else "FAILED",
+                    r.server,
+                    f"{r.latency_ms:.1f}",
+                    r.error or "; ".join(r.warnings),
+                )
+                for r in reports
+            ],
+            right=["ms"],
+        )
+    tell(
+        f"{len(project.sources)} sources with {sum(len(s.streams) for s in project.sources.values())} streams, "
+        f"{len(project.datasets)} datasets, {len(project.problems)} problems"
+    )
+    raise SystemExit(code)

@@ -1,0 +1,125 @@
+"""Asset factories: the engine's verbs as Dagster assets. Bodies only hand over."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import dagster as dg
+
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.orchestration import keys, metadata
+from superinsight_sync.orchestration.engines import engine_of, is_forced
+from superinsight_sync.orchestration.failures import all_failures, failures_shown
+from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
+
+Result = Iterator[dg.MaterializeResult[None]]
+
+
+def raw_assets(source: SourceSpec, streams: Sequence[StreamSpec], name: str) -> dg.AssetsDefinition:
+    """The raw assets of streams that share partitions, as one step that pulls them side by side."""
+    partitions = partitions_definition(streams[0].partition)
+
+    @dg.multi_asset(
+        name=name,
+        specs=[keys.raw_spec(source, s, partitions) for s in streams],
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        pool=keys.pool(source),
+        op_tags={"dagster/priority": str(max(s.priority or 0 for s in streams))},
+    )
+    def pull(context: dg.AssetExecutionContext) -> Result:
+        wanted = [s for s in streams if keys.raw_key(source.name, s.name) in context.selected_asset_keys]
+        yield from _pull_side_by_side(context, source, wanted)
+
+    return pull
+
+
+def _pull_side_by_side(
+    context: dg.AssetExecutionContext, source: SourceSpec, streams: list[StreamSpec]
+) -> Result:
+    """Pulls within the source's limit; each stream materializes as it lands, failures are told at the end."""
+    from superinsight_sync.pipeline.pull import pull_stream
+
+    engine, partitions = engine_of(context), run_keys(context)
+    by_priority = sorted(streams, key=lambda s: -(s.priority or 0))
+    failed: dict[str, SisError] = {}
+    with ThreadPoolExecutor(max_workers=min(source.max_concurrency, max(len(streams), 1))) as threads:
+        running = {
+            threads.submit(pull_stream, engine, source, s, partitions=partitions, force=is_forced(context)): s
+            for s in by_priority
+        }
+        for future in as_completed(running):
+            stream = running[future]
+            try:
+                result = future.result()
+            except SisError as error:
+                failed[stream.name] = error
+                context.log.error(str(error))
+                continue
+            key = keys.raw_key(source.name, stream.name)
+            _count_partitions(context, key, result.rows_by_partition)
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata.of_pull(result))
+    if failed:
+        raise all_failures(failed)
+
+
+def _count_partitions(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Mapping[str, int]) -> None:
+    """Each partition's own row count, since a range's run gives all its partitions the same metadata otherwise."""
+    for partition in run_keys(context) if rows else ():
+        count = {"dagster/partition_row_count": rows.get(partition, 0)}
+        context.add_asset_metadata(count, asset_key=key, partition_key=partition)
+
+
+def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition:
+    """The refined asset of one stream."""
+    partitions = partitions_definition(stream.partition)
+
+    @dg.multi_asset(
+        name=f"{source.name}__{stream.name}",
+        specs=[keys.refined_spec(source, stream, partitions)],
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+    )
+    def refine(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline.refine import refine_stream
+
+        with failures_shown():
+            result = refine_stream(
+                engine_of(context), source, stream, partitions=run_keys(context), force=is_forced(context)
+            )
+        _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
+        return dg.MaterializeResult(
+            metadata=metadata.of_refine(result, keys.raw_key(source.name, stream.name))
+        )
+
+    return refine
+
+
+def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition:
+    """The dictionary asset of one stream."""
+
+    @dg.multi_asset(
+        name=f"{source.name}__{stream.name}_dictionary",
+        specs=[keys.dictionary_spec(source, stream)],
+    )
+    def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline.describe import describe_stream
+
+        with failures_shown():
+            result = describe_stream(engine_of(context), source, stream, force=is_forced(context))
+        return dg.MaterializeResult(metadata=metadata.of_describe(result))
+
+    return describe
+
+
+def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
+    """The asset of one dataset."""
+
+    @dg.multi_asset(name=f"datasets__{spec.name}", specs=[keys.dataset_asset_spec(spec)])
+    def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline.export import export_dataset
+
+        with failures_shown():
+            result = export_dataset(engine_of(context), spec, force=is_forced(context))
+        return dg.MaterializeResult(metadata=metadata.of_export(result, spec))
+
+    return export

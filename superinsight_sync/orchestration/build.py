@@ -1,0 +1,43 @@
+"""A validated declaration → Dagster definitions."""
+
+from collections import defaultdict
+
+import dagster as dg
+
+from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.orchestration.assets import dataset_asset, dictionary_asset, raw_assets, refined_asset
+from superinsight_sync.orchestration.checks import stream_checks
+from superinsight_sync.orchestration.schedules import dataset_schedules, source_schedules
+from superinsight_sync.pipeline.declared import check_source
+
+
+def source_definitions(source: SourceSpec) -> dg.Definitions:
+    """Assets, checks and schedules of one source. Raises ConfigError for what pydantic cannot see."""
+    check_source(source)
+    checks = [c for s in source.streams if (c := stream_checks(source, s)) is not None]
+    return dg.Definitions(
+        assets=[
+            *_raw_steps(source),
+            *(refined_asset(source, s) for s in source.streams),
+            *(dictionary_asset(source, s) for s in source.streams),
+        ],
+        asset_checks=checks,
+        schedules=source_schedules(source),
+    )
+
+
+def _raw_steps(source: SourceSpec) -> list[dg.AssetsDefinition]:
+    """One step per set of partitions, so that a process start serves all streams that can share a run."""
+    groups: dict[str, list[StreamSpec]] = defaultdict(list)
+    for stream in source.streams:
+        groups[stream.partition.model_dump_json() if stream.partition else ""].append(stream)
+    steps = []
+    for number, (partition, streams) in enumerate(sorted(groups.items())):
+        name = f"{source.name}_raw" if not partition else f"{source.name}_raw_partitioned_{number}"
+        steps.append(raw_assets(source, streams, name))
+    return steps
+
+
+def dataset_definitions(spec: DatasetSpec) -> dg.Definitions:
+    """The asset and schedule of one dataset."""
+    return dg.Definitions(assets=[dataset_asset(spec)], schedules=dataset_schedules(spec))

@@ -1,0 +1,52 @@
+"""Declared expectations as Dagster asset checks: blocking where critical."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.results import CheckOutcome
+from superinsight_sync.orchestration import keys, metadata
+from superinsight_sync.orchestration.engines import engine_of
+from superinsight_sync.orchestration.failures import failures_shown
+from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
+
+
+def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefinition | None:
+    """All checks of a stream's refined table as one step; None if it declares none."""
+    if not stream.expect:
+        return None
+    from superinsight_sync.quality.expectations import check_name
+
+    key = keys.refined_key(source.name, stream.name)
+    specs = [
+        dg.AssetCheckSpec(
+            check_name(e),
+            asset=key,
+            blocking=e.severity == "critical",
+            partitions_def=partitions_definition(stream.partition),
+        )
+        for e in stream.expect
+    ]
+
+    @dg.multi_asset_check(name=f"{source.name}__{stream.name}_checks", specs=specs)
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        from superinsight_sync.pipeline.check import check_stream
+
+        with failures_shown():
+            outcomes = check_stream(engine_of(context), source, stream, partitions=run_keys(context))
+        yield from (_result(key, o) for o in outcomes)
+
+    return check
+
+
+def _result(key: dg.AssetKey, outcome: CheckOutcome) -> dg.AssetCheckResult:
+    critical = outcome.severity == "critical"
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=outcome.name,
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity.ERROR if critical else dg.AssetCheckSeverity.WARN,
+        description=f"The check itself failed: {outcome.error}" if outcome.error else None,
+        metadata=metadata.of_check(outcome),
+    )

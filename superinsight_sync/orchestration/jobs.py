@@ -1,0 +1,32 @@
+"""Upkeep: compaction, vacuum and retention of every table, as one scheduled job."""
+
+import dagster as dg
+
+from superinsight_sync.orchestration.engines import engine_of_run
+from superinsight_sync.orchestration.failures import failures_shown
+
+
+@dg.op(description="Compacts every table, removes files older than the retention time, expires rows.")
+def maintain_lake(context: dg.OpExecutionContext) -> None:
+    from superinsight_sync.pipeline.retain import maintain_lake
+
+    with failures_shown():
+        result = maintain_lake(engine_of_run(context.run_id))
+    context.add_output_metadata({f"sis/{k}": v for k, v in result.items()})
+
+
+@dg.job(description="Upkeep of the lake and of our own database.", executor_def=dg.in_process_executor)
+def lake_maintenance() -> None:
+    maintain_lake()
+
+
+def maintenance_definitions() -> dg.Definitions:
+    """The upkeep job, nightly at 03:17 UTC."""
+    nightly = dg.ScheduleDefinition(
+        name="lake_maintenance_nightly",
+        job=lake_maintenance,
+        cron_schedule="17 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    return dg.Definitions(jobs=[lake_maintenance], schedules=[nightly])

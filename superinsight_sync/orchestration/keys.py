@@ -1,0 +1,113 @@
+"""The only place for names: engine nouns → Dagster asset keys, groups, tags, kinds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+
+DATASETS_GROUP = "datasets"
+
+
+def raw_key(source: str, stream: str) -> dg.AssetKey:
+    return dg.AssetKey([source, f"raw_{stream}"])
+
+
+def refined_key(source: str, stream: str) -> dg.AssetKey:
+    return dg.AssetKey([source, stream])
+
+
+def dictionary_key(source: str, stream: str) -> dg.AssetKey:
+    return dg.AssetKey([source, f"{stream}_dictionary"])
+
+
+def dataset_key(name: str) -> dg.AssetKey:
+    return dg.AssetKey([DATASETS_GROUP, name])
+
+
+def _tags(stage: str, tenant: str, source: str | None = None) -> dict[str, str]:
+    tags = {"stage": stage, "tenant": tenant}
+    return {**tags, "source": source} if source else tags
+
+
+def raw_spec(
+    source: SourceSpec, stream: StreamSpec, partitions: dg.PartitionsDefinition[str] | None
+) -> dg.AssetSpec:
+    """The asset that holds the stream as the source has it."""
+    return dg.AssetSpec(
+        raw_key(source.name, stream.name),
+        description=stream.description or f"{stream.name} as {source.name} has it.",
+        group_name=source.name,
+        kinds={_kind_icon(source.connection["kind"]), _store_kind(stream.saves.raw.strategy)},
+        owners=list(source.owners),
+        tags=_tags("raw", source.tenant, source.name),
+        partitions_def=partitions,
+        metadata=_static(source, stream, "raw"),
+    )
+
+
+def refined_spec(
+    source: SourceSpec, stream: StreamSpec, partitions: dg.PartitionsDefinition[str] | None
+) -> dg.AssetSpec:
+    """The asset people use: cleaned, typed, checked."""
+    return dg.AssetSpec(
+        refined_key(source.name, stream.name),
+        deps=[raw_key(source.name, stream.name)],
+        description=stream.description or f"{stream.name}, cleaned and typed: the table to use.",
+        group_name=source.name,
+        kinds={"duckdb", _store_kind(stream.saves.refined.strategy)},
+        owners=list(source.owners),
+        tags=_tags("refined", source.tenant, source.name),
+        partitions_def=partitions,
+        automation_condition=dg.AutomationCondition.eager(),
+        metadata=_static(source, stream, "refined"),
+    )
+
+
+def dictionary_spec(source: SourceSpec, stream: StreamSpec) -> dg.AssetSpec:
+    """The asset that says what the stream's fields mean."""
+    return dg.AssetSpec(
+        dictionary_key(source.name, stream.name),
+        deps=[refined_key(source.name, stream.name)],
+        description=f"What the fields of {stream.name} mean.",
+        group_name=source.name,
+        kinds={"json", "markdown"},
+        owners=list(source.owners),
+        tags=_tags("dictionary", source.tenant, source.name),
+        automation_condition=dg.AutomationCondition.eager(),
+    )
+
+
+def dataset_asset_spec(spec: DatasetSpec) -> dg.AssetSpec:
+    """The asset that is a versioned training dataset."""
+    return dg.AssetSpec(
+        dataset_key(spec.name),
+        deps=[dg.AssetKey(key.split("/")) for key in spec.inputs.values()],
+        description=spec.description or f"Training dataset {spec.name}.",
+        group_name=DATASETS_GROUP,
+        kinds={"duckdb", *spec.formats},
+        owners=list(spec.owners),
+        tags=_tags("dataset", spec.tenant),
+        automation_condition=dg.AutomationCondition.eager(),
+    )
+
+
+def pool(source: SourceSpec) -> str:
+    """The pool that limits how many runs touch the source at once."""
+    return f"source_{source.name}"
+
+
+def _static(source: SourceSpec, stream: StreamSpec, stage: str) -> Mapping[str, Any]:
+    return {"dagster/table_name": f"{source.tenant}.{source.name}.{stream.name}.{stage}"}
+
+
+_ICONS = {"postgres": "postgres", "mysql": "mysql", "sqlite": "sqlite", "files": "file"}
+
+
+def _kind_icon(kind: str) -> str:
+    return _ICONS.get(kind, kind)
+
+
+def _store_kind(strategy: str) -> str:
+    return {"persistent": "deltalake", "memory": "memory", "hybrid": "deltalake", "database": "sql"}[strategy]

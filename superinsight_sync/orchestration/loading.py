@@ -1,0 +1,107 @@
+"""Loads the project: every folder of ``defs/`` by itself, so that one bad declaration harms only its own."""
+
+import logging
+import os
+from pathlib import Path
+
+import dagster as dg
+from dagster.components.core.component_tree import ComponentTree
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.orchestration.io_manager import lake_io_manager
+from superinsight_sync.orchestration.jobs import maintenance_definitions
+from superinsight_sync.orchestration.sensors import project_sensors
+from superinsight_sync.pipeline.project import load_folder
+from superinsight_sync.security.secrets import redact
+
+STRICT = "SIS_STRICT"
+"""With this environment variable set, a declaration that cannot be loaded fails the whole location: for checks."""
+
+_log = logging.getLogger(__name__)
+
+
+def load_project_definitions(path_within_project: Path) -> dg.Definitions:
+    """The definitions of the project that holds `path_within_project`.
+
+    A declaration that cannot be loaded appears as one failed asset that says why; the others work.
+    """
+    tree = ComponentTree.for_project(path_within_project)
+    parts = [_load_entry(tree, entry) for entry in _entries(tree.defs_module_path)]
+    merged = dg.Definitions.merge(*parts, maintenance_definitions())
+    return dg.Definitions.merge(
+        merged,
+        _unknown_inputs(merged),
+        dg.Definitions(
+            executor=dg.in_process_executor,
+            resources={"lake": lake_io_manager, "io_manager": lake_io_manager},
+            sensors=project_sensors(),
+        ),
+    )
+
+
+def _entries(defs_dir: Path) -> list[Path]:
+    return sorted(
+        p
+        for p in defs_dir.iterdir()
+        if not p.name.startswith((".", "_")) and (p.is_dir() or p.suffix == ".py") and p.name != "__pycache__"
+    )
+
+
+def _load_entry(tree: ComponentTree, entry: Path) -> dg.Definitions:
+    try:
+        return tree.build_defs_at_path(entry.relative_to(tree.defs_module_path))
+    except Exception as error:  # noqa: BLE001 - the edge: what a user's folder raises must not take the others down
+        if os.environ.get(STRICT):
+            raise
+        return _failed(entry.name, _reason(entry, error))
+
+
+def _reason(entry: Path, error: BaseException) -> str:
+    """What is wrong in the folder's declarations, with file and line; else the innermost error's text."""
+    problems = load_folder(entry).problems if entry.is_dir() else ()
+    if problems:
+        return "\n".join(f"{entry.name}/{p.file.name}:{p.line}: {p.message}" for p in problems)
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return redact(f"{type(error).__name__}: {error}")
+
+
+def _failed(name: str, reason: str) -> dg.Definitions:
+    _log.error("defs/%s could not be loaded: %s", name, reason)
+
+    @dg.asset(
+        key=dg.AssetKey([name, "declaration_error"]),
+        group_name=name if name.isidentifier() else None,
+        description=f"defs/{name} could not be loaded.\n\n```\n{reason}\n```",
+        metadata={"sis/reason": dg.MetadataValue.text(reason)},
+        kinds={"error"},
+    )
+    def declaration_error() -> None:
+        raise dg.Failure(description=reason, allow_retries=False)
+
+    return dg.Definitions(assets=[declaration_error])
+
+
+def _unknown_inputs(defs: dg.Definitions) -> dg.Definitions:
+    """A failed asset for every dataset that names a stream nobody declares."""
+    specs = _specs(defs)
+    known = {spec.key for spec in specs}
+    refined = sorted(s.key.to_user_string() for s in specs if s.tags.get("stage") == "refined")
+    broken = []
+    for spec in specs:
+        missing = [d.asset_key for d in spec.deps if d.asset_key not in known]
+        if spec.tags.get("stage") == "dataset" and missing:
+            names = ", ".join(k.to_user_string() for k in missing)
+            error = ConfigError(
+                f"unknown input {names}",
+                where=f"dataset '{spec.key.path[-1]}'",
+                hint=f"Valid: {', '.join(refined)}",
+            )
+            if os.environ.get(STRICT):
+                raise error
+            broken.append(_failed(f"{spec.key.path[-1]}_inputs", str(error)))
+    return dg.Definitions.merge(*broken) if broken else dg.Definitions()
+
+
+def _specs(defs: dg.Definitions) -> list[dg.AssetSpec]:
+    return [spec for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for spec in asset.specs]

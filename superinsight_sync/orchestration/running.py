@@ -1,0 +1,229 @@
+"""Runs a selection of assets in this process, as Dagster runs that the UI shows."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+from dagster import AssetKey, DagsterInstance
+
+from superinsight_sync.core.errors import ConfigError, SisError
+from superinsight_sync.orchestration.engines import FORCE_TAG
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_START = "dagster/asset_partition_range_start"
+_END = "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One Dagster run: assets that can share it, and the partition range it covers."""
+
+    assets: tuple[AssetKey, ...]
+    first: str | None = None
+    last: str | None = None
+
+
+@dataclass
+class AssetOutcome:
+    """What happened to one asset: metadata of its last materialization, and its checks."""
+
+    asset: str
+    stage: str
+    materialized: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+    rows: int = 0
+    checks_passed: int = 0
+    checks_failed: int = 0
+    checks_warned: int = 0
+    error: str | None = None
+
+
+@dataclass
+class RunOutcome:
+    """What happened to a selection."""
+
+    assets: dict[str, AssetOutcome]
+    run_ids: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    error_classes: set[str] = field(default_factory=set)
+
+    @property
+    def exit_code(self) -> int:
+        """0 ok, 2 configuration, 3 data over threshold or a blocking check, 1 anything else."""
+        if not self.errors:
+            return 0
+        if self.error_classes & {"ThresholdError", "DataError", "DagsterAssetCheckFailedError"}:
+            return 3
+        return 2 if self.error_classes == {"ConfigError"} else 1
+
+
+def select(defs: dg.Definitions, selection: str) -> set[AssetKey]:
+    """Assets of a Dagster selection (``group:airline``, ``key:airline/flights+``) or a key, source or stream.
+
+    Raises ConfigError if nothing matches.
+    """
+    graph = defs.resolve_asset_graph()
+    known = {k.to_user_string(): k for k in graph.materializable_asset_keys}
+    text = selection.replace(".", "/") if selection.replace(".", "/") in known else selection
+    if text in known:
+        return {known[text]}
+    by_group = {k for k in known.values() if graph.get(k).group_name == selection}
+    if by_group:
+        return by_group
+    try:
+        found = dg.AssetSelection.from_string(selection).resolve(graph)
+    except dg.DagsterError as error:
+        raise ConfigError(f"'{selection}' is no asset selection", hint=str(error).splitlines()[0]) from error
+    if not found:
+        raise ConfigError(f"'{selection}' selects nothing", hint=f"Assets: {', '.join(sorted(known))}")
+    return set(found)
+
+
+def plan_runs(
+    defs: dg.Definitions, assets: set[AssetKey], *, since: str | None = None, until: str | None = None
+) -> list[PlannedRun]:
+    """The runs that materialize `assets`, upstream first.
+
+    Assets that share partitions run together over the range ``[since, until]`` of partition keys (default: all).
+    Before them runs what they may need, after them what needs them.
+    """
+    graph = defs.resolve_asset_graph()
+    partitioned = {k for k in assets if graph.get(k).partitions_def is not None}
+    late = {k for k in assets - partitioned if _ancestors(graph, k) & partitioned}
+    early = assets - partitioned - late
+    groups: dict[Any, list[AssetKey]] = {}
+    for key in sorted(partitioned):
+        groups.setdefault(graph.get(key).partitions_def, []).append(key)
+    runs = [PlannedRun(tuple(sorted(early)))] if early else []
+    for definition, keys in groups.items():
+        runs.append(PlannedRun(tuple(keys), *_range(definition, since, until)))
+    return [*runs, PlannedRun(tuple(sorted(late)))] if late else runs
+
+
+def _ancestors(graph: Any, key: AssetKey) -> set[AssetKey]:
+    found: set[AssetKey] = set()
+    waiting = [key]
+    while waiting:
+        parents = graph.get(waiting.pop()).parent_keys - found
+        found |= parents
+        waiting.extend(parents)
+    return found
+
+
+def _range(definition: Any, since: str | None, until: str | None) -> tuple[str, str]:
+    keys = definition.get_partition_keys()
+    chosen = [
+        k for k in keys if (since is None or k >= _key(definition, since)) and (until is None or k <= until)
+    ]
+    if not chosen:
+        raise ConfigError(
+            f"no partition between {since or 'the first'} and {until or 'the last'}",
+            hint=f"There are {keys[0]} to {keys[-1]}" if keys else "No partition exists yet",
+        )
+    return chosen[0], chosen[-1]
+
+
+def _key(definition: Any, text: str) -> str:
+    """The key of the partition that holds a date, if `text` is no key itself."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    found = [w for w in definition.get_partition_keys() if w <= at.strftime(definition.fmt)]
+    return found[-1] if found else text
+
+
+def instance() -> DagsterInstance:
+    """The project's Dagster instance, the one the UI shows."""
+    from superinsight_sync.core.settings import load_settings
+
+    os.environ.setdefault("DAGSTER_HOME", str(load_settings().project_dir))
+    return DagsterInstance.get()
+
+
+def run_all(defs: dg.Definitions, runs: Sequence[PlannedRun], *, force: bool = False) -> RunOutcome:
+    """Executes the runs one after the other; a failed run does not stop the others.
+
+    With `force` everything is read and made anew even where nothing changed.
+    """
+    graph = defs.resolve_asset_graph()
+    outcome = RunOutcome({})
+    for run in runs:
+        for key in run.assets:
+            stage = graph.get(key).tags.get("stage", "")
+            outcome.assets[key.to_user_string()] = AssetOutcome(key.to_user_string(), stage)
+    with instance() as dagster:
+        for run in runs:
+            _execute(defs, dagster, run, outcome, force=force)
+    return outcome
+
+
+def _execute(
+    defs: dg.Definitions, dagster: DagsterInstance, run: PlannedRun, outcome: RunOutcome, *, force: bool
+) -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    tags = {FORCE_TAG: "true"} if force else {}
+    if run.first is not None and run.last is not None:
+        span = {_START: run.first, _END: run.last}
+        tags |= span if run.first != run.last else {"dagster/partition": run.first}
+    result = job.execute_in_process(
+        instance=dagster, asset_selection=list(run.assets), tags=tags, raise_on_error=False, run_config=_QUIET
+    )
+    outcome.run_ids.append(result.run_id)
+    for event in result.all_events:
+        _take(event, outcome)
+
+
+def _take(event: Any, outcome: RunOutcome) -> None:
+    match event.event_type_value:
+        case "ASSET_MATERIALIZATION":
+            found = outcome.assets.get(event.asset_key.to_user_string())
+            if found:
+                _materialized(found, event.materialization.metadata)
+        case "ASSET_CHECK_EVALUATION":
+            _checked(outcome, event.asset_check_evaluation_data)
+        case "STEP_FAILURE" | "PIPELINE_FAILURE":
+            _failed(event, outcome)
+
+
+def _materialized(found: AssetOutcome, metadata: Any) -> None:
+    values = {k: v.value for k, v in metadata.items()}
+    found.rows = int(values.get("dagster/row_count", 0))
+    found.materialized, found.metadata = True, values
+
+
+def _checked(outcome: RunOutcome, evaluation: Any) -> None:
+    found = outcome.assets.get(evaluation.asset_key.to_user_string())
+    if found is None:
+        return
+    if evaluation.passed:
+        found.checks_passed += 1
+    elif evaluation.severity == dg.AssetCheckSeverity.ERROR:
+        found.checks_failed += 1
+    else:
+        found.checks_warned += 1
+
+
+def _failed(event: Any, outcome: RunOutcome) -> None:
+    data = event.event_specific_data
+    error = getattr(data, "error", None)
+    if error is None:
+        return
+    failure = getattr(data, "user_failure_data", None)
+    if failure is not None:
+        outcome.errors.append(failure.description or error.message)
+        outcome.error_classes |= set(_classes(failure.metadata))
+    else:
+        deepest = error
+        while deepest.cause is not None:
+            deepest = deepest.cause
+        outcome.errors.append(deepest.message.strip())
+        outcome.error_classes.add(deepest.cls_name or "Exception")
+
+
+def _classes(metadata: Any) -> Iterator[str]:
+    value = metadata.get("sis/error_class")
+    yield from value.value.split(", ") if value is not None else [SisError.__name__]

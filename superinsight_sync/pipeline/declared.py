@@ -1,0 +1,46 @@
+"""Checks of declarations that need the plug points but neither network nor heavy libraries."""
+
+from pydantic import ValidationError
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.quality.expectations import validate_specs
+from superinsight_sync.sources.protocol import SOURCE_KINDS, open_source
+from superinsight_sync.transform.protocol import STEPS
+
+
+def check_source(source: SourceSpec) -> None:
+    """Raises ConfigError for an unknown kind, step or expectation, or a wrong key of one."""
+    open_source(source.connection, load_settings())
+    places = SOURCE_KINDS.load(source.connection["kind"]).capabilities.places
+    for stream in source.streams:
+        _check_stream(source, stream, places)
+
+
+def _check_stream(source: SourceSpec, stream: StreamSpec, places: frozenset[str]) -> None:
+    where = f"source '{source.name}', stream '{stream.name}'"
+    used = next(p for p in ("table", "query", "path") if getattr(stream, p) is not None)
+    if used not in places:
+        raise ConfigError(
+            f"kind '{source.connection['kind']}' cannot read a {used}",
+            where=where,
+            hint=f"Use {' or '.join(sorted(places))}",
+        )
+    for number, step in enumerate(stream.refine):
+        at = f"{where}, refine[{number}]"
+        try:
+            STEPS.config(step.step).model_validate(step.arguments)
+        except ConfigError as error:
+            raise error.at(at) from error
+        except ValidationError as error:
+            raise ConfigError(explain(error), where=f"{at} ({step.step})") from error
+    try:
+        validate_specs(stream.expect)
+    except ConfigError as error:
+        raise error.at(where) from error
+
+
+def explain(error: ValidationError) -> str:
+    """Pydantic's findings in one line, without the values."""
+    return "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'value'}: {e['msg']}" for e in error.errors())

@@ -1,0 +1,96 @@
+"""What the verbs work with: settings, the lake, our state. Made once per process and run, opened when needed."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.settings import Settings, load_settings
+from superinsight_sync.lake.blobs import BlobStore
+from superinsight_sync.lake.opening import open_blobs, open_store
+from superinsight_sync.lake.store import Store
+from superinsight_sync.model.declaration import SaveSpec, SourceSpec, StreamSpec
+from superinsight_sync.model.tables import Stage, TableRef
+from superinsight_sync.security.secrets import resolve
+from superinsight_sync.state.opening import State, open_state
+
+
+Progress = Callable[[str, int], None]
+"""Called with ``<source>/<stream>`` and the number of rows of each batch as it passes."""
+
+
+def _silent(_stream: str, _rows: int) -> None:
+    """Shows nothing."""
+
+
+@dataclass
+class Engine:
+    """The rooms the verbs use.
+
+    Args:
+        settings: where things are.
+        run_id: the run that everything done through this engine belongs to.
+        progress: told of each batch that is read.
+    """
+
+    settings: Settings
+    run_id: str
+    progress: Progress = _silent
+
+    @cached_property
+    def lake(self) -> Store:
+        """The lake itself, whatever a stream's save strategy says."""
+        return open_store(self.settings.lake_url)
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        return open_blobs(self.settings.lake_url)
+
+    @cached_property
+    def state(self) -> State:
+        return open_state(self.settings.database_url)
+
+    def store(self, source: SourceSpec, stream: StreamSpec, stage: Stage) -> Store:
+        """The store that the stream's save plan names for a stage. Quarantine is always in the lake."""
+        save = stream.saves.raw if stage == "raw" else stream.saves.refined
+        if stage == "quarantine" or save.strategy == "persistent":
+            return self.lake
+        if save.strategy == "database":
+            return self._database(source, stream, save)
+        from superinsight_sync.lake.memory import MemoryStore
+
+        memory = MemoryStore.for_run(self.run_id, save.max_memory)
+        if save.strategy == "memory":
+            return memory
+        from superinsight_sync.lake.hybrid import HybridStore
+
+        return HybridStore(memory, self.lake, threshold_bytes=save.max_memory)
+
+    def _database(self, source: SourceSpec, stream: StreamSpec, save: SaveSpec) -> Store:
+        from superinsight_sync.lake.database import DatabaseStore
+
+        return DatabaseStore(
+            resolve(save.dsn or ""), tables={(source.name, stream.name): save.table} if save.table else {}
+        )
+
+    def release(self) -> None:
+        """Frees what was kept in memory for this run."""
+        from superinsight_sync.lake.memory import release_run
+
+        release_run(self.run_id)
+
+
+def open_engine(run_id: str | None = None, settings: Settings | None = None) -> Engine:
+    """The engine of this process's settings; a run id is made up if none is given."""
+    return Engine(settings or load_settings(), run_id or f"local-{new_load_id()}")
+
+
+def new_load_id() -> str:
+    """Unique and sortable by time: ``20260131T235959-1a2b3c4d``."""
+    return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def table_of(source: SourceSpec, stream: StreamSpec, stage: Stage) -> TableRef:
+    """The stream's table at a stage."""
+    return TableRef(source.tenant, source.name, stream.name, stage)

@@ -1,0 +1,2 @@
+"""stub"""
+def export_dataset(*a, **k): raise NotImplementedError

@@ -1,0 +1,150 @@
+"""Look without touching: connection tests, discovery, previews and plans. Nothing here writes to source or lake."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.window import window_of_keys
+from superinsight_sync.pipeline.engine import Engine, table_of
+from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_source
+from superinsight_sync.transform.engine import plan as plan_steps
+from superinsight_sync.transform.protocol import StepContext
+
+
+@dataclass(frozen=True)
+class ConnectionReport:
+    """What the test of one source found. `error` is set if it failed."""
+
+    source: str
+    kind: str
+    ok: bool
+    server: str = ""
+    latency_ms: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    error_class: str | None = None
+
+
+def test_connection(source: SourceSpec, settings: Settings) -> ConnectionReport:
+    """Connects, and checks every stream against the catalogue and its refine steps against the columns."""
+    kind = source.connection["kind"]
+    try:
+        connection = open_source(source.connection, settings)
+        probe = connection.probe()
+        for stream in source.streams:
+            _check_columns(source, stream, settings)
+    except SisError as error:
+        located = error.at(f"source '{source.name}'")
+        return ConnectionReport(
+            source.name, kind, False, error=str(located), error_class=type(error).__name__
+        )
+    return ConnectionReport(source.name, kind, True, probe.server, probe.latency_ms, probe.warnings)
+
+
+def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -> None:
+    where = f"source '{source.name}', stream '{stream.name}'"
+    try:
+        shape = open_source(source.connection, settings).describe(stream)
+        schema = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
+        plan_steps(stream.refine, schema, StepContext(stream.primary_key, stream.sync.cursor))
+    except SisError as error:
+        raise error.at(where) from error
+
+
+def discover(source: SourceSpec, settings: Settings) -> list[FoundStream]:
+    """What there is to read in a source."""
+    return sorted(open_source(source.connection, settings).discover(), key=lambda s: s.name)
+
+
+def proposal(source: SourceSpec, found: Sequence[FoundStream]) -> dict[str, Any]:
+    """A declaration of all streams found: incremental where a cursor and a key make it safe, else full."""
+    streams = []
+    for stream in found:
+        entry: dict[str, Any] = {"name": stream.name, stream.place: stream.value}
+        if stream.primary_key:
+            entry["primary_key"] = list(stream.primary_key)
+        if stream.cursor and stream.primary_key:
+            entry["sync"] = {"mode": "incremental", "cursor": stream.cursor, "lag": "10m"}
+        streams.append(entry)
+    attributes = {
+        "name": source.name,
+        "tenant": source.tenant,
+        "connection": source.connection,
+        "streams": streams,
+    }
+    return {"type": "superinsight_sync.SyncSource", "attributes": attributes}
+
+
+def preview(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, *, limit: int, refined: bool = False
+) -> pa.Table:
+    """The first rows as the source gives them, or as the refine steps make them of those."""
+    connection = open_source(source.connection, engine.settings)
+    with connection.read(ReadRequest(stream, limit=limit)) as batches:
+        rows = batches.read_all()
+    if not refined:
+        return rows
+    from superinsight_sync.core.clock import utc_now
+    from superinsight_sync.lake.system_columns import add_system_columns
+    from superinsight_sync.model.tables import SYSTEM_COLUMNS
+    from superinsight_sync.transform.engine import refine
+
+    def read() -> pa.RecordBatchReader:
+        return add_system_columns(
+            rows.to_reader(), load_id="preview", extracted_at=utc_now(), partition_of=None
+        )
+
+    with refine(
+        read,
+        stream.refine,
+        StepContext(stream.primary_key, stream.sync.cursor),
+        scratch_dir=engine.settings.scratch_dir,
+        memory_limit_bytes=engine.settings.memory_limit_bytes,
+    ) as done:
+        table = done.open().read_all()
+    return table.select([n for n in table.column_names if n not in SYSTEM_COLUMNS])
+
+
+@dataclass(frozen=True)
+class PlannedStream:
+    """What a run would do with a stream now."""
+
+    stream: str
+    action: str
+    rows: int | None
+    disposition: str
+    target: str
+    checkpoint: str | None
+    steps: tuple[str, ...]
+
+
+def plan_stream(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, partitions: Sequence[str] = ()
+) -> PlannedStream:
+    """What a pull would read and where it would land."""
+    table = table_of(source, stream, "raw")
+    store = engine.store(source, stream, "raw")
+    connection = open_source(source.connection, engine.settings)
+    point = store.checkpoint(table, partitions[-1] if partitions else "")
+    incremental = stream.sync.mode == "incremental" and not partitions and stream.sync.by != "hash"
+    window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None
+    request = ReadRequest(stream, window=window, after=point.cursor if incremental and point else None)
+    action = "read everything"
+    if partitions:
+        action = f"read partitions {partitions[0]}…{partitions[-1]}"
+    elif incremental and point is not None:
+        action = f"read from {point.cursor} on"
+    return PlannedStream(
+        f"{source.name}/{stream.name}",
+        action,
+        connection.count(request),
+        stream.disposition,
+        table.path,
+        None if point is None else str(point.cursor or point.at),
+        tuple(s.step for s in stream.refine),
+    )

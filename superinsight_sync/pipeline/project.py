@@ -1,0 +1,210 @@
+"""The project's declarations, read without Dagster: what the command line works on."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from superinsight_sync.core.errors import ConfigError, SisError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.pipeline.declared import check_source
+
+COMPONENTS: dict[str, type[BaseModel]] = {
+    "superinsight_sync.SyncSource": SourceSpec,
+    "superinsight_sync.Dataset": DatasetSpec,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in a declaration. `line` counts from 1."""
+
+    file: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything declared under ``defs/`` that is valid, and the problems of what is not."""
+
+    defs_dir: Path
+    sources: dict[str, SourceSpec] = field(default_factory=dict)
+    datasets: dict[str, DatasetSpec] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def source(self, name: str) -> SourceSpec:
+        """Raises ConfigError naming the sources there are."""
+        if name not in self.sources:
+            raise ConfigError(f"there is no source '{name}'", hint=_valid(name, self.sources))
+        return self.sources[name]
+
+    def stream(self, key: str) -> tuple[SourceSpec, StreamSpec]:
+        """The stream written as ``<source>.<stream>`` or ``<source>/<stream>``."""
+        name, _, stream = key.replace("/", ".").partition(".")
+        source = self.source(name)
+        names = [s.name for s in source.streams]
+        if stream not in names:
+            raise ConfigError(f"source '{name}' has no stream '{stream}'", hint=_valid(stream, names))
+        return source, source.stream(stream)
+
+    def dataset(self, name: str) -> DatasetSpec:
+        if name not in self.datasets:
+            raise ConfigError(f"there is no dataset '{name}'", hint=_valid(name, self.datasets))
+        return self.datasets[name]
+
+
+def _valid(name: str, names: Any) -> str:
+    close = get_close_matches(name, list(names), n=1)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{hint}Valid: {', '.join(sorted(names)) or 'none are declared'}"
+
+
+def defs_dir(settings: Settings) -> Path:
+    """The project's ``defs`` folder. Raises ConfigError outside a project."""
+    file = settings.project_dir / "pyproject.toml"
+    try:
+        dg = tomllib.loads(file.read_text())["tool"]["dg"]["project"]
+    except (OSError, KeyError) as error:
+        raise ConfigError(
+            f"{settings.project_dir} is no project folder",
+            hint="Go to one, or make one with `sis init <name>`",
+        ) from error
+    module = dg.get("defs_module", f"{dg['root_module']}.defs")
+    return settings.project_dir.joinpath(*module.split("."))
+
+
+def load_project(settings: Settings) -> Project:
+    """Reads and validates every ``defs.yaml``."""
+    return load_folder(defs_dir(settings))
+
+
+def load_folder(folder: Path) -> Project:
+    """The same for a folder of declarations."""
+    sources: dict[str, SourceSpec] = {}
+    datasets: dict[str, DatasetSpec] = {}
+    problems: list[Problem] = []
+    places: dict[str, tuple[Path, int]] = {}
+    for file in sorted(folder.rglob("defs.yaml")):
+        for spec, line in _specs(file, problems):
+            if isinstance(spec, SourceSpec):
+                if spec.name in sources:
+                    problems.append(Problem(file, line, f"source '{spec.name}' is declared twice"))
+                sources[spec.name] = spec
+            elif isinstance(spec, DatasetSpec):
+                if spec.name in datasets:
+                    problems.append(Problem(file, line, f"dataset '{spec.name}' is declared twice"))
+                datasets[spec.name], places[spec.name] = spec, (file, line)
+    for name, dataset in datasets.items():
+        problems.extend(Problem(*places[name], m) for m in _bad_inputs(dataset, sources))
+    return Project(folder, sources, datasets, tuple(problems))
+
+
+def _bad_inputs(dataset: DatasetSpec, sources: dict[str, SourceSpec]) -> Iterator[str]:
+    known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
+    for alias, key in dataset.inputs.items():
+        if key not in known:
+            yield f"dataset '{dataset.name}', input '{alias}': there is no stream '{key}'. {_valid(key, known)}"
+        elif known[key] != dataset.tenant:
+            yield f"dataset '{dataset.name}', input '{alias}': '{key}' belongs to another tenant"
+
+
+def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, int]]:
+    try:
+        nodes = list(yaml.compose_all(file.read_text(), Loader=yaml.CSafeLoader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problems.append(Problem(file, line, f"no valid YAML: {error.problem}"))
+        return
+    for node in nodes:
+        if node is None:
+            continue
+        document = yaml.CSafeLoader("")
+        data = document.construct_document(node)
+        model = COMPONENTS.get(data.get("type", "")) if isinstance(data, dict) else None
+        if model is None:
+            continue
+        try:
+            spec = model.model_validate(data.get("attributes") or {})
+            if isinstance(spec, SourceSpec):
+                check_source(spec)
+        except ValidationError as error:
+            problems.extend(_problems(file, node, error))
+            continue
+        except SisError as error:
+            problems.append(Problem(file, node.start_mark.line + 1, str(error)))
+            continue
+        yield spec, node.start_mark.line + 1
+
+
+def _problems(file: Path, node: yaml.Node, error: ValidationError) -> Iterator[Problem]:
+    for finding in error.errors(include_url=False):
+        path = ("attributes", *finding["loc"])
+        line = _line(node, path)
+        key = ".".join(str(p) for p in finding["loc"]) or "attributes"
+        message = finding["msg"].removeprefix("Value error, ")
+        value = _shown(finding)
+        valid = _valid_keys(finding, error)
+        yield Problem(file, line, f"{key}: {message}{value}{valid}")
+
+
+def _shown(finding: Any) -> str:
+    """The offending value where it is short and holds no secret."""
+    from superinsight_sync.security.secrets import holds_literal_secret
+
+    value = finding.get("input")
+    if finding["type"] == "extra_forbidden" or not isinstance(value, str | int | float | bool):
+        return ""
+    text = str(value)
+    return "" if len(text) > 80 or holds_literal_secret(text) else f" (found {text!r})"
+
+
+def _valid_keys(finding: Any, error: ValidationError) -> str:
+    if finding["type"] != "extra_forbidden":
+        return ""
+    model: Any = next((m for m in COMPONENTS.values() if m.__name__ == error.title), None)
+    for part in finding["loc"][:-1]:
+        model = _inner(model, part)
+    if model is None:
+        return ""
+    return f". {_valid(str(finding['loc'][-1]), model.model_fields)}"
+
+
+def _inner(model: Any, part: object) -> Any:
+    """The model behind one step of an error's path."""
+    import typing
+
+    if model is None or isinstance(part, int):
+        return model
+    annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+    waiting = [annotation]
+    while waiting:
+        candidate = waiting.pop()
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+        waiting.extend(typing.get_args(candidate))
+    return None
+
+
+def _line(node: yaml.Node, path: tuple[Any, ...]) -> int:
+    """The line of the deepest node on the path that exists, counted from 1."""
+    line = node.start_mark.line
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line
+    return line + 1

@@ -1,0 +1,228 @@
+"""Pull: read one stream of a source and land it with its checkpoint, exactly once in effect."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from superinsight_sync.core.canonical import fingerprint
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.lake.store import Store
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.results import PullResult, ReadStats
+from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
+from superinsight_sync.model.window import window_of_keys
+from superinsight_sync.pipeline.contract import schema_changes
+from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
+from superinsight_sync.pipeline.reading import Reading
+from superinsight_sync.pipeline.spool import Spool
+from superinsight_sync.state.leases import Lease
+from superinsight_sync.sources.protocol import ReadRequest, Source, StreamShape, open_source
+
+
+@dataclass(frozen=True)
+class _Pull:
+    """One attempt's givens."""
+
+    engine: Engine
+    source: SourceSpec
+    stream: StreamSpec
+    partitions: tuple[str, ...]
+    store: Store
+    table: TableRef
+    connection: Source
+    load_id: str
+    lease: Lease
+
+    def request(self, after: Any = None) -> ReadRequest:
+        window = None
+        if self.stream.partition and self.partitions:
+            window = window_of_keys(self.stream.partition.by, self.partitions)
+        return ReadRequest(self.stream, window=window, after=after)
+
+    def reading(self, request: ReadRequest) -> Reading:
+        def progress(rows: int) -> None:
+            self.engine.progress(f"{self.source.name}/{self.stream.name}", rows)
+
+        return Reading(self.connection, request, load_id=self.load_id, progress=progress)
+
+    def commit(self, **checkpoint: Any) -> Commit:
+        point = Checkpoint(load_id=self.load_id, at=utc_now(), **checkpoint)
+        return Commit(
+            self.load_id,
+            checkpoints={key: point for key in self.partitions or ("",)},
+            metadata={"run_id": self.engine.run_id, "verb": "pull"},
+        )
+
+
+def pull_stream(
+    engine: Engine,
+    source: SourceSpec,
+    stream: StreamSpec,
+    *,
+    partitions: Sequence[str] = (),
+    force: bool = False,
+) -> PullResult:
+    """Reads what is new (or the partitions named, or everything) and lands it in the raw table.
+
+    Args:
+        partitions: contiguous partition keys in order, of a partitioned stream; those that may have changed
+            are read and replaced as one window.
+        force: read even if the source says that nothing changed.
+
+    Raises:
+        TransientError after three retries, ConfigError, AccessError, DataError.
+    """
+    table = table_of(source, stream, "raw")
+    task = Task.on("pull", table, tuple(partitions))
+
+    def work(tally: Tally, lease: Lease) -> PullResult:
+        pull = _Pull(
+            engine,
+            source,
+            stream,
+            tuple(partitions),
+            engine.store(source, stream, "raw"),
+            table,
+            open_source(source.connection, engine.settings),
+            new_load_id(),
+            lease,
+        )
+        return _pull(pull, tally, force=force)
+
+    return execute(engine, task, work)
+
+
+def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
+    started = time.perf_counter()
+    token = _token(pull)
+    changed = [k for k in pull.partitions or ("",) if force or token is None or _token_of(pull, k) != token]
+    if not changed:
+        tally.unchanged = True
+        return _unchanged(pull, started)
+    if pull.partitions:
+        first, last = pull.partitions.index(changed[0]), pull.partitions.index(changed[-1])
+        pull = replace(pull, partitions=pull.partitions[first : last + 1])
+    shape = pull.connection.describe(pull.stream)
+    changes = schema_changes(pull.store, pull.table, shape, frozen=pull.stream.schema_contract == "freeze")
+    incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
+    landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
+    return _result(pull, landed, tally, shape=shape, changes=changes, seconds=time.perf_counter() - started)
+
+
+def _token(pull: _Pull) -> str | None:
+    """What the source's data looks like now, together with how we read it. Asked before reading."""
+    seen = pull.connection.token(pull.request())
+    if seen is None:
+        return None
+    how = pull.stream.model_dump(
+        mode="json", include={"table", "query", "path", "format", "sync", "partition"}
+    )
+    return fingerprint([seen, how])
+
+
+def _token_of(pull: _Pull, key: str) -> str | None:
+    landed = pull.store.checkpoint(pull.table, key)
+    return landed.token if landed else None
+
+
+@dataclass(frozen=True)
+class _Landed:
+    reading: Reading
+    done: CommitResult
+    commit: Commit
+    cursor_before: Any = None
+    cursor_after: Any = None
+
+
+def _land_window(pull: _Pull, token: str | None) -> _Landed:
+    """Replaces the whole table, or exactly the partitions' rows, streaming."""
+    reading = pull.reading(pull.request())
+    commit = pull.commit(token=token)
+    with reading:
+        if pull.stream.disposition == "replace":
+            done = pull.store.replace(pull.table, reading, commit, partitions=pull.partitions or None)
+        elif pull.stream.disposition == "merge":
+            done = pull.store.merge(pull.table, reading, commit, keys=pull.stream.primary_key)
+        else:
+            done = pull.store.append(pull.table, reading, commit)
+    return _Landed(reading, done, commit)
+
+
+def _land_increment(pull: _Pull, token: str | None) -> _Landed:
+    """Reads from the checkpoint on, spools, drops what is known already, lands the rest with the new checkpoint."""
+    sync, before = pull.stream.sync, pull.store.checkpoint(pull.table)
+    last = before.cursor if before else None
+    after = None if sync.by == "hash" else _minus_lag(pull.stream, last)
+    reading = pull.reading(pull.request(after))
+    with Spool(pull.engine.settings) as spool:
+        with reading:
+            spool.fill(reading(), cursor=None if sync.by == "hash" else sync.cursor)
+        cursor = spool.cursor_max if last is None or spool.cursor_max is None else max(last, spool.cursor_max)
+        commit = pull.commit(token=token, cursor=last if cursor is None else cursor)
+        if pull.store.exists(pull.table) and (sync.by == "hash" or pull.stream.disposition == "append"):
+            spool.drop_known(pull.store.dataset(pull.table), cursor=sync.cursor, after=after)
+        still_ours(pull.lease)
+        if pull.stream.disposition == "merge":
+            done = pull.store.merge(pull.table, spool.open, commit, keys=pull.stream.primary_key)
+        else:
+            done = pull.store.append(pull.table, spool.open, commit)
+    return _Landed(reading, done, commit, cursor_before=last, cursor_after=cursor)
+
+
+def _minus_lag(stream: StreamSpec, cursor: Any) -> Any:
+    """Where an incremental read starts: the checkpoint minus the lag, in the cursor's own type."""
+    if cursor is None or (not stream.sync.lag and not stream.sync.version_lag):
+        return cursor
+    if stream.sync.by == "version":
+        return cursor - stream.sync.version_lag
+    if isinstance(cursor, str):
+        return datetime.fromisoformat(cursor) - stream.sync.lag
+    if isinstance(cursor, date) and not isinstance(cursor, datetime):
+        return cursor - max(stream.sync.lag, timedelta(days=1))
+    return cursor - stream.sync.lag
+
+
+def _result(
+    pull: _Pull,
+    landed: _Landed,
+    tally: Tally,
+    *,
+    shape: StreamShape,
+    changes: tuple[str, ...],
+    seconds: float,
+) -> PullResult:
+    stats = landed.reading.stats(
+        seconds=seconds, cursor_before=landed.cursor_before, cursor_after=landed.cursor_after
+    )
+    tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
+    tally.load_id, tally.version = pull.load_id, landed.done.version
+    pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
+    return PullResult(
+        stream=pull.stream.name,
+        stats=stats,
+        version=landed.done.version,
+        load_id=pull.load_id,
+        size_bytes=landed.done.size_bytes,
+        table_rows=pull.store.count(pull.table),
+        partitions=pull.partitions,
+        rows_by_partition=landed.reading.rows_by_partition,
+        columns=tuple(c.info for c in shape.columns),
+        schema_changes=changes,
+        retries=tally.retries,
+    )
+
+
+def _unchanged(pull: _Pull, started: float) -> PullResult:
+    point = pull.store.checkpoint(pull.table, (pull.partitions or ("",))[-1])
+    return PullResult(
+        stream=pull.stream.name,
+        stats=ReadStats(seconds=time.perf_counter() - started),
+        version=pull.store.version(pull.table),
+        load_id=point.load_id if point else "",
+        table_rows=pull.store.count(pull.table),
+        unchanged=True,
+        partitions=pull.partitions,
+    )

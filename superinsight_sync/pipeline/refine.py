@@ -1,0 +1,255 @@
+"""Refine: clean, type and deduplicate a stream's raw rows; what fails goes to quarantine with its reason."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from superinsight_sync.core.canonical import fingerprint
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import ConfigError, ThresholdError
+from superinsight_sync.lake.store import ReadBatches, Store
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.results import ColumnInfo, RefineResult
+from superinsight_sync.model.tables import SYSTEM_COLUMNS, Checkpoint, Commit, CommitResult, TableRef
+from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
+from superinsight_sync.state.leases import Lease
+from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
+from superinsight_sync.transform.protocol import StepContext
+
+RULES_VERSION = 1
+"""Raised when steps change their meaning, so that refined tables are computed anew."""
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Which raw rows are refined, and what identifies them.
+
+    Attributes:
+        identities: by partition, the fingerprint of its rows and the steps; equal means that nothing is to be done.
+        loads: the raw loads read; None reads the whole table (or the partitions).
+        raw_version: the raw table's version that was looked at.
+    """
+
+    identities: Mapping[str, str]
+    steps: str
+    raw_version: int
+    loads: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Refine:
+    engine: Engine
+    source: SourceSpec
+    stream: StreamSpec
+    partitions: tuple[str, ...]
+    raw: Store
+    store: Store
+    table: TableRef
+    lease: Lease
+
+    @property
+    def context(self) -> StepContext:
+        return StepContext(self.stream.primary_key, self.stream.sync.cursor)
+
+    @property
+    def key(self) -> str:
+        """Where the checkpoint of a run over these partitions is kept."""
+        return self.partitions[0] if self.partitions else ""
+
+
+def refine_stream(
+    engine: Engine,
+    source: SourceSpec,
+    stream: StreamSpec,
+    *,
+    partitions: Sequence[str] = (),
+    force: bool = False,
+) -> RefineResult:
+    """Applies the declared steps to the raw rows and lands the refined table and its quarantine.
+
+    An unpartitioned incremental stream refines only what landed since the last time, where its steps allow it.
+
+    Raises:
+        ThresholdError: more records failed than declared; quarantine is kept, nothing else is published.
+        ConfigError: a step does not fit the columns, or there is no raw table yet.
+    """
+    table = table_of(source, stream, "refined")
+    task = Task.on("refine", table, tuple(partitions))
+
+    def work(tally: Tally, lease: Lease) -> RefineResult:
+        job = _Refine(
+            engine,
+            source,
+            stream,
+            tuple(partitions),
+            engine.store(source, stream, "raw"),
+            engine.store(source, stream, "refined"),
+            table,
+            lease,
+        )
+        return _refine(job, tally, force=force)
+
+    return execute(engine, task, work)
+
+
+def _refine(job: _Refine, tally: Tally, *, force: bool) -> RefineResult:
+    started = time.perf_counter()
+    if not job.raw.exists(job.table.at("raw")):
+        raise ConfigError(
+            "there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first"
+        )
+    rows = _input(job, force=force)
+    changed = [k for k, identity in rows.identities.items() if force or _landed(job, k) != identity]
+    if not changed:
+        tally.unchanged = True
+        return _unchanged(job)
+    if job.partitions:
+        job = replace(job, partitions=tuple(changed))
+        rows = replace(rows, identities={k: rows.identities[k] for k in changed})
+    settings = job.engine.settings
+    with refine(
+        _reader(job, rows),
+        job.stream.refine,
+        job.context,
+        scratch_dir=settings.scratch_dir,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        row_errors=RowErrors(
+            job.stream.on_row_error, job.stream.max_row_errors, job.stream.max_row_error_share
+        ),
+    ) as refined:
+        if rows.loads is not None and refined.quarantined:
+            return _refine(job, tally, force=True)
+        return _land(job, rows, refined, tally, started, force=force)
+
+
+def _reader(job: _Refine, rows: _Input) -> ReadBatches:
+    raw = job.table.at("raw")
+    return lambda: job.raw.scan(
+        raw, version=rows.raw_version, partitions=job.partitions or None, load_ids=rows.loads
+    )
+
+
+def _landed(job: _Refine, key: str) -> str | None:
+    point = job.store.checkpoint(job.table, key)
+    return point.token if point else None
+
+
+def _unchanged(job: _Refine) -> RefineResult:
+    point = job.store.checkpoint(job.table, (job.partitions or ("",))[-1])
+    return RefineResult(
+        stream=job.stream.name,
+        rows_read=0,
+        rows_written=0,
+        version=job.store.version(job.table),
+        load_id=point.load_id if point else "",
+        table_rows=job.store.count(job.table),
+        unchanged=True,
+        partitions=job.partitions,
+    )
+
+
+def _input(job: _Refine, *, force: bool) -> _Input:
+    """What is to be refined now."""
+    raw = job.table.at("raw")
+    version = job.raw.version(raw) or 0
+    how = job.stream.model_dump(mode="json", include={"refine", "primary_key", "sync", "partition"})
+    steps = fingerprint([RULES_VERSION, how])
+    loads = {k: c.load_id if (c := job.raw.checkpoint(raw, k)) else "" for k in job.partitions or ("",)}
+    identities = {k: fingerprint([steps, load]) for k, load in loads.items()}
+    everything = _Input(identities, steps, version)
+    if job.partitions or job.stream.disposition == "replace" or force:
+        return everything
+    last = job.store.checkpoint(job.table)
+    if last is None or last.detail.get("steps") != steps or not _can_increment(job):
+        return everything
+    since = job.raw.loads_since(raw, int(last.detail["raw_version"]))
+    return everything if since is None else replace(everything, loads=tuple(since))
+
+
+def _can_increment(job: _Refine) -> bool:
+    """Whether refining the new rows alone gives the same tables as refining all of them.
+
+    Each step must work row by row, or be a dedupe by the primary key that the raw table's merge has done already.
+    With records in quarantine everything is refined, so that those that the source has mended come back.
+    """
+    if job.engine.lake.count(job.table.at("quarantine")):
+        return False
+    merged = job.stream.disposition == "merge"
+    steps = [
+        s for s in job.stream.refine if not (merged and s.step == "dedupe" and "keys" not in s.arguments)
+    ]
+    return plan(steps, job.raw.schema(job.table.at("raw")), job.context).row_wise
+
+
+def _land(
+    job: _Refine, rows: _Input, refined: Refined, tally: Tally, started: float, *, force: bool
+) -> RefineResult:
+    """Quarantine first, then (under the threshold) the refined rows with the checkpoint."""
+    commit = _commit(job, rows, force=force)
+    _land_quarantine(job, rows, refined, commit)
+    try:
+        refined.check_threshold()
+    except ThresholdError:
+        tally.rows = refined.rows_read
+        raise
+    still_ours(job.lease)
+    incremental = rows.loads is not None
+    landed = _land_refined(job, refined, commit, incremental=incremental)
+    job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
+    tally.rows, tally.size_bytes = landed.rows, landed.size_bytes
+    tally.load_id, tally.version = commit.load_id, landed.version
+    return RefineResult(
+        stream=job.stream.name,
+        rows_read=refined.rows_read,
+        rows_written=landed.rows,
+        version=landed.version,
+        load_id=commit.load_id,
+        size_bytes=landed.size_bytes,
+        seconds=time.perf_counter() - started,
+        table_rows=job.store.count(job.table),
+        duplicates=refined.duplicates,
+        quarantined=dict(refined.quarantined),
+        columns=tuple(
+            ColumnInfo(f.name, str(f.type), nullable=f.nullable)
+            for f in refined.schema
+            if f.name not in SYSTEM_COLUMNS
+        ),
+        lineage=dict(refined.lineage),
+        partitions=job.partitions,
+        rows_by_partition=dict(refined.rows_by_partition),
+    )
+
+
+def _commit(job: _Refine, rows: _Input, *, force: bool) -> Commit:
+    """Increments get a load id made of their input, so that work repeated after a kill lands once."""
+    now = utc_now()
+    load_id = "refine-" + fingerprint([job.table.path, dict(rows.identities), rows.loads])[:24]
+    if force or rows.loads is None:
+        load_id = f"refine-{new_load_id()}"
+    points = {
+        key: Checkpoint(
+            load_id, now, token=identity, detail={"steps": rows.steps, "raw_version": rows.raw_version}
+        )
+        for key, identity in rows.identities.items()
+    }
+    return Commit(load_id, checkpoints=points, metadata={"run_id": job.engine.run_id, "verb": "refine"})
+
+
+def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commit) -> None:
+    table, lake = job.table.at("quarantine"), job.engine.lake
+    if not sum(refined.quarantined.values()) and not lake.exists(table):
+        return
+    if rows.loads is not None:
+        lake.append(table, refined.open_quarantine, commit)
+    else:
+        lake.replace(table, refined.open_quarantine, commit, partitions=job.partitions or None)
+    job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key)
+
+
+def _land_refined(job: _Refine, refined: Refined, commit: Commit, *, incremental: bool) -> CommitResult:
+    if not incremental:
+        return job.store.replace(job.table, refined.open, commit, partitions=job.partitions or None)
+    if job.stream.primary_key:
+        return job.store.merge(job.table, refined.open, commit, keys=job.stream.primary_key)
+    return job.store.append(job.table, refined.open, commit)

@@ -1,0 +1,42 @@
+"""Retain: compaction, vacuum, and the removal of what is older than its retention time."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.model.tables import Stage
+from superinsight_sync.pipeline.engine import Engine, table_of
+
+FILE_RETENTION = timedelta(days=7)
+"""How long files of old versions stay, so that rollback and reading as of a version work."""
+
+
+def maintain_lake(
+    engine: Engine, sources: Iterable[SourceSpec] = (), *, file_retention: timedelta = FILE_RETENTION
+) -> dict[str, int]:
+    """Maintains every table of the lake and expires rows of streams that declare a retention.
+
+    Returns counts by action.
+    """
+    done: Counter[str] = Counter()
+    for source in sources:
+        done["rows_expired"] += _expire(engine, source)
+    for table in engine.lake.tables():
+        done.update(engine.lake.maintain(table, retention=file_retention))
+        done["tables"] += 1
+    return dict(done)
+
+
+def _expire(engine: Engine, source: SourceSpec) -> int:
+    expired = 0
+    stages: tuple[Stage, ...] = ("raw", "refined")
+    for stream in source.streams:
+        for stage in stages:
+            save = stream.saves.raw if stage == "raw" else stream.saves.refined
+            table = table_of(source, stream, stage)
+            store = engine.store(source, stream, stage)
+            if save.retention is not None and store.exists(table):
+                expired += store.expire(table, older_than=utc_now() - save.retention)
+    return expired

@@ -1,0 +1,173 @@
+"""PostgreSQL 12 and newer, read through ADBC's binary COPY in one read-only snapshot."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.security.secrets import resolve
+from superinsight_sync.sources.protocol import (
+    Capabilities,
+    FoundStream,
+    KindConfig,
+    Probe,
+    ReadRequest,
+    StreamShape,
+)
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+    from superinsight_sync.sources.sql.postgres_types import PgColumn
+
+
+class Config(KindConfig):
+    """How to reach a PostgreSQL database."""
+
+    dsn: str = Field(description='URL or key=value DSN, by reference: "{{ env.CRM_DSN }}".')
+    schemas: tuple[str, ...] = Field(
+        default=(), description="Schemas that discovery lists. Default: all but the system's."
+    )
+    statement_timeout: Duration = Field(
+        default="1h", validate_default=True, description="Longest read. 0 for no limit."
+    )
+    connect_timeout: Duration = Field(
+        default="10s", validate_default=True, description="Longest wait for a connection."
+    )
+    special_values: Literal["fail", "null"] = Field(
+        default="fail",
+        description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an error, "
+        "or read NULL and count them.",
+    )
+
+
+class PostgresSource:
+    """A PostgreSQL database. Types: `docs/reference/types.md`."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        frozenset({"table", "query"}), snapshot=True, cancel=True
+    )
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+
+    def _dsn(self) -> str:
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+        params = conninfo_to_dict(resolve(self._config.dsn))
+        timeout_ms = int(self._config.statement_timeout.total_seconds() * 1000)
+        own = (
+            f"-c default_transaction_read_only=on -c statement_timeout={timeout_ms} -c timezone=UTC "
+            "-c datestyle=ISO -c intervalstyle=iso_8601 -c extra_float_digits=1 -c bytea_output=hex"
+        )
+        params["options"] = f"{params.get('options') or ''} {own}".strip()
+        params["connect_timeout"] = str(max(1, int(self._config.connect_timeout.total_seconds())))
+        params.setdefault("application_name", "superinsight-sync")
+        return make_conninfo(**params)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _catalogue(self) -> "Iterator[psycopg.Connection[Any]]":
+        """A read-only connection for the catalogue and counts."""
+        import psycopg
+
+        from superinsight_sync.sources.sql.errors import mapped
+
+        try:
+            with psycopg.connect(self._dsn()) as connection:
+                connection.read_only = True
+                yield connection
+        except psycopg.Error as error:
+            raise mapped(error) from error
+
+    def probe(self) -> Probe:
+        started = time.perf_counter()
+        with self._catalogue() as db:
+            version = db.execute("SHOW server_version").fetchone()
+            latency_ms = 1000 * (time.perf_counter() - started)
+            from superinsight_sync.sources.sql.postgres_catalogue import can_write
+
+            writable = can_write(db)
+        warnings = ("the account can write; give it read rights only",) if writable else ()
+        return Probe(f"PostgreSQL {version[0].split()[0] if version else '?'}", latency_ms, warnings)
+
+    def discover(self) -> Iterator[FoundStream]:
+        from superinsight_sync.sources.sql.postgres_catalogue import found_streams
+
+        with self._catalogue() as db:
+            yield from found_streams(db, self._config.schemas)
+
+    def describe(self, stream: StreamSpec) -> StreamShape:
+        from superinsight_sync.sources.sql.postgres_catalogue import describe
+
+        with self._catalogue() as db:
+            return describe(db, stream)[0]
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> "Iterator[pa.RecordBatchReader]":
+        import pyarrow as pa
+
+        from superinsight_sync.sources.batches import schema_of, shaped
+        from superinsight_sync.sources.sql.errors import mapped
+        from superinsight_sync.sources.sql.postgres_catalogue import describe, select_sql
+        from superinsight_sync.sources.sql.postgres_types import Converter
+
+        with self._catalogue() as db:
+            shape, columns = describe(db, request.stream)
+            sql = select_sql(db, request, columns)
+        converter = Converter(columns, request, self._config.special_values)
+
+        def typed(batches: Any) -> Iterator[pa.RecordBatch]:
+            try:
+                yield from shaped(
+                    batches,
+                    shape.columns,
+                    converter.convert,
+                    batch_rows=request.batch_rows,
+                    limit=request.limit,
+                )
+            except (OSError, pa.ArrowException) as error:
+                raise mapped(error) from error
+
+        with self._stream(sql) as batches:
+            reader = pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed(batches))
+            yield reader
+
+    @contextmanager
+    def _stream(self, sql: str) -> "Iterator[Any]":
+        """The statement's batches, in a transaction that reads one snapshot and can write nothing."""
+        import adbc_driver_manager
+        import adbc_driver_postgresql.dbapi as adbc
+
+        from superinsight_sync.sources.sql.errors import mapped
+
+        try:
+            with adbc.connect(self._dsn()) as connection, connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                cursor.execute(sql)
+                try:
+                    yield cursor.fetch_record_batch()
+                finally:
+                    cursor.adbc_cancel()
+        except (adbc_driver_manager.Error, OSError) as error:
+            raise mapped(error) from error
+
+    def count(self, request: ReadRequest) -> int:
+        from superinsight_sync.sources.sql.postgres_catalogue import count_sql, describe
+
+        with self._catalogue() as db:
+            _, columns = describe(db, request.stream)
+            row = db.execute(count_sql(db, request, columns)).fetchone()
+        found = int(row[0]) if row else 0
+        return found if request.limit is None else min(found, request.limit)
+
+    def token(self, request: ReadRequest) -> str | None:
+        return None
+
+
+PLUGIN = PostgresSource

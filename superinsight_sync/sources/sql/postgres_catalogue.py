@@ -1,0 +1,204 @@
+"""What PostgreSQL's catalogue says of a stream, and the statements built from it."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.results import ColumnInfo
+from superinsight_sync.sources.protocol import FoundStream, ReadRequest, StreamShape
+from superinsight_sync.sources.sql.guard import check_select
+from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table
+from superinsight_sync.sources.sql.postgres_types import PgColumn
+
+Connection = psycopg.Connection[Any]
+
+_TYPES = """
+    WITH RECURSIVE base AS (
+        SELECT t.oid AS top, t.oid, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typtypmod
+        FROM pg_type t WHERE t.oid = ANY(%s)
+        UNION ALL
+        SELECT b.top, t.oid, t.typname, t.typtype, t.typcategory, t.typbasetype,
+               CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE b.typtypmod END
+        FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd')
+    SELECT top, typname, typcategory, typtypmod FROM base WHERE typtype <> 'd'"""
+
+_TABLES = """
+    SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+      AND n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+      AND (cardinality(%(schemas)s::text[]) = 0 OR n.nspname = ANY(%(schemas)s))
+      AND has_table_privilege(c.oid, 'SELECT')
+    ORDER BY 1, 2"""
+
+_COLUMNS = """
+    SELECT a.attname, a.attnotnull, coalesce(col_description(a.attrelid, a.attnum), '')
+    FROM pg_attribute a WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped"""
+
+_KEYS = """
+    SELECT c.contype, (SELECT array_agg(a.attname ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY k(num, n)
+                       JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
+           c.confrelid::regclass::text,
+           (SELECT array_agg(a.attname ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY k(num, n)
+            JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num)
+    FROM pg_constraint c WHERE c.conrelid = %s AND c.contype IN ('p', 'f') ORDER BY c.oid"""
+
+
+def can_write(db: Connection) -> bool:
+    """Whether the account could write any table of a user."""
+    found = db.execute(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+        " AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))"
+    ).fetchone()
+    return bool(found and found[0])
+
+
+def found_streams(db: Connection, schemas: Sequence[str]) -> Iterator[FoundStream]:
+    """Every table and view the account can read."""
+    for schema, table, rows in db.execute(_TABLES, {"schemas": list(schemas)}).fetchall():
+        place = f"{schema}.{table}" if "." not in schema + table else f'"{schema}"."{table}"'
+        spec = StreamSpec.model_construct(name="found", table=place)
+        shape, columns = describe(db, spec)
+        yield FoundStream(
+            name=table.lower(),
+            place="table",
+            value=place,
+            columns=tuple(
+                ColumnInfo(c.name, str(c.arrow), c.source_type, c.nullable, c.comment) for c in columns
+            ),
+            primary_key=shape.primary_key,
+            cursor=likely_cursor((c.name, c.base.startswith("timestamp")) for c in columns),
+            row_estimate=rows,
+        )
+
+
+def _relation(db: Connection, stream: StreamSpec) -> sql.Composable:
+    if stream.query is not None:
+        return sql.SQL("({}) AS stream").format(sql.SQL(check_select(stream.query, "postgres")))  # type: ignore[arg-type]
+    schema, table = split_table(stream.table or "", None)
+    return sql.Identifier(schema, table) if schema else sql.Identifier(table)
+
+
+def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[PgColumn, ...]]:
+    """The stream's columns with their types below domains. Raises ConfigError for a table that is not there."""
+    if stream.table is not None:
+        _check_table(db, stream.table)
+    with db.cursor() as cursor:
+        cursor.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(_relation(db, stream)))
+        result = cursor.pgresult
+        assert result is not None
+        raw = [
+            (d.name, result.ftype(i), result.fmod(i), d.type_display)
+            for i, d in enumerate(cursor.description or ())
+        ]
+    known = {
+        oid: (name, category, mod) for oid, name, category, mod in db.execute(_TYPES, ([r[1] for r in raw],))
+    }
+    facts, primary_key, foreign_keys = _facts(db, stream)
+    columns = tuple(
+        PgColumn(
+            name,
+            display,
+            known[oid][0],
+            known[oid][1],
+            mod if mod >= 0 else known[oid][2] if known[oid][2] is not None else -1,
+            *facts.get(name, (True, "")),
+        )
+        for name, oid, mod, display in raw
+    )
+    _check_cursor(stream, columns)
+    return StreamShape(tuple(c.column for c in columns), primary_key, foreign_keys), columns
+
+
+def _check_table(db: Connection, table: str) -> None:
+    schema, name = split_table(table, None)
+    qualified = sql.Identifier(schema, name) if schema else sql.Identifier(name)
+    if db.execute("SELECT to_regclass(%s)", (qualified.as_string(db),)).fetchone() == (None,):
+        names = [f"{s}.{t}" for s, t, _ in db.execute(_TABLES, {"schemas": []})]
+        raise not_there("table", table, names)
+
+
+def _facts(db: Connection, stream: StreamSpec) -> tuple[dict[str, tuple[bool, str]], tuple[str, ...], Any]:
+    """Nullability and comments by column, the primary key, the foreign keys; nothing for a query."""
+    if stream.table is None:
+        return {}, (), ()
+    relation = _relation(db, stream).as_string(db)
+    row = db.execute("SELECT %s::regclass::oid", (relation,)).fetchone()
+    oid = row[0] if row else None
+    facts = {name: (not required, comment) for name, required, comment in db.execute(_COLUMNS, (oid,))}
+    keys = defaultdict(list)
+    for kind, columns, target, target_columns in db.execute(_KEYS, (oid,)):
+        keys[kind if isinstance(kind, str) else kind.decode()].append(
+            (tuple(columns), target, tuple(target_columns or ()))
+        )
+    primary = keys["p"][0][0] if keys["p"] else ()
+    return facts, primary, tuple(keys["f"])
+
+
+def _check_cursor(stream: StreamSpec, columns: Sequence[PgColumn]) -> None:
+    names = [c.name for c in columns]
+    for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
+        if name not in names:
+            raise not_there("column", name, names)
+    if stream.partition:
+        cursor = next(c for c in columns if c.name == stream.sync.cursor)
+        if cursor.base not in ("date", "timestamp", "timestamptz"):
+            raise ConfigError(
+                f"column '{cursor.name}' is {cursor.source_type}; partitions need a date or timestamp"
+            )
+
+
+def _where(request: ReadRequest, columns: Sequence[PgColumn]) -> sql.Composable:
+    name = request.stream.sync.cursor
+    if name is None or (request.window is None and request.after is None):
+        return sql.SQL("")
+    cursor = next(c for c in columns if c.name == name)
+    cast = sql.SQL(cursor.base) if cursor.base in ("date", "timestamp", "timestamptz") else None  # type: ignore[arg-type]
+
+    def literal(value: Any) -> sql.Composable:
+        if cursor.base == "timestamp" and getattr(value, "tzinfo", None) is not None:
+            value = value.replace(tzinfo=None)
+        found = sql.Literal(value)
+        return sql.SQL("{}::{}").format(found, cast) if cast is not None else found
+
+    column, parts = sql.Identifier(name), []
+    if request.window is not None:
+        parts.append(sql.SQL("{} >= {}").format(column, literal(request.window.start)))
+        parts.append(sql.SQL("{} < {}").format(column, literal(request.window.end)))
+    if request.after is not None:
+        parts.append(sql.SQL("{} >= {}").format(column, literal(request.after)))
+    return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(parts)
+
+
+def _selected(column: PgColumn) -> sql.Composable:
+    name = sql.Identifier(column.name)
+    match column.read:
+        case "text" | "numeric":
+            return sql.SQL("{0}::text AS {0}").format(name)
+        case "json":
+            return sql.SQL("to_jsonb({0})::text AS {0}").format(name)
+    return name
+
+
+def select_sql(db: Connection, request: ReadRequest, columns: Sequence[PgColumn]) -> str:
+    """The statement that reads the request, values as literals: bound parameters would leave the COPY path."""
+    statement = sql.SQL("SELECT {} FROM {}{}{}").format(
+        sql.SQL(", ").join(map(_selected, columns)),
+        _relation(db, request.stream),
+        _where(request, columns),
+        sql.SQL("") if request.limit is None else sql.SQL(" LIMIT {}").format(sql.Literal(request.limit)),
+    )
+    return statement.as_string(db)
+
+
+def count_sql(db: Connection, request: ReadRequest, columns: Sequence[PgColumn]) -> sql.Composed:
+    """The statement that counts the rows of the request."""
+    return sql.SQL("SELECT count(*) FROM {}{}").format(
+        _relation(db, request.stream), _where(request, columns)
+    )

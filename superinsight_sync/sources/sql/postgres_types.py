@@ -1,0 +1,119 @@
+"""PostgreSQL types → Arrow, without loss or refused.
+
+Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` up to 38 digits
+comes as text and becomes a decimal, since the driver's own decoding is slower; other numerics stay exact text.
+Everything that Arrow has no equal for (intervals, uuid, json, arrays, ranges, network and geometric types, times,
+money, enums) is read as PostgreSQL's text; arrays and composites as JSON text, which keeps their dimensions.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from superinsight_sync.core.errors import DataError
+from superinsight_sync.sources.protocol import Column, ReadRequest
+
+Read = Literal["plain", "text", "json", "numeric"]
+
+_PLAIN = {
+    "bool": pa.bool_(),
+    "int2": pa.int16(),
+    "int4": pa.int32(),
+    "int8": pa.int64(),
+    "float4": pa.float32(),
+    "float8": pa.float64(),
+    "text": pa.string(),
+    "varchar": pa.string(),
+    "bpchar": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", tz="UTC"),
+}
+_MAX_DIGITS = 38
+_FIRST_DAY = -2_440_588
+_FIRST_MICROSECOND = -210_866_803_200_000_000
+"""PostgreSQL's earliest date, 4713 BC. Infinite values arrive as smaller numbers (their sum with the epoch wraps)."""
+
+
+@dataclass(frozen=True)
+class PgColumn:
+    """A column and how it is selected. `base` is the type's name below domains, `modifier` its typmod."""
+
+    name: str
+    source_type: str
+    base: str
+    category: str
+    modifier: int
+    nullable: bool = True
+    comment: str = ""
+
+    @property
+    def read(self) -> Read:
+        if self.category == "A" or self.category == "C":
+            return "json"
+        if self.base == "numeric" and self.digits is not None:
+            return "numeric"
+        return "plain" if self.base in _PLAIN and self.category != "E" else "text"
+
+    @property
+    def digits(self) -> tuple[int, int] | None:
+        """Precision and scale where a 128-bit decimal holds every value of the type."""
+        if self.modifier < 4:
+            return None
+        precision, scale = ((self.modifier - 4) >> 16) & 0xFFFF, (self.modifier - 4) & 0x7FF
+        return (precision, scale) if precision <= _MAX_DIGITS and scale <= precision else None
+
+    @property
+    def arrow(self) -> pa.DataType:
+        if self.read == "numeric" and self.digits is not None:
+            return pa.decimal128(*self.digits)
+        return _PLAIN[self.base] if self.read == "plain" else pa.string()
+
+    @property
+    def column(self) -> Column:
+        special = {"numeric": "NaN", "date": "infinity", "timestamp": "infinity", "timestamptz": "infinity"}
+        replaced = special.get(self.base) if self.read in ("numeric", "plain") else None
+        return Column(
+            self.name, self.source_type, self.arrow, self.nullable, replaced=replaced, comment=self.comment
+        )
+
+
+class Converter:
+    """Driver arrays → declared arrays; values that no Arrow value can hold are refused or counted."""
+
+    def __init__(
+        self, columns: tuple[PgColumn, ...], request: ReadRequest, special: Literal["fail", "null"]
+    ) -> None:
+        self._by_name = {c.name: c for c in columns}
+        self._replaced: Counter[str] = request.replaced
+        self._special = special
+
+    def convert(self, array: pa.Array, column: Column) -> pa.Array:
+        """One column of one batch."""
+        if isinstance(array.type, pa.BaseExtensionType):
+            array = array.storage
+        if column.replaced == "NaN":
+            array = self._without(array, pc.equal(array, "NaN"), column)
+        elif column.replaced == "infinity":
+            number = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
+            first = _FIRST_DAY if pa.types.is_date32(array.type) else _FIRST_MICROSECOND
+            least = pc.min(number).as_py()
+            if least is not None and least < first:
+                array = self._without(array, pc.less(number, first), column)
+        return array if array.type == column.arrow else array.cast(column.arrow)
+
+    def _without(self, array: pa.Array, special: pa.Array, column: Column) -> pa.Array:
+        count = pc.sum(special).as_py() or 0
+        if not count:
+            return array
+        if self._special == "fail":
+            raise DataError(
+                f"column '{column.name}' holds {column.replaced}, which no Arrow value can express",
+                hint='Set `special_values: "null"` on the connection to read NULL and count them, or convert them in a query',
+            )
+        self._replaced[column.name] += count
+        return pc.if_else(special, pa.scalar(None, array.type), array)

@@ -1,0 +1,196 @@
+"""Connections and transactions of our metadata database, on SQLite and PostgreSQL alike."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, event, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.dml import Insert
+
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
+from superinsight_sync.security.secrets import redact
+from superinsight_sync.state.urls import is_postgres, parse_url
+
+_BUSY_TIMEOUT_MS = 60_000
+_CONNECT_TIMEOUT_S = 10
+_WHERE = "state database"
+_BEGIN = "sis_begin"
+_TEXT_LIMIT = 4_000
+
+_ACCESS_WORDS = ("password", "authentication failed", "permission denied", "no pg_hba.conf entry")
+_CONFIG_HINTS = {
+    "unable to open database file": "Check that its folder can be written (SIS_HOME, SIS_DATABASE_URL)",
+    "readonly database": "Let this user write to the file and its folder",
+    "file is not a database": "SIS_DATABASE_URL points at some other file",
+    "disk is full": "Free some space and try again",
+    "no space left": "Free some space and try again",
+    "could not translate host name": "Check the host in SIS_DATABASE_URL",
+    "failed to resolve host": "Check the host in SIS_DATABASE_URL",
+    "does not exist": "Create the database, or let the project make its tables by opening it once",
+    "no such table": "The file was replaced while it was open; start again",
+}
+
+
+class Database:
+    """One database. Nothing is opened before the first transaction; usable from threads and after a fork."""
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        if not is_postgres(self.url) and self.url.database in (None, "", ":memory:"):
+            raise ConfigError(
+                "the state database needs a file", where=_WHERE, hint="Use sqlite:////path/to/state.db"
+            )
+        self._engines: dict[int, Engine] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine: a forked child gets its own and never touches its parent's connections."""
+        found = self._engines.get(os.getpid())
+        return found or self._engines.setdefault(os.getpid(), self._make_engine())
+
+    def _make_engine(self) -> Engine:
+        if is_postgres(self.url):
+            return create_engine(
+                self.url,
+                hide_parameters=True,
+                pool_pre_ping=True,
+                pool_recycle=1800,
+                # No server-side prepared statements: they break behind a pooling proxy.
+                connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, "prepare_threshold": None},
+            )
+        folder = Path(str(self.url.database)).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"folder {folder} cannot be made: {error.strerror}",
+                where=_WHERE,
+                hint="Set SIS_HOME or SIS_DATABASE_URL",
+            ) from error
+        engine = create_engine(self.url, hide_parameters=True, poolclass=NullPool)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads. Raises TransientError, AccessError, ConfigError."""
+        with _named_errors(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes, committed at the end, rolled back on any error; on SQLite it has the
+        write lock from its start. Raises TransientError, AccessError, ConfigError."""
+        with _named_errors(), self.engine.connect() as connection:
+            connection = connection.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+            with connection.begin():
+                yield connection
+
+    def pragma(self, statement: str) -> Any:
+        """What a SQLite PRAGMA gives, run outside of a transaction. Raises as `write` does."""
+        with _named_errors(), self.engine.connect() as connection:
+            return connection.execution_options(**{_BEGIN: ""}).exec_driver_sql(statement).scalar()
+
+    def close(self) -> None:
+        """Closes this process's connections; the next transaction opens new ones."""
+        engine = self._engines.pop(os.getpid(), None)
+        if engine is not None:
+            engine.dispose()
+
+
+def _prepare_sqlite(dbapi_connection: Any, _: object) -> None:
+    dbapi_connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
+    cursor = dbapi_connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    begin = connection.get_execution_options().get(_BEGIN, "BEGIN")
+    if begin:
+        connection.exec_driver_sql(begin)
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeoutError:
+        raise TransientError("all connections of this process are in use", where=_WHERE) from None
+    except (DatabaseError, InterfaceError) as error:
+        named = _named(error)
+        if named is None:
+            raise
+        raise named from error
+
+
+def _named(error: DatabaseError | InterfaceError) -> SisError | None:
+    """Our error for the driver's; None for a mistake of ours, such as a broken constraint."""
+    text = clean(str(error.orig)).strip()
+    lower = text.lower()
+    if any(word in lower for word in _ACCESS_WORDS):
+        return AccessError(text, where=_WHERE, hint="Check user, password and rights in SIS_DATABASE_URL")
+    for words, hint in _CONFIG_HINTS.items():
+        if words in lower:
+            return ConfigError(text, where=_WHERE, hint=hint)
+    return (
+        TransientError(text, where=_WHERE) if isinstance(error, OperationalError | InterfaceError) else None
+    )
+
+
+def now(connection: Connection) -> datetime:
+    """The database's clock: what processes on several machines agree on."""
+    if connection.dialect.name == "sqlite":
+        return utc_now()
+    at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return at.astimezone(UTC)
+
+
+def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can be made an upsert, in the connection's dialect."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def insert_one(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
+    """Inserts the row; the id it was given."""
+    inserted: int = connection.execute(insert(table).values(row).returning(table.c.id)).scalar_one()
+    return inserted
+
+
+def upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, newer: str | None = None
+) -> None:
+    """Inserts the rows, or writes over those with the same primary key.
+
+    Args:
+        newer: a column; a row is written over only by one whose value there is not smaller.
+    """
+    if not rows:
+        return
+    statement = insert_into(connection, table)
+    keys = [c.name for c in table.primary_key]
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    where = statement.excluded[newer] >= table.c[newer] if newer else None
+    final: Insert = statement.on_conflict_do_update(index_elements=keys, set_=changed, where=where)
+    connection.execute(final, list(rows))
+
+
+def matching(table: Table, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    """Conditions that the named columns equal the given values."""
+    return [table.c[name] == value for name, value in where.items()]
+
+
+def clean(text: str) -> str:
+    """`text` fit to be kept: no secrets, no NUL, valid Unicode, at most 4,000 characters."""
+    text = redact(text).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return text if len(text) <= _TEXT_LIMIT else f"{text[: _TEXT_LIMIT - 1]}…"

@@ -1,0 +1,202 @@
+"""What was run: one row for each verb executed on a stream or a dataset, and what it logged."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, NotRequired, TypedDict, Unpack
+
+from sqlalchemy import insert, select, update
+
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.state.database import Database, clean, insert_one, matching
+from superinsight_sync.state.tables import executions, logs
+
+Ending = Literal["succeeded", "failed", "stopped", "unchanged"]
+Status = Literal["running"] | Ending
+
+
+class Work(TypedDict):
+    """What is about to be run. For a dataset, `source` is ``datasets`` and `stream` the dataset's name."""
+
+    run_id: str
+    verb: str
+    source: str
+    stream: str
+    tenant: NotRequired[str]
+    partition: NotRequired[str | None]
+
+
+class Result(TypedDict, total=False):
+    """What came of it. `version` is that of the lake or of the export."""
+
+    rows: int
+    size_bytes: int
+    load_id: str | None
+    version: int | str | None
+    retries: int
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One row. `ended_at` is None while `status` is ``running``."""
+
+    id: int
+    run_id: str
+    verb: str
+    tenant: str
+    source: str
+    stream: str
+    partition: str | None
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None
+    rows: int
+    size_bytes: int
+    load_id: str | None
+    version: str | None
+    retries: int
+    error_class: str | None
+    error_text: str | None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line logged by an execution."""
+
+    id: int
+    execution_id: int
+    level: str
+    message: str
+    at: datetime
+
+
+class ExecutionFilter(TypedDict, total=False):
+    """Columns that must equal a value."""
+
+    run_id: str
+    verb: str
+    tenant: str
+    source: str
+    stream: str
+    partition: str
+    status: Status
+    load_id: str
+
+
+class Executions:
+    """The executions of all processes. Every method may raise TransientError, AccessError and ConfigError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, **work: Unpack[Work]) -> int:
+        """Writes down that the work begins; its id."""
+        row = {
+            "tenant": "default",
+            "partition": None,
+            **work,
+            "status": "running",
+            "started_at": utc_now(),
+            "rows": 0,
+            "size_bytes": 0,
+            "retries": 0,
+        }
+        with self._database.write() as connection:
+            return insert_one(connection, executions, row)
+
+    def finish(
+        self,
+        execution_id: int,
+        status: Ending,
+        error: BaseException | None = None,
+        **result: Unpack[Result],
+    ) -> None:
+        """Writes down how it ended, also over what an orphan sweep guessed.
+
+        Of `error` its class and its text without secrets are kept. Raises ConfigError for an unknown id.
+        """
+        version = result.get("version")
+        row = {
+            **result,
+            "version": None if version is None else str(version),
+            "status": status,
+            "ended_at": utc_now(),
+            "error_class": None if error is None else type(error).__name__,
+            "error_text": None if error is None else clean(str(error)),
+        }
+        with self._database.write() as connection:
+            done = connection.execute(update(executions).where(executions.c.id == execution_id).values(row))
+        if done.rowcount == 0:
+            raise ConfigError(
+                f"execution {execution_id} is not there",
+                where="state database",
+                hint="The database was replaced or purged while the work went on; run it again",
+            )
+
+    def get(self, execution_id: int) -> Execution | None:
+        """The execution with that id."""
+        with self._database.read() as connection:
+            rows = (
+                connection.execute(select(executions).where(executions.c.id == execution_id)).mappings().all()
+            )
+        return Execution(**rows[0]) if rows else None
+
+    def recent(self, limit: int = 50, **where: Unpack[ExecutionFilter]) -> tuple[Execution, ...]:
+        """The newest that match, newest first: ``recent(10, source="crm", status="failed")``."""
+        statement = (
+            select(executions)
+            .where(*matching(executions, where))
+            .order_by(executions.c.started_at.desc(), executions.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return tuple(Execution(**row) for row in connection.execute(statement).mappings())
+
+    def running(self) -> tuple[Execution, ...]:
+        """Those that have not ended, newest first."""
+        return self.recent(10_000, status="running")
+
+    def sweep_orphans(self, alive_run_ids: Collection[str], *, grace_s: float = 60.0) -> int:
+        """Marks as failed what a dead run left running; how many.
+
+        Args:
+            alive_run_ids: runs that still go on.
+            grace_s: younger ones are left alone: their run may have begun after the list was made.
+        """
+        at = utc_now()
+        orphans = (
+            executions.c.status == "running",
+            executions.c.started_at < at - timedelta(seconds=grace_s),
+            executions.c.run_id.not_in(list(alive_run_ids)),
+        )
+        values = {
+            "status": "failed",
+            "ended_at": at,
+            "error_class": "Orphaned",
+            "error_text": "The process that ran it ended without a word; what it had committed is kept",
+        }
+        with self._database.write() as connection:
+            return connection.execute(update(executions).where(*orphans).values(values)).rowcount
+
+
+class Logs:
+    """Lines that executions logged, kept with them. Raises as `Executions` does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, execution_id: int, level: str, message: str) -> None:
+        """Keeps a line, without secrets."""
+        row = {"execution_id": execution_id, "level": level, "message": clean(message), "at": utc_now()}
+        with self._database.write() as connection:
+            connection.execute(insert(logs).values(row))
+
+    def list(self, execution_id: int, limit: int = 1_000) -> Sequence[LogLine]:
+        """The newest `limit` lines of an execution, oldest first."""
+        statement = (
+            select(logs).where(logs.c.execution_id == execution_id).order_by(logs.c.id.desc()).limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(statement).mappings().all()
+        return tuple(LogLine(**row) for row in reversed(rows))

@@ -1,0 +1,66 @@
+"""Brings our metadata database to the version the code expects; safe when many processes start at once."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, column, func, inspect, select, table
+
+from superinsight_sync.core.errors import ConfigError, TransientError
+from superinsight_sync.core.retry import RetryPolicy, with_retry
+from superinsight_sync.state.database import Database
+
+VERSION_TABLE = "sis_alembic_version"
+_FOLDER = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK = 7_305_113_481  # any fixed number will do
+
+
+def known_versions() -> tuple[str, ...]:
+    """Versions this code can make, oldest first: the numbers in the migrations' file names."""
+    return tuple(sorted(p.name[1:5] for p in (_FOLDER / "versions").glob("v[0-9][0-9][0-9][0-9]_*.py")))
+
+
+def migrate(database: Database) -> None:
+    """Makes or upgrades the tables, in one transaction, under a lock that a dead process lets go of.
+
+    Raises:
+        ConfigError: a newer version of the project has been at the database.
+        TransientError, AccessError: it cannot be reached.
+    """
+    with database.read() as connection:
+        if _version(connection) == known_versions()[-1]:
+            return
+    if database.engine.dialect.name == "sqlite":
+        with_retry(lambda: _use_wal(database), RetryPolicy(retries=20, base_s=0.05, max_s=1.0))
+    with database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        if _version(connection) != known_versions()[-1]:
+            _upgrade(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
+    if found is not None and found not in known_versions():
+        raise ConfigError(
+            f"the state database is at version {found}, newer than this code's {known_versions()[-1]}",
+            where="SIS_DATABASE_URL",
+            hint="Upgrade superinsight-sync, or point SIS_DATABASE_URL at another database",
+        )
+    return found
+
+
+def _use_wal(database: Database) -> None:
+    """Lets readers go on while one writes. SQLite does not wait by itself for the lock this needs."""
+    if database.pragma("PRAGMA journal_mode = WAL") != "wal":
+        raise TransientError("the journal mode could not be set", where="state database")
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""Migrations of our metadata database; `versions/vNNNN_*.py`, one line of history."""

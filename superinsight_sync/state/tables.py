@@ -1,0 +1,175 @@
+"""The tables of our metadata database. Their names start with ``sis_``: Dagster's may live beside them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+
+from superinsight_sync.state.column_types import CanonicalJson, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _id() -> Column[int]:
+    # SQLite counts by itself only in an INTEGER primary key; AUTOINCREMENT keeps it from using an id again.
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+sources = Table(
+    "sis_sources",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("probed_at", UtcDateTime),
+    Column("probe_ok", Boolean),
+    Column("probe", CanonicalJson),
+    PrimaryKeyConstraint("tenant", "name"),
+)
+
+executions = Table(
+    "sis_executions",
+    metadata,
+    _id(),
+    Column("run_id", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("partition", Text),
+    Column("status", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("rows", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("load_id", Text),
+    Column("version", Text),
+    Column("retries", Integer, nullable=False),
+    Column("error_class", Text),
+    Column("error_text", Text),
+    CheckConstraint("status IN ('running', 'succeeded', 'failed', 'stopped', 'unchanged')", name="status"),
+    Index(None, "started_at"),
+    Index(None, "tenant", "source", "stream", "started_at"),
+    Index(None, "status"),
+    Index(None, "run_id"),
+    sqlite_autoincrement=True,
+)
+
+logs = Table(
+    "sis_logs",
+    metadata,
+    _id(),
+    Column("execution_id", ForeignKey(executions.c.id, ondelete="CASCADE"), nullable=False),
+    Column("level", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index(None, "execution_id"),
+    Index(None, "at"),
+    sqlite_autoincrement=True,
+)
+
+checkpoints = Table(
+    "sis_checkpoints",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("cursor", CanonicalJson, nullable=False),
+    Column("token", Text),
+    Column("detail", CanonicalJson, nullable=False),
+    Column("load_id", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("tenant", "source", "stream", "stage", "partition"),
+)
+
+semantic_cache = Table(
+    "sis_semantic_cache",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", CanonicalJson, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime, nullable=False),
+    Index(None, "used_at"),
+)
+
+exports = Table(
+    "sis_exports",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("manifest_fingerprint", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("tenant", "dataset", "version"),
+    Index(None, "at"),
+)
+
+quarantine_counts = Table(
+    "sis_quarantine_counts",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("load_id", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("tenant", "source", "stream", "load_id", "partition", "rule"),
+    Index(None, "at"),
+)
+
+dead_letters = Table(
+    "sis_dead_letters",
+    metadata,
+    _id(),
+    Column("tenant", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("payload", CanonicalJson, nullable=False),
+    Column("error_class", Text, nullable=False),
+    Column("error_text", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("marked_at", UtcDateTime),
+    CheckConstraint("state IN ('open', 'replayed', 'discarded')", name="state"),
+    Index(None, "state", "at"),
+    sqlite_autoincrement=True,
+)
+
+leases = Table(
+    "sis_leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)

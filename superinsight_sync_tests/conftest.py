@@ -1,0 +1,29 @@
+"""Servers that tests share: one of each per test process, started when first asked for."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
+from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
+
+settings.register_profile(
+    "sis",
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("sis")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariadbServer]:
+    with running_mariadb() as server:
+        yield server
