@@ -197,7 +197,7 @@ def test_the_budget_stops_the_questions(server: FakeLlm) -> None:
         )
 
     server.otherwise = dear
-    done = ask(server, batch_columns=1, max_tokens=10_000)
+    done = ask(server, batch_columns=1, max_tokens=7_000)
     assert (done.llm_fields, done.calls, done.tokens) == (1, 1, 6_000)
     assert "SIS_LLM_MAX_TOKENS" in done.warnings[0]
 
