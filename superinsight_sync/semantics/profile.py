@@ -1,7 +1,8 @@
 """A stream in numbers, for descriptions: never rows, and no value of a sensitive column.
 
 Two scans in DuckDB with a hard memory limit. The first computes every column's statistics; the second,
-knowing how many distinct values there are, samples them to find sensitive columns and counts those of small sets.
+knowing how many distinct values there are, samples them to find sensitive columns and counts the values of
+small sets.
 The same rows in any order give the same profile.
 """
 
@@ -44,9 +45,9 @@ class _Frozen(BaseModel):
 class ColumnProfile(_Frozen):
     """One column in numbers. `distinct` is approximate (HyperLogLog) unless `unique` is known.
 
-    `low`, `high` and `mean` are ISO texts for dates and timestamps. `patterns` (letters as a and A, digits as 9)
-    come with their shares among a sample of distinct values, `top` values with their row counts. A sensitive
-    column has none of these.
+    `low`, `high` and `mean` are ISO texts for dates and timestamps. `patterns` (letters as a and A,
+    digits as 9) come with shares of a sample of distinct values, `top` values with row counts. Sensitive
+    columns have none of these.
     """
 
     name: str
