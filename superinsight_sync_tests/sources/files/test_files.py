@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, TransientError
 from superinsight_sync.model.window import Window
 from superinsight_sync.sources.kinds.files import Config, FilesSource
-from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.sources.protocol import ReadRequest, open_source
 from superinsight_sync_tests.sources.files import folder as folders
 from superinsight_sync_tests.sources.files.folder import read, source, stream
 
@@ -429,3 +429,12 @@ def test_memory_is_bounded_by_the_batch_on_200_mb_of_csv(tmp_path: Path) -> None
     assert peak < 100 << 20
     assert python_peak < 60 << 20
     assert time.perf_counter() - began < 30
+
+
+def test_a_declaration_opens_the_kind_and_a_wrong_key_is_named(tmp_path: Path) -> None:
+    csv_file(tmp_path, "drop/a.csv", "id\n007\n")
+    files = open_source({"kind": "files", "path": "drop", "settle": "0s"}, folders.settings(tmp_path))
+    assert isinstance(files, FilesSource)
+    assert ids(files, ReadRequest(stream("a.csv"))) == ["007"]
+    with pytest.raises(ConfigError, match=r"kind 'files'.*folder"):
+        open_source({"kind": "files", "folder": "drop"}, folders.settings(tmp_path))
