@@ -10,11 +10,10 @@ would let two of them on an empty table both pass and keep the rows of both.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.dataset
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from superinsight_sync.core.errors import ConfigError
@@ -45,6 +44,9 @@ from superinsight_sync.lake.store import ReadBatches, TableVersion
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import LOAD_ID, PARTITION, Checkpoint, Commit, CommitResult, TableRef
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 _Write = Callable[[DeltaTable, Landing, pa.Schema], CommitResult]
 
@@ -204,7 +206,7 @@ class DeltaStore:
                 arrays = [batch.column(f.name).cast(f.type) for f in target]
                 yield pa.RecordBatch.from_arrays(arrays, schema=target)
 
-    def dataset(self, table: TableRef, *, version: int | None = None) -> pyarrow.dataset.Dataset:
+    def dataset(self, table: TableRef, *, version: int | None = None) -> "pyarrow.dataset.Dataset":
         opened = self._address(table).opened(version)
         with storage_errors(str(table)):
             return opened.to_pyarrow_dataset()

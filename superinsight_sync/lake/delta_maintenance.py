@@ -65,7 +65,9 @@ def rollback(address: Address, log: CommitLog, load_id: str) -> int:
 
 
 def _version_of(entries: Sequence[TableVersion], load_id: str, name: str) -> int:
-    undone = {e.metadata[ROLLED_BACK_KEY]: e.version for e in reversed(entries) if ROLLED_BACK_KEY in e.metadata}
+    undone = {
+        e.metadata[ROLLED_BACK_KEY]: e.version for e in reversed(entries) if ROLLED_BACK_KEY in e.metadata
+    }
     landings = [e for e in entries if e.operation in _LANDING and e.load_id]
     loads = [e for e in landings if e.version > undone.get(e.load_id or "", 0)]
     found = next((e for e in loads if e.load_id == load_id), None)

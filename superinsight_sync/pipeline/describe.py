@@ -27,7 +27,9 @@ def dictionary_prefix(table: TableRef) -> str:
     return f"{table.tenant}/{table.source}/{table.stream}/dictionary"
 
 
-def describe_stream(engine: Engine, source: SourceSpec, stream: StreamSpec, *, force: bool = False) -> DescribeResult:
+def describe_stream(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, *, force: bool = False
+) -> DescribeResult:
     """Profiles the refined table and says what its fields mean; rules always, an LLM where one is configured.
 
     Raises ConfigError if there is no refined table yet. A failing LLM becomes a warning.
@@ -53,7 +55,11 @@ def describe_stream(engine: Engine, source: SourceSpec, stream: StreamSpec, *, f
             scratch_dir=_scratch(engine),
         )
         described = describe(
-            with_numbers, _shape(engine, source, stream), stream.dictionary, cache=_Cache(engine.state.semantic_cache), llm=llm
+            with_numbers,
+            _shape(engine, source, stream),
+            stream.dictionary,
+            cache=_Cache(engine.state.semantic_cache),
+            llm=llm,
         )
         tally.rows = with_numbers.rows
         return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
@@ -114,7 +120,10 @@ def _write(engine: Engine, table: TableRef, described: Described, identity: str)
 def _kept(engine: Engine, table: TableRef, identity: str) -> DescribeResult | None:
     """The dictionary there is, if it was made of the same."""
     prefix = dictionary_prefix(table)
-    if not engine.blobs.exists(f"{prefix}/identity") or engine.blobs.read(f"{prefix}/identity").decode() != identity:
+    if (
+        not engine.blobs.exists(f"{prefix}/identity")
+        or engine.blobs.read(f"{prefix}/identity").decode() != identity
+    ):
         return None
     dictionary = json.loads(engine.blobs.read(f"{prefix}/dictionary.json"))
     return DescribeResult(

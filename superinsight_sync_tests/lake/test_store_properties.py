@@ -166,7 +166,9 @@ class Lost(TransientError):
 
 @given(steps=STEPS)
 @settings(max_examples=100)
-def test_a_checkpoint_saved_is_the_one_restored_after_any_interruption(store: Store, steps: list[Step]) -> None:
+def test_a_checkpoint_saved_is_the_one_restored_after_any_interruption(
+    store: Store, steps: list[Step]
+) -> None:
     check_checkpoint_restored(store, steps)
 
 

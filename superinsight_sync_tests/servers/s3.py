@@ -87,9 +87,7 @@ def running_s3() -> Iterator[S3Server]:
     (folder / "s3.json").write_text(json.dumps({"identities": [account]}))
     ports = {name: free_port() for name in (*_HTTP, *(f"{n}.grpc" for n in _HTTP))}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            _command(folder, ports), stdout=log, stderr=subprocess.STDOUT, cwd=folder
-        )
+        process = subprocess.Popen(_command(folder, ports), stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     try:
         server = S3Server(ports["s3"], folder)
         _wait(server, process)

@@ -179,7 +179,9 @@ def test_an_unknown_key_of_the_connection_names_the_valid_ones(customer: Custome
         open_source({**customer.connection, "dns": "secret-value"}, project)
     assert "dns" in str(caught.value)
     assert "secret-value" not in str(caught.value)
-    assert all(key in str(caught.value) for key in SOURCE_KINDS.config(customer.connection["kind"]).model_fields)
+    assert all(
+        key in str(caught.value) for key in SOURCE_KINDS.config(customer.connection["kind"]).model_fields
+    )
 
 
 def test_closing_early_leaves_nothing_open(customer: Customer, source: Source) -> None:

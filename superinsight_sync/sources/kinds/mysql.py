@@ -34,7 +34,9 @@ _SLOW_CONSUMER_S = 3600
 class Config(KindConfig):
     """How to reach a MySQL or MariaDB database."""
 
-    dsn: str = Field(description='mysql://user:password@host:port/database, by reference: "{{ env.SHOP_DSN }}".')
+    dsn: str = Field(
+        description='mysql://user:password@host:port/database, by reference: "{{ env.SHOP_DSN }}".'
+    )
     databases: tuple[str, ...] = Field(
         default=(), description="Databases that discovery lists. Default: the one of the DSN, else all."
     )
@@ -56,7 +58,9 @@ class MysqlSource:
     A read is one statement, so with InnoDB it sees one state; closing it early kills it at the server.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(frozenset({"table", "query"}), snapshot=True, cancel=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        frozenset({"table", "query"}), snapshot=True, cancel=True
+    )
 
     def __init__(self, config: Config, settings: Settings) -> None:
         self._config = config

@@ -90,11 +90,15 @@ def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[MyC
         selected = ", ".join(map(quoted, facts))
         primary_key, foreign_keys = _keys(db, schema, table)
     columns = tuple(
-        MyColumn(f.name, f.type_code, f.flags, f.charsetnr, f.length, f.scale, *facts.get(f.name, ("", True, "")))
+        MyColumn(
+            f.name, f.type_code, f.flags, f.charsetnr, f.length, f.scale, *facts.get(f.name, ("", True, ""))
+        )
         for f in _fields(db, f"SELECT {selected} FROM {_relation(db, stream)} LIMIT 0")
     )
     _check_columns(stream, columns)
-    return StreamShape(tuple(c.column for c in columns), primary_key, foreign_keys, estimate, comment), columns
+    return StreamShape(
+        tuple(c.column for c in columns), primary_key, foreign_keys, estimate, comment
+    ), columns
 
 
 def _fields(db: Connection, sql: str) -> list[Any]:
@@ -108,7 +112,9 @@ def _named(db: Connection, stream: StreamSpec) -> tuple[str, str]:
     schema, table = split_table(stream.table or "", None)
     schema = schema or rows_of(db, "SELECT DATABASE()")[0][0]
     if not schema:
-        raise ConfigError(f"'{stream.table}' names no database", hint="Write database.table, or a database in the DSN")
+        raise ConfigError(
+            f"'{stream.table}' names no database", hint="Write database.table, or a database in the DSN"
+        )
     return schema, table
 
 

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 
-Family = Literal["integer", "float", "decimal", "date", "datetime", "timestamp", "bit", "geometry", "binary", "text"]
+Family = Literal[
+    "integer", "float", "decimal", "date", "datetime", "timestamp", "bit", "geometry", "binary", "text"
+]
 
 _UNSIGNED = 32
 _BINARY_CHARSET = 63

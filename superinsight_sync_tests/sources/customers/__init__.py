@@ -14,7 +14,7 @@ Row = tuple[int, str | None, Decimal, datetime]
 
 def rows() -> list[Row]:
     """(id, note, amount, updated_at): an hour apart, notes NULL at first, with emoji, quotes and line ends later."""
-    notes = ("plain", "größe 😀", "o'hara \"q\"", "line\nend", "", None)
+    notes = ("plain", "größe 😀", 'o\'hara "q"', "line\nend", "", None)
     return [
         (
             n,

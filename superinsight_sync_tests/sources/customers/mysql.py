@@ -29,7 +29,8 @@ def customer(request: pytest.FixtureRequest) -> Customer:
     def busy() -> int:
         with server.connect() as db, db.cursor() as cursor:
             cursor.execute(
-                "SELECT count(*) FROM information_schema.PROCESSLIST WHERE DB = %s AND COMMAND <> 'Sleep'", (name,)
+                "SELECT count(*) FROM information_schema.PROCESSLIST WHERE DB = %s AND COMMAND <> 'Sleep'",
+                (name,),
             )
             statements = cursor.fetchone()
             cursor.execute("SELECT count(*) FROM information_schema.INNODB_TRX")
