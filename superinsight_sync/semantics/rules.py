@@ -115,7 +115,9 @@ def find_relations(
     """Relations to siblings by name and by how many of a column's values occur in the sibling's key.
 
     Numbers need a matching name, since any 1…n lies within any other; short texts may match by values alone.
-    Columns of the catalogue's foreign keys and sensitive columns are left out. Raises DataError and TransientError.
+    Columns of the catalogue's foreign keys and sensitive columns are left out.
+
+    Raises DataError and TransientError.
     """
     import duckdb
     import pyarrow as pa
