@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
-from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.security.sensitive import SensitiveKind, classify, holds_sensitive
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def profile(
         memory_limit_bytes: over it the engine spills.
         scratch_dir: where it spills. Default: the system's temporary folder.
 
-    Raises DataError if the engine cannot read the rows.
+    Raises DataError if the engine cannot take the rows, TransientError if they cannot be read.
     """
     import duckdb
     import pyarrow as pa
@@ -143,6 +143,8 @@ def profile(
             _second_scan(con, columns, facts, rows)
         except (duckdb.Error, pa.ArrowException) as error:
             raise DataError(f"the rows could not be profiled ({type(error).__name__})") from None
+        except OSError as error:
+            raise TransientError(f"the rows could not be read ({type(error).__name__})") from None
     return Profile(rows=rows, columns=tuple(_profile(c, rows, facts[c.name], table) for c in columns))
 
 

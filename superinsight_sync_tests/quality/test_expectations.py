@@ -100,7 +100,8 @@ def test_the_list_of_types_is_that_of_the_installed_library() -> None:
     import great_expectations.expectations as classes
 
     generic = {
-        "id", "meta", "notes", "result_format", "description", "catch_exceptions", "rendered_content", "severity",
+        "id", "meta", "notes", "result_format", "description", "catch_exceptions", "rendered_content",
+        "severity",
         "windows", "batch_id", "condition_parser", "library_metadata",
     }  # fmt: skip
     for name, (class_name, needed, optional) in GX_TYPES.items():
