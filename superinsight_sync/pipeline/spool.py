@@ -5,12 +5,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.ipc
 
+from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.tables import HASH
 
@@ -61,7 +61,7 @@ class Spool:
             known = landed.filter(pc.field(cursor) >= pa.scalar(after, landed.schema.field(cursor).type))
         kept = self._file.with_name("kept.arrow")
         schema = pyarrow.dataset.dataset(self._file, format="ipc").schema
-        with self._engine() as engine:
+        with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:
             engine.register("spooled", self.open())
             engine.register("landed", known.scanner(columns=[HASH]).to_reader())
             fresh = engine.execute(
@@ -81,15 +81,3 @@ class Spool:
             for batch in rows:
                 self.rows += batch.num_rows
                 out.write_table(pa.Table.from_batches([batch]).cast(schema))
-
-    def _engine(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(
-            config={
-                "memory_limit": f"{self._settings.memory_limit_bytes >> 20}MiB",
-                "temp_directory": self._folder.name,
-                "enable_external_access": "false",
-                "preserve_insertion_order": "false",
-                "TimeZone": "UTC",
-                "threads": "2",
-            }
-        )
