@@ -141,11 +141,11 @@ class Target:
             )
 
     def insert_all(self, staged: Staged) -> int:
-        """Inserts every staged row, in order."""
+        """Inserts every staged row."""
         if not staged.columns:
             return 0
         return self._run(
-            "INSERT INTO {target} ({names}) SELECT {values} FROM {stage} s ORDER BY {order}",
+            "INSERT INTO {target} ({names}) SELECT {values} FROM {stage} s",
             names=_list(_names(staged.columns)),
             values=_values(staged.columns),
         ).rowcount
@@ -184,7 +184,7 @@ class Target:
         ).rowcount
         inserted = self._run(
             "INSERT INTO {target} ({names}) SELECT {values} FROM {stage} s"
-            " WHERE NOT EXISTS (SELECT FROM {target} t WHERE {same}) ORDER BY {order}",
+            " WHERE NOT EXISTS (SELECT FROM {target} t WHERE {same})",
             **parts,
         ).rowcount
         return inserted, updated
