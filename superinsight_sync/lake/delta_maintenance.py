@@ -10,7 +10,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.delta_errors import LostRace, storage_errors
+from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
 from superinsight_sync.lake.delta_log import (
     AFTER_COMMIT,
     HASH_PROPERTY,
@@ -44,7 +44,7 @@ def loads_since(table: DeltaTable, version: int) -> list[str] | None:
 def rollback(address: Address, log: CommitLog, load_id: str) -> int:
     """Restores rows and checkpoints from before a load; see `Store.rollback`.
 
-    Raises LostRace if another commit came in between.
+    Raises LostRaceError if another commit came in between.
     """
     table = address.opened()
     version = _version_of(versions(table, None), load_id, address.name)
@@ -124,7 +124,7 @@ def maintain(address: Address, log: CommitLog, retention: timedelta) -> Mapping[
             "files_compacted": int(compacted["numFilesRemoved"]),
             "files_written": int(compacted["numFilesAdded"]),
         }
-    except LostRace:
+    except LostRaceError:
         pass
     with storage_errors(address.name):
         removed = _vacuum(address, retention, full=False) + _vacuum(

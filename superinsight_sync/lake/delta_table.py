@@ -8,7 +8,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.delta_errors import LostRace, storage_errors
+from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
 from superinsight_sync.lake.delta_log import table_properties
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.model.tables import PARTITION
@@ -34,7 +34,7 @@ class Address:
         """The same, for readers: raises ConfigError if no load ever landed or the version is gone."""
         try:
             table = self.open(version)
-        except LostRace:
+        except LostRaceError:
             raise
         except Exception as error:  # noqa: BLE001
             raise _no_version(error, version, self.name) from error

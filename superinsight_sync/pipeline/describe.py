@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute
 from superinsight_sync.pipeline.identity import rows_identity
 from superinsight_sync.semantics.dictionary import Described, describe
-from superinsight_sync.semantics.llm import settings_from_env
+from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
 from superinsight_sync.semantics.profile import profile
 from superinsight_sync.semantics.rules import RULES_VERSION, Shape
 from superinsight_sync.sources.protocol import open_source
@@ -54,17 +56,30 @@ def describe_stream(
             memory_limit_bytes=engine.settings.memory_limit_bytes,
             scratch_dir=_scratch(engine),
         )
-        described = describe(
-            with_numbers,
-            _shape(engine, source, stream),
-            stream.dictionary,
-            cache=_Cache(engine.state.semantic_cache),
-            llm=llm,
-        )
+        with _describer(llm) as describer:
+            described = describe(
+                with_numbers,
+                _shape(engine, source, stream),
+                stream.dictionary,
+                cache=_Cache(engine.state.semantic_cache),
+                llm=describer,
+            )
         tally.rows = with_numbers.rows
         return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
 
     return execute(engine, Task.on("describe", table), work)
+
+
+@contextmanager
+def _describer(settings: LlmSettings | None) -> Iterator[LlmDescriber | None]:
+    if settings is None:
+        yield None
+        return
+    describer = LlmDescriber(settings)
+    try:
+        yield describer
+    finally:
+        describer.close()
 
 
 def _scratch(engine: Engine) -> Any:
