@@ -67,7 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         )
         with refined:
             outcome = Outcome(
-                refined.open(ordered=True).read_all(),
+                refined.open().read_all(),
                 refined.open_quarantine().read_all(),
                 refined.quarantined,
                 refined.dropped,

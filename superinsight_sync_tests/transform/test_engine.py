@@ -238,6 +238,15 @@ def test_no_steps_pass_everything_through_in_order(run: Run) -> None:
     assert outcome.lineage == {"a": ("a",)}
 
 
+def test_rows_come_in_the_order_they_were_read_whatever_is_left_out(run: Run) -> None:
+    table = pa.table({"a": list(range(200_000)), "c": ["Germany", "x"] * 100_000})
+    rule = {"step": "rule", "name": "third", "check": "a % 3 <> 0"}
+    country = {"step": "standardise", "columns": {"c": "country"}}
+    for declared in ((rule,), (country,), (country, rule, {"step": "dedupe", "keys": ["a"]})):
+        numbers = run(table, *declared, batch_rows=10_000).column("a")
+        assert numbers == [n for n in range(200_000) if rule not in declared or n % 3]
+
+
 def test_names_that_need_quotes_survive_every_step(run: Run) -> None:
     name = 'Sel"ect; --'
     outcome = run(
