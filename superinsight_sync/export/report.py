@@ -62,7 +62,12 @@ class Report:
         ]
         return sorted(found, key=lambda f: (-f[2].psi, f[0], f[1]))
 
-    @cached_property
+    @property
+    def loadable_formats(self) -> list[str]:
+        """The formats, the most exact first."""
+        return [name for name in ("parquet", "jsonl", "csv", "json") if name in self.spec.formats]
+
+    @property
     def size_bytes(self) -> int:
         """Of the data files."""
         return sum(file.size_bytes for file in self.files)

@@ -29,6 +29,8 @@ OTHERS = ""
 _HUGE = 1e150
 """From here on squares and sums leave the range of a double."""
 _LONG_TAIL = 4
+_EXACT_QUANTILE_ROWS = 2_000_000
+"""Exact quantiles keep a column's values in memory; above this many rows they are a t-digest's."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Measured:
     mean: float | None = None
     std: float | None = None
     quantiles: tuple[float, ...] = ()
-    """At 5, 25, 50, 75 and 95 %. Approximate: t-digest."""
+    """At 5, 25, 50, 75 and 95 %."""
     tails: tuple[float, ...] = ()
     """The same at 0.5 and 99.5 %."""
 
@@ -111,6 +113,10 @@ class DatasetStatistics:
     def rows(self) -> int:
         return sum(self.rows_by_split.values())
 
+    @property
+    def exact_quantiles(self) -> bool:
+        return self.rows <= _EXACT_QUANTILE_ROWS
+
 
 def dataset_statistics(staged: Staged, *, scratch_dir: Path, memory_limit_bytes: int) -> DatasetStatistics:
     """Two passes over the staged rows, column by column."""
@@ -135,7 +141,9 @@ def _column(connection: duckdb.DuckDBPyConnection, field: pa.Field, staged: Stag
     kind = _kind(field.type)
     column, measure = quote(field.name), _measure(field, kind)
     splits = tuple(staged.paths)
-    measured = _measured(connection, column, measure, splits)
+    exact = sum(staged.rows.values()) <= _EXACT_QUANTILE_ROWS
+    quantile = "quantile_disc" if exact else "approx_quantile"
+    measured = _measured(connection, column, measure, splits, quantile)
     overall = measured.pop("", Measured())
     histogram = _histogram(connection, measure, overall, splits) if measure else None
     values = None
@@ -179,7 +187,11 @@ def _measure(field: pa.Field, kind: Kind) -> str | None:
 
 
 def _measured(
-    connection: duckdb.DuckDBPyConnection, column: str, measure: str | None, splits: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    column: str,
+    measure: str | None,
+    splits: Sequence[str],
+    quantile: str,
 ) -> dict[str, Measured]:
     """Split → its numbers, and those of all rows at the empty name."""
     finite = f"CASE WHEN isfinite({measure}) THEN {measure} END" if measure else "CAST(NULL AS DOUBLE)"
@@ -187,7 +199,7 @@ def _measured(
     rows = connection.sql(
         f"""SELECT _sis_split, count(*) - count(c), approx_count_distinct(c), count(m) - count(f),
                 min(f), max(f), avg(f) FILTER (abs(f) < {_HUGE}), stddev_samp(f) FILTER (abs(f) < {_HUGE}),
-                approx_quantile(f, [{quantiles}])
+                {quantile}(f, [{quantiles}])
             FROM (SELECT _sis_split, {column} AS c, {measure or "NULL"} AS m, {finite} AS f FROM _sis_rows)
             GROUP BY GROUPING SETS ((_sis_split), ())"""  # noqa: S608
     ).fetchall()

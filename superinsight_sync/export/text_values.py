@@ -39,7 +39,7 @@ def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
 
 
 def _csv_value(value: pl.Expr, kind: _Type) -> pl.Expr:
-    if not isinstance(_instance(kind), pl.List | pl.Array | pl.Struct):
+    if not isinstance(_instance(kind), pl.List | pl.Array | pl.Map | pl.Struct):
         return _json_value(value, kind)
     wrapped = pl.struct(_json_value(value, kind).alias("v")).struct.json_encode()
     text = wrapped.str.slice(len('{"v":')).str.head(-1)
@@ -59,6 +59,8 @@ def _json_value(value: pl.Expr, kind: _Type) -> pl.Expr:
             return _list(value.arr.to_list(), inner)
         case pl.List(inner=inner):
             return _list(value, inner)
+        case pl.Map(key=key, value=item):
+            return _list(value.map.entries(), pl.Struct({"key": key, "value": item}))
         case pl.Struct(fields=fields):
             parts = [_json_value(value.struct.field(f.name), f.dtype).alias(f.name) for f in fields]
             return pl.when(value.is_null()).then(None).otherwise(pl.struct(parts))
