@@ -53,6 +53,7 @@ def select_rows(
         for name, value in (
             ("threads", "1" if _depends_on_row_order(safe.sql) else "2"),
             ("preserve_insertion_order", "true"),
+            ("enable_progress_bar", "false"),
             ("lock_configuration", "true"),
         ):
             connection.execute(f"SET {name} = {value}")

@@ -123,6 +123,7 @@ def dataset_statistics(staged: Staged, *, scratch_dir: Path, memory_limit_bytes:
     with duckdb_errors("statistics"), open_duckdb(memory_limit_bytes, scratch_dir) as connection:
         connection.execute("SET threads = 1")
         connection.execute("SET preserve_insertion_order = true")
+        connection.execute("SET enable_progress_bar = false")
         splits = tuple(staged.paths)
         for number, path in enumerate(staged.paths.values()):
             connection.register(f"_sis_{number}", pyarrow.dataset.dataset(path, format="ipc"))

@@ -14,7 +14,7 @@ from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.contract import schema_changes
-from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
@@ -225,4 +225,5 @@ def _unchanged(pull: _Pull, started: float) -> PullResult:
         table_rows=pull.store.count(pull.table),
         unchanged=True,
         partitions=pull.partitions,
+        columns=columns_of(pull.store.schema(pull.table)),
     )
