@@ -10,11 +10,10 @@ would let two of them on an empty table both pass and keep the rows of both.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.dataset
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from superinsight_sync.core.errors import ConfigError
@@ -45,6 +44,9 @@ from superinsight_sync.lake.store import ReadBatches, TableVersion
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import LOAD_ID, PARTITION, Checkpoint, Commit, CommitResult, TableRef
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 _Write = Callable[[DeltaTable, Landing, pa.Schema], CommitResult]
 
@@ -204,7 +206,7 @@ class DeltaStore:
                 arrays = [batch.column(f.name).cast(f.type) for f in target]
                 yield pa.RecordBatch.from_arrays(arrays, schema=target)
 
-    def dataset(self, table: TableRef, *, version: int | None = None) -> pyarrow.dataset.Dataset:
+    def dataset(self, table: TableRef, *, version: int | None = None) -> "pyarrow.dataset.Dataset":
         opened = self._address(table).opened(version)
         with storage_errors(str(table)):
             return opened.to_pyarrow_dataset()
@@ -259,7 +261,7 @@ class DeltaStore:
             if checkpoint is not None:
                 mark = self._log(table).staged({partition: checkpoint})
             with storage_errors(str(table)):
-                _commit_nothing(opened, CommitProperties({VERB_KEY: "checkpoint"}, None, mark))
+                _commit_nothing(opened, CommitProperties({VERB_KEY: "set_checkpoint"}, None, mark))
 
         until_committed(attempt)
 
@@ -277,8 +279,7 @@ class DeltaStore:
         return until_committed(lambda: maintenance.rollback(self._address(table), self._log(table), load_id))
 
     def maintain(self, table: TableRef, *, retention: timedelta) -> Mapping[str, int]:
-        opened = self._address(table).open()
-        if opened is None:
+        if not self.exists(table):
             return {}
         return maintenance.maintain(self._address(table), self._log(table), retention)
 

@@ -207,7 +207,7 @@ def _version(entry: Mapping[str, Any]) -> TableVersion:
     metrics = entry.get("operationMetrics") or {}
     counts = [metrics.get(k) for k in _ROW_METRICS]
     known = [int(c) for c in counts if c is not None]
-    metadata = {k: str(entry[k]) for k in (VERB_KEY, ROLLED_BACK_KEY) if entry.get(k)}
+    metadata = {k: str(entry[k]) for k in (ROLLED_BACK_KEY,) if entry.get(k)}
     return TableVersion(
         version=int(entry["version"]),
         at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),

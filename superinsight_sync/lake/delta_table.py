@@ -1,14 +1,14 @@
 """One Delta table opened for one piece of work: by path, since a fresh handle is the cheapest after many commits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.delta_errors import LostRace, storage_errors
+from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
 from superinsight_sync.lake.delta_log import table_properties
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.model.tables import PARTITION
@@ -19,7 +19,7 @@ class Address:
     """Where a table is: deltalake's address of it, its storage options, and its name for messages."""
 
     url: str
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(repr=False)
     name: str
 
     def open(self, version: int | None = None) -> DeltaTable | None:
@@ -34,7 +34,7 @@ class Address:
         """The same, for readers: raises ConfigError if no load ever landed or the version is gone."""
         try:
             table = self.open(version)
-        except LostRace:
+        except LostRaceError:
             raise
         except Exception as error:  # noqa: BLE001
             raise _no_version(error, version, self.name) from error

@@ -1,2 +1,5 @@
 """stub"""
-def export_dataset(*a, **k): raise NotImplementedError
+
+
+def export_dataset(*a, **k):
+    raise NotImplementedError
