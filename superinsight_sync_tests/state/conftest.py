@@ -12,7 +12,7 @@ from superinsight_sync.state import State, open_state
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/home/state.db"
-    return str(request.getfixturevalue("postgres_server").new_database())
+    return str(request.getfixturevalue("postgres_server").create_database())
 
 
 @pytest.fixture

@@ -129,17 +129,26 @@ def test_a_full_database_says_so(tmp_path: Path) -> None:
 
 
 def test_postgres_refusals_are_told_apart(postgres_server: PostgresServer) -> None:
-    with pytest.raises(AccessError, match="password authentication failed") as caught:
-        open_state(postgres_server.url(password="wrong!"))
-    assert "wrong!" not in str(caught.value)
+    url = postgres_server.create_database()
+    state = open_state(url)
+    with state.database.write() as connection:
+        connection.execute(text("CREATE ROLE stranger LOGIN"))
+        connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO stranger"))
+    stranger = open_state(url.replace("postgres@", "stranger:hunter2@"))
+    assert stranger.executions.recent() == ()
+    with pytest.raises(AccessError, match="permission denied for table sis_executions") as caught:
+        stranger.executions.start(run_id="r", verb="pull", source="s", stream="s")
+    assert "hunter2" not in str(caught.value)
     with pytest.raises(ConfigError, match='database "nowhere" does not exist'):
-        open_state(postgres_server.url("nowhere"))
+        open_state(postgres_server.dsn("nowhere"))
+    with pytest.raises(ConfigError, match='role "nobody_knows" does not exist'):
+        open_state(postgres_server.dsn(user="nobody_knows"))
 
 
 def test_a_server_that_drops_connections_is_transient_and_then_works_again(
     postgres_server: PostgresServer,
 ) -> None:
-    state = open_state(postgres_server.new_database())
+    state = open_state(postgres_server.create_database())
     drop = text("SELECT pg_terminate_backend(pg_backend_pid())")
     with pytest.raises(TransientError), state.database.read() as connection:
         connection.execute(drop)
@@ -147,7 +156,7 @@ def test_a_server_that_drops_connections_is_transient_and_then_works_again(
 
 
 def test_postgres_in_another_time_zone_gives_utc(postgres_server: PostgresServer) -> None:
-    url = postgres_server.new_database()
+    url = postgres_server.create_database()
     state = open_state(url)
     with state.database.write() as connection:
         name = connection.engine.url.database
