@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 MAX_CHARS = 50_000
-MAX_NESTING = 100
+MAX_NESTING = 30
 MAX_PAD = 1_000
 """Padding to more characters is refused: it makes memory out of nothing."""
 
