@@ -25,9 +25,7 @@ class SyncStorage(DagsterSqliteStorage):
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Any
-    ) -> Any:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Any:
         settings = load_settings()
         if _POSTGRES.match(settings.database_url):
             from dagster_postgres import DagsterPostgresStorage

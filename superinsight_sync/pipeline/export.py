@@ -20,6 +20,7 @@ from superinsight_sync.pipeline.identity import rows_identity
 from superinsight_sync.state.exports import Export
 from superinsight_sync.state.leases import Lease
 
+
 def dataset_prefix(spec: DatasetSpec) -> str:
     """Where a dataset's versions are, below the lake's root."""
     return f"{spec.tenant}/datasets/{spec.name}"

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _DEFAULT_PORT = 3306
-_SESSION = ("SET SESSION TRANSACTION READ ONLY", "SET time_zone = '+00:00'", "SET sql_mode = ''")
 _SLOW_CONSUMER_S = 3600
 """The server would drop a connection whose reader is busy writing for a minute."""
 
@@ -95,11 +94,14 @@ class MysqlSource:
         """Statements that make a session read-only, in UTC, and bounded in time."""
         timeout_s = self._config.statement_timeout.total_seconds()
         limit = (
-            f"SET max_statement_time = {timeout_s:g}"
+            f"max_statement_time = {timeout_s:g}"
             if "mariadb" in server.lower()
-            else f"SET max_execution_time = {int(timeout_s * 1000)}"
+            else f"max_execution_time = {int(timeout_s * 1000)}"
         )
-        return [*_SESSION, f"SET net_write_timeout = {_SLOW_CONSUMER_S}", limit]
+        return [
+            "SET SESSION TRANSACTION READ ONLY",
+            f"SET time_zone = '+00:00', sql_mode = '', net_write_timeout = {_SLOW_CONSUMER_S}, {limit}",
+        ]
 
     @contextmanager
     def _catalogue(self) -> "Iterator[pymysql.Connection[pymysql.cursors.Cursor]]":
