@@ -7,6 +7,7 @@ replaces or rewrites a whole table commits only if nothing else was committed si
 would let two of them on an empty table both pass and keep the rows of both.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -46,6 +47,7 @@ from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import LOAD_ID, PARTITION, Checkpoint, Commit, CommitResult, TableRef
 
+_log = logging.getLogger(__name__)
 _Write = Callable[[DeltaTable, Landing, pa.Schema], CommitResult]
 
 
@@ -96,6 +98,7 @@ class DeltaStore:
     ) -> CommitResult:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             check_keys(keys, schema, str(table))
+            _warn_of_other_hash(opened, str(table))
             with Staged(landing, landing.fitted(schema, partitions=None, where=str(table))) as staged:
                 if staged.table is None:
                     return self._merge_staged(table, commit, keys, staged, landing)
@@ -157,7 +160,10 @@ class DeltaStore:
             if landing is None or landing.started:
                 landing = Landing(read)
             stored = storable_schema(landing.schema)
-            opened = opened or address.create(stored)
+            if opened is None:
+                opened = address.create(stored)
+                if landed(opened, commit.load_id):
+                    return self._repeated(opened, commit.load_id)
             if not whole:
                 stored = fitted_schema(landing.schema, arrow_schema(opened), str(table))
             with _first_cause(landing), storage_errors(str(table)):
@@ -171,6 +177,11 @@ class DeltaStore:
         return CommitResult(found.version if found else opened.version(), rows, 0, repeated=True)
 
     # reading
+
+    def row_hash(self, table: TableRef) -> str | None:
+        """The name of the algorithm the table's `_sis_hash` was made by, when the table was last made anew."""
+        found: str | None = self._address(table).opened().metadata().configuration.get(HASH_PROPERTY)
+        return found
 
     def scan(
         self,
@@ -295,6 +306,18 @@ class DeltaStore:
 
     def _log(self, table: TableRef) -> CommitLog:
         return CommitLog(self._blobs, table.path)
+
+
+def _warn_of_other_hash(opened: DeltaTable, name: str) -> None:
+    made_by = opened.metadata().configuration.get(HASH_PROPERTY)
+    if made_by != row_hash_algorithm():
+        _log.warning(
+            "%s: its rows were hashed by %s, new ones are by %s, so a merge updates every row it meets once; "
+            "a full refresh ends that",
+            name,
+            made_by,
+            row_hash_algorithm(),
+        )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from deltalake import DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from superinsight_sync.core.errors import ConfigError
@@ -43,7 +43,10 @@ class Address:
         return table
 
     def create(self, schema: pa.Schema) -> DeltaTable:
-        """Opens the table, or makes it as version 0, which counts as 'nothing landed yet'."""
+        """Opens the table, or makes it as version 0, which counts as 'nothing landed yet'.
+
+        Without retries, or the loser of two that make it would commit its creation anew as version 1.
+        """
         table = self.open()
         if table is not None:
             return table
@@ -57,6 +60,7 @@ class Address:
                     storage_options=dict(self.options),
                     configuration=dict(table_properties(row_hash_algorithm())),
                     raise_if_key_not_exists=False,
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except DeltaError:
                 table = self.open()
