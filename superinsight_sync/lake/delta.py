@@ -1,11 +1,10 @@
 """The lake: Delta tables below one root, with idempotent commits that carry their checkpoints.
 
-A load is one commit. Delta checks a commit against those that came in between: commits to different partitions go
-through side by side; what depends on rows another one changed fails, and is done anew here. Two cases Delta lets
-pass are closed: a load id is looked up before every try, since Delta does not refuse a repeat; and whatever
-replaces or rewrites a whole table commits only if nothing else was committed since it was opened, because Delta
-would let two of them on an empty table both pass and keep the rows of both.
-"""
+A load is one commit. Delta checks a commit against those that came in between: commits to different
+partitions go through side by side; what depends on rows another one changed fails, and is done anew here.
+Two cases Delta lets pass are closed: a load id is looked up before every try, since Delta does not refuse
+a repeat; and whatever replaces or rewrites a whole table commits only if nothing else was committed since
+it was opened, because Delta would let two of them on an empty table both pass and keep the rows of both."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import pyarrow.compute
 import pyarrow.dataset
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.lake import delta_maintenance as maintenance
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
 from superinsight_sync.lake.delta_log import (
@@ -148,7 +147,7 @@ class DeltaStore:
     def _land(
         self, table: TableRef, read: ReadBatches, commit: Commit, write: _Write, *, whole: bool = False
     ) -> CommitResult:
-        """Tries until the commit is in. Each try opens the table anew, looks for the load, and reads again if it must."""
+        """Tries until the commit is in: opens the table anew, looks for the load, reads again if it must."""
         address = self._address(table)
         landing: Landing | None = None
 
@@ -179,7 +178,7 @@ class DeltaStore:
     # reading
 
     def row_hash(self, table: TableRef) -> str | None:
-        """The name of the algorithm the table's `_sis_hash` was made by, when the table was last made anew."""
+        """The algorithm of the table's `_sis_hash` when the table was last made anew."""
         found: str | None = self._address(table).opened().metadata().configuration.get(HASH_PROPERTY)
         return found
 
@@ -325,7 +324,7 @@ def _first_cause(landing: Landing) -> Iterator[None]:
     """Raises what stopped the read instead of what Delta made of it."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001
+    except SisError:
         if landing.error is not None:
             raise landing.error from None
         raise

@@ -10,7 +10,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.delta_errors import LostRace, storage_errors
+from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
 from superinsight_sync.lake.delta_log import (
     AFTER_COMMIT,
     HASH_PROPERTY,
@@ -44,7 +44,7 @@ def loads_since(table: DeltaTable, version: int) -> list[str] | None:
 def rollback(address: Address, log: CommitLog, load_id: str) -> int:
     """Restores rows and checkpoints from before a load; see `Store.rollback`.
 
-    Raises LostRace if another commit came in between.
+    Raises LostRaceError if another commit came in between.
     """
     table = address.opened()
     version = _version_of(versions(table, None), load_id, address.name)
@@ -65,7 +65,9 @@ def rollback(address: Address, log: CommitLog, load_id: str) -> int:
 
 
 def _version_of(entries: Sequence[TableVersion], load_id: str, name: str) -> int:
-    undone = {e.metadata[ROLLED_BACK_KEY]: e.version for e in reversed(entries) if ROLLED_BACK_KEY in e.metadata}
+    undone = {
+        e.metadata[ROLLED_BACK_KEY]: e.version for e in reversed(entries) if ROLLED_BACK_KEY in e.metadata
+    }
     landings = [e for e in entries if e.operation in _LANDING and e.load_id]
     loads = [e for e in landings if e.version > undone.get(e.load_id or "", 0)]
     found = next((e for e in loads if e.load_id == load_id), None)
@@ -122,7 +124,7 @@ def maintain(address: Address, log: CommitLog, retention: timedelta) -> Mapping[
             "files_compacted": int(compacted["numFilesRemoved"]),
             "files_written": int(compacted["numFilesAdded"]),
         }
-    except LostRace:
+    except LostRaceError:
         pass
     with storage_errors(address.name):
         removed = _vacuum(address, retention, full=False) + _vacuum(

@@ -1,4 +1,4 @@
-"""One Delta table opened for one piece of work: by path, since a fresh handle is the cheapest after many commits."""
+"""One Delta table, opened by path for each piece of work: that is cheaper than a kept handle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.delta_errors import LostRace, storage_errors
+from superinsight_sync.core.errors import ConfigError, TransientError
+from superinsight_sync.lake.delta_errors import storage_errors
 from superinsight_sync.lake.delta_log import table_properties
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.model.tables import PARTITION
@@ -34,10 +34,14 @@ class Address:
         """The same, for readers: raises ConfigError if no load ever landed or the version is gone."""
         try:
             table = self.open(version)
-        except LostRace:
-            raise
-        except Exception as error:  # noqa: BLE001
-            raise _no_version(error, version, self.name) from error
+        except TransientError as error:
+            if version is None or self.open() is None:
+                raise
+            raise ConfigError(
+                f"version {version} does not exist or is no longer kept",
+                where=self.name,
+                hint="See the table's history",
+            ) from error
         if table is None or table.version() == 0:
             raise ConfigError("there is no such table", where=self.name, hint="Materialize it first")
         return table
@@ -67,14 +71,6 @@ class Address:
                 if table is None:
                     raise
                 return table
-
-
-def _no_version(error: Exception, version: int | None, name: str) -> Exception:
-    if version is None:
-        return error
-    return ConfigError(
-        f"version {version} does not exist or is no longer kept", where=name, hint="See the table's history"
-    )
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:

@@ -30,12 +30,13 @@ def store(folder: Path) -> DeltaStore:
 
 
 ROWS = st.lists(
-    st.tuples(st.none() | st.integers(0, 6), st.sampled_from(["a", "b", "", None]), st.integers(1, 3)), max_size=12
+    st.tuples(st.none() | st.integers(0, 6), st.sampled_from(["a", "b", "", None]), st.integers(1, 3)),
+    max_size=12,
 )
 
 
 @given(first=ROWS, second=ROWS, third=ROWS, wider=st.booleans())
-@settings(max_examples=100)
+@settings(max_examples=25)
 def test_a_merge_from_disk_equals_one_from_memory(
     store: DeltaStore, first: Any, second: Any, third: Any, wider: bool
 ) -> None:
@@ -51,37 +52,48 @@ def test_a_merge_from_disk_equals_one_from_memory(
                     data = data.append_column("note", pa.array([str(r) for r in rows], pa.string()))
                 if wider and number == 2:
                     data = data.drop(["name"])
-                done = store.merge(table, reads(data, f"l{number}"), commit(f"l{number}", number), keys=["id"])
+                done = store.merge(
+                    table, reads(data, f"l{number}"), commit(f"l{number}", number), keys=["id"]
+                )
                 counts.append((done.rows, done.rows_inserted, done.rows_updated))
-                assert store.merge(table, reads(data, f"l{number}"), commit(f"l{number}"), keys=["id"]).repeated
+        assert store.merge(table, reads(data, "l2"), commit("l2"), keys=["id"]).repeated
         loads = sorted(store.scan(table, columns=["_sis_load_id"]).read_all()["_sis_load_id"].to_pylist())
         assert store.checkpoint(table) == Checkpoint("l2", AT, cursor=2)
         found.append((content(store, table, columns=sorted(store.schema(table).names)), counts, loads))
     assert found[0] == found[1]
 
 
-def test_checkpoints_survive_a_long_history_and_the_removal_of_its_log(store: DeltaStore, folder: Path) -> None:
+def test_checkpoints_survive_a_long_history_and_the_removal_of_its_log(
+    store: DeltaStore, folder: Path
+) -> None:
     table = new_table()
     store.append(table, reads(orders((0, "x", 1)), "l0"), commit("l0", 0, rare="kept"))
-    for number in range(1, 130):
+    for number in range(1, 105):
         store.append(table, reads(orders((number, "x", 1)), f"l{number}"), commit(f"l{number}", number))
     log = folder / table.path / "_delta_log"
     for file in log.glob("*.json"):
         os.utime(file, (1, 1))
     DeltaTable(str(folder / table.path)).cleanup_metadata()
     assert not (log / f"{1:020d}.json").exists()
-    assert store.checkpoints(table) == {"": Checkpoint("l129", AT, cursor=129), "rare": Checkpoint("l0", AT, cursor="kept")}
+    assert store.checkpoints(table) == {
+        "": Checkpoint("l104", AT, cursor=104),
+        "rare": Checkpoint("l0", AT, cursor="kept"),
+    }
     assert store.checkpoint(table, "rare") == Checkpoint("l0", AT, cursor="kept")
     assert store.append(table, reads(orders(), "l5"), commit("l5", 5)).repeated
     assert store.loads_since(table, 3) is None
-    assert store.count(table) == 130
+    assert store.count(table) == 105
 
 
 def test_many_partitions_have_their_checkpoints(store: DeltaStore) -> None:
     table = new_table()
     keys = [f"hour-{n}" for n in range(26_000)]
-    store.append(table, reads(orders((1, "x", 1)), "l1"), Commit("l1", {k: Checkpoint("l1", AT, k) for k in keys}))
-    store.append(table, reads(orders((1, "x", 1)), "l2"), Commit("l2", {keys[7]: Checkpoint("l2", AT, "new")}))
+    store.append(
+        table, reads(orders((1, "x", 1)), "l1"), Commit("l1", {k: Checkpoint("l1", AT, k) for k in keys})
+    )
+    store.append(
+        table, reads(orders((1, "x", 1)), "l2"), Commit("l2", {keys[7]: Checkpoint("l2", AT, "new")})
+    )
     commits = DeltaTable(store._address(table).url).history(1)
     assert len(str(commits)) < 2000
     found = store.checkpoints(table)
@@ -164,7 +176,10 @@ def test_streams_may_have_awkward_names(store: DeltaStore, stream: str) -> None:
 @pytest.mark.parametrize("stream", ["..", "a/../../b", "100%"])
 def test_names_that_leave_the_lake_are_refused(store: DeltaStore, stream: str) -> None:
     table = TableRef("acme", "crm", stream, "raw")
-    for work in (lambda: store.exists(table), lambda: store.drop(table) if "%" not in stream else store.count(table)):
+    for work in (
+        lambda: store.exists(table),
+        lambda: store.drop(table) if "%" not in stream else store.count(table),
+    ):
         with pytest.raises(ConfigError):
             work()
 
@@ -183,7 +198,11 @@ def test_a_merge_prunes_files_and_rewrites_few(store: DeltaStore, folder: Path) 
     table = new_table()
     for number in range(3):
         ids = range(number * 100, number * 100 + 100)
-        store.append(table, reads(orders(*((n, "x", 1) for n in ids)), f"l{number}", batch_rows=100), commit(f"l{number}"))
+        store.append(
+            table,
+            reads(orders(*((n, "x", 1) for n in ids)), f"l{number}", batch_rows=100),
+            commit(f"l{number}"),
+        )
     before = set(DeltaTable(str(folder / table.path)).file_uris())
     store.merge(table, reads(orders((250, "new", 1)), "m"), commit("m"), keys=["id"])
     assert len(before & set(DeltaTable(str(folder / table.path)).file_uris())) == 2

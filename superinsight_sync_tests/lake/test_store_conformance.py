@@ -62,7 +62,10 @@ def test_an_empty_read_empties_the_partitions_and_moves_the_checkpoint(store: St
     table = new_table()
     store.append(table, reads(orders(A, B), "l1"), commit("l1"))
     done = store.replace(
-        table, reads(orders(), "l2"), Commit("l2", {"2026-03-02": Checkpoint("l2", AT)}), partitions=["2026-03-02"]
+        table,
+        reads(orders(), "l2"),
+        Commit("l2", {"2026-03-02": Checkpoint("l2", AT)}),
+        partitions=["2026-03-02"],
     )
     assert done.rows == 0
     assert names(store, table) == [(1, "a")]
@@ -160,7 +163,9 @@ def test_a_type_that_does_not_fit_is_refused_with_what_to_do(store: Store) -> No
         rows = orders(B).set_column(0, "id", wrong)
         for write in (
             lambda rows=rows: store.append(table, reads(rows, "l2"), commit("l2")),
-            lambda rows=rows: store.replace(table, reads(rows, "l2"), commit("l2"), partitions=["2026-03-02"]),
+            lambda rows=rows: store.replace(
+                table, reads(rows, "l2"), commit("l2"), partitions=["2026-03-02"]
+            ),
             lambda rows=rows: store.merge(table, reads(rows, "l2"), commit("l2"), keys=["name"]),
         ):
             with pytest.raises(ConfigError, match=re.escape(f"'id' was int64 and is now {wrong.type}")):
@@ -170,7 +175,9 @@ def test_a_type_that_does_not_fit_is_refused_with_what_to_do(store: Store) -> No
     assert names(store, table) == [(1, "a"), (2, "b")]
 
 
-@pytest.mark.parametrize("error", [StopRequested("stop"), TransientError("away"), DataError("bad"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [StopRequested("stop"), TransientError("away"), DataError("bad"), KeyboardInterrupt()]
+)
 def test_a_read_that_breaks_off_leaves_the_old_state_and_raises_its_own_error(
     store: Store, error: BaseException
 ) -> None:
@@ -218,7 +225,9 @@ def test_scan_takes_version_columns_partitions_and_loads(store: Store) -> None:
     assert names(store, table, load_ids=["it's"]) == [(3, "c"), (4, "d'")]
     assert names(store, table, load_ids=["it's"], partitions=["2026-03-02"]) == [(3, "c")]
     assert names(store, table, load_ids=[]) == []
-    assert store.scan(table, columns=["name"], partitions=["2026-03-01"]).read_all().to_pydict() == {"name": ["a"]}
+    assert store.scan(table, columns=["name"], partitions=["2026-03-01"]).read_all().to_pydict() == {
+        "name": ["a"]
+    }
     with pytest.raises(ConfigError, match="nonsense"):
         store.scan(table, columns=["nonsense"])
     with pytest.raises(ConfigError, match="version 99"):
@@ -310,7 +319,9 @@ def test_maintenance_keeps_rows_and_checkpoints(store: Store) -> None:
     table = new_table()
     for number in range(5):
         load = f"l{number}"
-        store.append(table, reads(orders((number, "x", 1)), load), commit(load, number, **{f"p{number}": number}))
+        store.append(
+            table, reads(orders((number, "x", 1)), load), commit(load, number, **{f"p{number}": number})
+        )
     before, checkpoints = names(store, table), store.checkpoints(table)
     store.maintain(table, retention=timedelta(0))
     store.maintain(table, retention=timedelta(0))

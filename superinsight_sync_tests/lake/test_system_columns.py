@@ -23,8 +23,12 @@ TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(
 
 
 def test_the_columns_are_appended_and_the_data_stays() -> None:
-    rows = pa.table({"a": [1, 2], "at": pa.array([AT, None], pa.timestamp("us", "UTC")), "_sis_hash": ["old", "old"]})
-    found = add_system_columns(rows.to_reader(), load_id="l", extracted_at=AT, partition_of=("at", "hour")).read_all()
+    rows = pa.table(
+        {"a": [1, 2], "at": pa.array([AT, None], pa.timestamp("us", "UTC")), "_sis_hash": ["old", "old"]}
+    )
+    found = add_system_columns(
+        rows.to_reader(), load_id="l", extracted_at=AT, partition_of=("at", "hour")
+    ).read_all()
     assert found.column_names == ["a", "at", *SYSTEM_COLUMNS]
     assert found["_sis_load_id"].to_pylist() == ["l", "l"]
     assert found["_sis_extracted_at"].to_pylist() == [AT, AT]
@@ -33,18 +37,29 @@ def test_the_columns_are_appended_and_the_data_stays() -> None:
     kept = rows.append_column("_sis_partition", pa.array(["p", "q"]))
     again = add_system_columns(kept.to_reader(), load_id="l", extracted_at=AT)
     assert again.read_all()["_sis_partition"].to_pylist() == ["p", "q"]
-    assert add_system_columns(rows.schema.empty_table().to_reader(), load_id="l", extracted_at=AT).read_all().num_rows == 0
+    assert (
+        add_system_columns(rows.schema.empty_table().to_reader(), load_id="l", extracted_at=AT)
+        .read_all()
+        .num_rows
+        == 0
+    )
 
 
 ROWS = st.lists(
-    st.tuples(st.none() | st.integers(-9, 9), st.none() | st.text("aé😀", max_size=2), st.none() | st.lists(st.booleans(), max_size=2)),
+    st.tuples(
+        st.none() | st.integers(-9, 9),
+        st.none() | st.text("aé😀", max_size=2),
+        st.none() | st.lists(st.booleans(), max_size=2),
+    ),
     min_size=1,
     max_size=8,
 )  # fmt: skip
 
 
 @given(rows=ROWS, size=st.integers(1, 4))
-def test_equal_rows_have_equal_hashes_in_every_batch_and_others_differ(rows: list[tuple[object, ...]], size: int) -> None:
+def test_equal_rows_have_equal_hashes_in_every_batch_and_others_differ(
+    rows: list[tuple[object, ...]], size: int
+) -> None:
     kinds = [pa.int64(), pa.string(), pa.list_(pa.bool_())]
     table = pa.table({f"c{i}": pa.array([r[i] for r in rows], t) for i, t in enumerate(kinds)})
     hashes = [h for b in table.to_batches(max_chunksize=size) for h in row_hash(b).to_pylist()]
@@ -59,10 +74,15 @@ def test_the_hash_of_a_row_is_the_same_in_another_process() -> None:
 
     code = (
         "import pyarrow as pa; from superinsight_sync.lake.system_columns import *;"
-        "print(row_hash(pa.record_batch({'a': [1, None], 'b': ['', None]})).to_pylist(), row_hash_algorithm())"
+        "batch = pa.record_batch({'a': [1, None], 'b': ['', None]});"
+        "print(row_hash(batch).to_pylist(), row_hash_algorithm())"
     )
-    runs = {subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout for _ in range(2)}
-    here = f"{row_hash(pa.record_batch({'a': [1, None], 'b': ['', None]})).to_pylist()} {row_hash_algorithm()}"
+    runs = {
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout for _ in range(2)
+    }
+    here = (
+        f"{row_hash(pa.record_batch({'a': [1, None], 'b': ['', None]})).to_pylist()} {row_hash_algorithm()}"
+    )
     assert {r.decode().strip() for r in runs} == {here}
 
 

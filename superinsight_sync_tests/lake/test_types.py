@@ -15,7 +15,9 @@ from superinsight_sync.lake.types import cast_array, storable_schema, storable_t
 def test_a_slice_is_cast_like_the_whole() -> None:
     lists = pa.array([[time(1, 2)], None, [], [None, time(3, 4)]], pa.list_(pa.time64("us")))
     maps = pa.array([[("a", time(1, 2))], None, [], [("b", None)]], pa.map_(pa.string(), pa.time64("us")))
-    structs = pa.array([{"t": time(1)}, None, {"t": None}, {"t": time(2)}], pa.struct([("t", pa.time64("us"))]))
+    structs = pa.array(
+        [{"t": time(1)}, None, {"t": None}, {"t": time(2)}], pa.struct([("t", pa.time64("us"))])
+    )
     for whole in (lists, maps, structs):
         kind = storable_type(whole.type)
         for start in range(5):
@@ -50,14 +52,22 @@ def test_uuids_intervals_and_run_ends_keep_their_values() -> None:
     ],
 )
 def test_a_value_that_would_not_survive_is_an_error_without_the_value(array: pa.Array, what: str) -> None:
-    with pytest.raises(DataError, match=f"column 'c' holds a value that does not survive from {what}") as caught:
+    with pytest.raises(
+        DataError, match=f"column 'c' holds a value that does not survive from {what}"
+    ) as caught:
         cast_array(array, storable_type(array.type), "c")
     assert "86400001" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.decimal256(39, 0), pa.dense_union([pa.field("a", pa.int8())]), pa.struct([]), pa.list_(pa.decimal256(76, 0))]
-)  # fmt: skip
+    "kind",
+    [
+        pa.decimal256(39, 0),
+        pa.dense_union([pa.field("a", pa.int8())]),
+        pa.struct([]),
+        pa.list_(pa.decimal256(76, 0)),
+    ],
+)
 def test_a_type_with_no_lossless_way_is_refused(kind: pa.DataType) -> None:
     with pytest.raises(ConfigError, match="column 'c' has the type"):
         storable_schema(pa.schema([("c", kind)]))

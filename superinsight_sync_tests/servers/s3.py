@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from superinsight_sync_tests.servers.ports import free_port, wait_for_port
 
-_KEY, _SECRET = "sis-test-key", "sis-test-secret"  # noqa: S105 - of this server, for this test run
+_KEY, _SECRET = "sis-test-key", "sis-test-secret"
 _HTTP = ("master", "volume", "filer", "s3", "admin", "webdav")
 
 
@@ -87,9 +87,7 @@ def running_s3() -> Iterator[S3Server]:
     (folder / "s3.json").write_text(json.dumps({"identities": [account]}))
     ports = {name: free_port() for name in (*_HTTP, *(f"{n}.grpc" for n in _HTTP))}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            _command(folder, ports), stdout=log, stderr=subprocess.STDOUT, cwd=folder
-        )
+        process = subprocess.Popen(_command(folder, ports), stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     try:
         server = S3Server(ports["s3"], folder)
         _wait(server, process)
