@@ -10,11 +10,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.dataset
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from superinsight_sync.core.errors import ConfigError, SisError
@@ -45,6 +44,9 @@ from superinsight_sync.lake.store import ReadBatches, TableVersion
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import LOAD_ID, PARTITION, Checkpoint, Commit, CommitResult, TableRef
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 _log = logging.getLogger(__name__)
 _Write = Callable[[DeltaTable, Landing, pa.Schema], CommitResult]
@@ -214,7 +216,7 @@ class DeltaStore:
                 arrays = [batch.column(f.name).cast(f.type) for f in target]
                 yield pa.RecordBatch.from_arrays(arrays, schema=target)
 
-    def dataset(self, table: TableRef, *, version: int | None = None) -> pyarrow.dataset.Dataset:
+    def dataset(self, table: TableRef, *, version: int | None = None) -> "pyarrow.dataset.Dataset":
         opened = self._address(table).opened(version)
         with storage_errors(str(table)):
             return opened.to_pyarrow_dataset()

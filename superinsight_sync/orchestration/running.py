@@ -191,8 +191,7 @@ def _take(event: Any, outcome: RunOutcome) -> None:
 
 def _materialized(found: AssetOutcome, metadata: Any) -> None:
     values = {k: v.value for k, v in metadata.items()}
-    count = values.get("dagster/row_count", values.get("dagster/partition_row_count", 0))
-    found.rows = count if "dagster/row_count" in values else found.rows + count
+    found.rows = int(values.get("dagster/row_count", 0))
     found.materialized, found.metadata = True, values
 
 

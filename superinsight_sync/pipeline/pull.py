@@ -199,13 +199,14 @@ def _result(
     )
     tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
     tally.load_id, tally.version = pull.load_id, landed.done.version
-    pull.engine.state.checkpoints.record(pull.table, landed.commit.checkpoints)
+    pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
     return PullResult(
         stream=pull.stream.name,
         stats=stats,
         version=landed.done.version,
         load_id=pull.load_id,
         size_bytes=landed.done.size_bytes,
+        table_rows=pull.store.count(pull.table),
         partitions=pull.partitions,
         rows_by_partition=landed.reading.rows_by_partition,
         columns=tuple(c.info for c in shape.columns),
@@ -221,6 +222,7 @@ def _unchanged(pull: _Pull, started: float) -> PullResult:
         stats=ReadStats(seconds=time.perf_counter() - started),
         version=pull.store.version(pull.table),
         load_id=point.load_id if point else "",
+        table_rows=pull.store.count(pull.table),
         unchanged=True,
         partitions=pull.partitions,
     )

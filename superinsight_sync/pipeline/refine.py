@@ -140,9 +140,10 @@ def _unchanged(job: _Refine) -> RefineResult:
     return RefineResult(
         stream=job.stream.name,
         rows_read=0,
-        rows_written=job.store.count(job.table, partitions=job.partitions or None),
+        rows_written=0,
         version=job.store.version(job.table),
         load_id=point.load_id if point else "",
+        table_rows=job.store.count(job.table),
         unchanged=True,
         partitions=job.partitions,
     )
@@ -195,7 +196,7 @@ def _land(
     still_ours(job.lease)
     incremental = rows.loads is not None
     landed = _land_refined(job, refined, commit, incremental=incremental)
-    job.engine.state.checkpoints.record(job.table, commit.checkpoints)
+    job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
     tally.rows, tally.size_bytes = landed.rows, landed.size_bytes
     tally.load_id, tally.version = commit.load_id, landed.version
     return RefineResult(
@@ -206,6 +207,7 @@ def _land(
         load_id=commit.load_id,
         size_bytes=landed.size_bytes,
         seconds=time.perf_counter() - started,
+        table_rows=job.store.count(job.table),
         duplicates=refined.duplicates,
         quarantined=dict(refined.quarantined),
         columns=tuple(

@@ -35,7 +35,7 @@ Outcome = dict[str, list[tuple[int, str, bool, int]]]
 def raced(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Store, Outcome]]:
-    """A lake where WORKERS processes did each job at once, and what each round of each worker gave, by job."""
+    """A lake where WORKERS processes did each job at once, and what each round gave, by job."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "s3":
             server = request.getfixturevalue("s3_server")

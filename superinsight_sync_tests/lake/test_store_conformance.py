@@ -216,7 +216,8 @@ def test_checkpoints_keep_their_values_and_are_kept_apart(store: Store) -> None:
     assert names(store, table) == [(1, "a")]
 
 
-def test_scan_takes_version_columns_partitions_and_loads(store: Store) -> None:
+def test_scan_takes_version_columns_partitions_and_loads(versioned_store: Store) -> None:
+    store = versioned_store
     table = new_table()
     first = store.append(table, reads(orders(A, B), "l1"), commit("l1"))
     store.append(table, reads(orders(C, (4, "d'", 3)), "it's"), commit("it's"))
@@ -247,7 +248,8 @@ def test_the_dataset_serves_duckdb_and_polars(store: Store) -> None:
     assert sorted(frame["name"].to_list()) == ["b", "c"]
 
 
-def test_rollback_restores_rows_and_checkpoints_from_before_the_load(store: Store) -> None:
+def test_rollback_restores_rows_and_checkpoints_from_before_the_load(versioned_store: Store) -> None:
+    store = versioned_store
     table = new_table()
     store.append(table, reads(orders(A), "l1"), commit("l1", 1, p1=10))
     store.replace(table, reads(orders((1, "broken", 1)), "l2"), commit("l2", 2, p1=20, p2=20))
@@ -269,7 +271,8 @@ def test_rollback_restores_rows_and_checkpoints_from_before_the_load(store: Stor
     assert store.checkpoints(table) == {}
 
 
-def test_loads_since_names_loads_only_while_reading_them_is_enough(store: Store) -> None:
+def test_loads_since_names_loads_only_while_reading_them_is_enough(versioned_store: Store) -> None:
+    store = versioned_store
     table = new_table()
     one = store.append(table, reads(orders(A), "l1"), commit("l1"))
     store.merge(table, reads(orders(B), "l2"), commit("l2"), keys=["id"])
