@@ -10,17 +10,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable
 
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.lake import delta_maintenance as maintenance
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
 from superinsight_sync.lake.delta_log import (
-    AFTER_COMMIT,
     CHECKPOINT_APP,
     HASH_PROPERTY,
     VERB_KEY,
@@ -37,6 +36,7 @@ from superinsight_sync.lake.delta_merge import (
     merged_schema,
 )
 from superinsight_sync.lake.delta_table import Address, arrow_schema, in_list
+from superinsight_sync.lake.delta_write import commit_nothing, write_rows, write_whole, writer_for
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import checked_path, storage_options, table_address
 from superinsight_sync.lake.opening import open_blobs
@@ -81,7 +81,8 @@ class DeltaStore:
                 )
             rows = landing.fitted(schema, partitions=keys, where=str(table))
             properties = self._log(table).properties("replace", commit)
-            _write(opened, rows, properties, mode="overwrite", predicate=in_list(PARTITION, keys))
+            how = {"mode": "overwrite", "predicate": in_list(PARTITION, keys)}
+            write_rows(opened, rows, properties, writer_properties=writer_for(schema, len(keys)), **how)
             return _result(opened, landing)
 
         return self._land(table, read, commit, write)
@@ -89,7 +90,8 @@ class DeltaStore:
     def append(self, table: TableRef, read: ReadBatches, commit: Commit) -> CommitResult:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             rows = landing.fitted(schema, partitions=None, where=str(table))
-            _write(opened, rows, self._log(table).properties("append", commit), mode="append")
+            properties = self._log(table).properties("append", commit)
+            write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
             return _result(opened, landing)
 
         return self._land(table, read, commit, write)
@@ -112,7 +114,7 @@ class DeltaStore:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             rows = landing.fitted(schema, partitions=None, where=str(table))
             properties = self._log(table).properties("replace", commit, serial=True)
-            _write_whole(opened, rows, properties)
+            write_whole(opened, rows, properties)
             done = _result(opened, landing)
             if opened.metadata().configuration.get(HASH_PROPERTY) != row_hash_algorithm():
                 maintenance.set_row_hash(opened, row_hash_algorithm())
@@ -126,7 +128,7 @@ class DeltaStore:
         properties = self._log(table).properties("merge", commit)
         counts = merge_from_memory(opened, rows, keys, properties) if rows.num_rows else MergeCounts()
         if not landed(opened, commit.load_id):
-            _commit_nothing(opened, properties)
+            commit_nothing(opened, properties)
         return counts
 
     def _merge_staged(
@@ -139,7 +141,7 @@ class DeltaStore:
             schema = merged_schema(arrow_schema(opened), staged.schema)
             joined = JoinedRows(staged, keys, opened.to_pyarrow_dataset(), schema)
             with storage_errors(str(table)):
-                _write_whole(
+                write_whole(
                     opened, joined.reader(), self._log(table).properties("merge", commit, serial=True)
                 )
             return _result(opened, landing, MergeCounts(joined.inserted, joined.updated))
@@ -271,7 +273,7 @@ class DeltaStore:
             if checkpoint is not None:
                 mark = self._log(table).staged({partition: checkpoint})
             with storage_errors(str(table)):
-                _commit_nothing(opened, CommitProperties({VERB_KEY: "set_checkpoint"}, None, mark))
+                commit_nothing(opened, CommitProperties({VERB_KEY: "set_checkpoint"}, None, mark))
 
         until_committed(attempt)
 
@@ -330,42 +332,6 @@ def _first_cause(landing: Landing) -> Iterator[None]:
         if landing.error is not None:
             raise landing.error from None
         raise
-
-
-def _write(table: DeltaTable, rows: pa.RecordBatchReader, properties: CommitProperties, **how: Any) -> None:
-    write_deltalake(
-        table,
-        rows,
-        schema_mode="merge",
-        commit_properties=properties,
-        post_commithook_properties=AFTER_COMMIT,
-        **how,
-    )
-
-
-def _write_whole(table: DeltaTable, rows: pa.RecordBatchReader, properties: CommitProperties) -> None:
-    write_deltalake(
-        table,
-        rows,
-        mode="overwrite",
-        schema_mode="overwrite",
-        partition_by=[PARTITION] if PARTITION in rows.schema.names else [],
-        commit_properties=properties,
-        post_commithook_properties=AFTER_COMMIT,
-    )
-
-
-def _commit_nothing(table: DeltaTable, properties: CommitProperties) -> None:
-    """A commit without rows, for what rides in it."""
-    table.create_write_transaction(
-        [],
-        mode="append",
-        schema=table.schema(),
-        partition_by=table.metadata().partition_columns,
-        commit_properties=properties,
-        post_commithook_properties=AFTER_COMMIT,
-    )
-    table.update_incremental()
 
 
 def _result(table: DeltaTable, landing: Landing, counts: MergeCounts | None = None) -> CommitResult:

@@ -1,6 +1,8 @@
 """What is Delta's own: long histories, big merges, the log, the hash's name, credentials."""
 
 import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -206,3 +208,19 @@ def test_a_merge_prunes_files_and_rewrites_few(store: DeltaStore, folder: Path) 
     before = set(DeltaTable(str(folder / table.path)).file_uris())
     store.merge(table, reads(orders((250, "new", 1)), "m"), commit("m"), keys=["id"])
     assert len(before & set(DeltaTable(str(folder / table.path)).file_uris())) == 2
+
+
+def test_many_partitions_in_one_commit_stay_in_bounded_memory(folder: Path) -> None:
+    code = f"""
+import resource, numpy as np, pyarrow as pa
+from superinsight_sync.lake.opening import open_store
+from superinsight_sync_tests.lake.rows import commit, new_table
+day = np.repeat(np.arange(600), 20)
+rows = pa.table({{f"c{{n}}": day + n for n in range(22)}} | {{"_sis_partition": pa.array(day.astype(str))}})
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+before = peak()
+open_store({str(folder)!r}).append(new_table(), lambda: rows.to_reader(20), commit("l1"))
+print(peak() - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(found.stdout) < 400, "MB over what the process had; with dictionaries it is over 1000"
