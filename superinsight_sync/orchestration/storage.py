@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
@@ -27,7 +27,7 @@ class SyncStorage(DagsterSqliteStorage):
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Any
-    ) -> "Self | DagsterSqliteStorage":
+    ) -> Any:
         settings = load_settings()
         if _POSTGRES.match(settings.database_url):
             from dagster_postgres import DagsterPostgresStorage

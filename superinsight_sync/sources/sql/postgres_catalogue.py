@@ -80,7 +80,7 @@ def found_streams(db: Connection, schemas: Sequence[str]) -> Iterator[FoundStrea
 
 def _relation(db: Connection, stream: StreamSpec) -> sql.Composable:
     if stream.query is not None:
-        return sql.SQL("({}) AS stream").format(sql.SQL(check_select(stream.query, "postgres")))  # type: ignore[arg-type]
+        return sql.SQL("({}) AS stream").format(sql.SQL(check_select(stream.query, "postgres")))
     schema, table = split_table(stream.table or "", None)
     return sql.Identifier(schema, table) if schema else sql.Identifier(table)
 
@@ -159,7 +159,7 @@ def _where(request: ReadRequest, columns: Sequence[PgColumn]) -> sql.Composable:
     if name is None or (request.window is None and request.after is None):
         return sql.SQL("")
     cursor = next(c for c in columns if c.name == name)
-    cast = sql.SQL(cursor.base) if cursor.base in ("date", "timestamp", "timestamptz") else None  # type: ignore[arg-type]
+    cast = sql.SQL(cursor.base) if cursor.base in ("date", "timestamp", "timestamptz") else None
 
     def literal(value: Any) -> sql.Composable:
         if cursor.base == "timestamp" and getattr(value, "tzinfo", None) is not None:
