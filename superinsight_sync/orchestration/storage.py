@@ -30,10 +30,7 @@ class SyncStorage(DagsterSqliteStorage):
         if _POSTGRES.match(settings.database_url):
             from dagster_postgres import DagsterPostgresStorage
 
-            found: Any = DagsterPostgresStorage(
-                dagster_postgres_url(settings.database_url), inst_data=inst_data
-            )
-            return found  # type: ignore[no-any-return]
+            return DagsterPostgresStorage(dagster_postgres_url(settings.database_url), inst_data=inst_data)
         folder = settings.home / "dagster"
         Path(folder).mkdir(parents=True, exist_ok=True)
         return DagsterSqliteStorage(base_dir=str(folder), inst_data=inst_data)

@@ -18,8 +18,8 @@ from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, t
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
-from superinsight_sync.state.leases import Lease
 from superinsight_sync.sources.protocol import ReadRequest, Source, StreamShape, open_source
+from superinsight_sync.state.leases import Lease
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Pull:
         point = Checkpoint(load_id=self.load_id, at=utc_now(), **checkpoint)
         return Commit(
             self.load_id,
-            checkpoints={key: point for key in self.partitions or ("",)},
+            checkpoints=dict.fromkeys(self.partitions or ("",), point),
             metadata={"run_id": self.engine.run_id, "verb": "pull"},
         )
 

@@ -22,8 +22,8 @@ from superinsight_sync.sources.protocol import (
 )
 
 if TYPE_CHECKING:
-    import pymysql
     import pyarrow as pa
+    import pymysql
 
 _DEFAULT_PORT = 3306
 _SLOW_CONSUMER_S = 3600
@@ -179,7 +179,7 @@ class MysqlSource:
         from superinsight_sync.sources.sql.errors import from_panic
 
         with from_panic():
-            reader = connectorx.read_sql(
+            reader: Any = connectorx.read_sql(
                 self._url(),
                 sql,
                 return_type="arrow_stream",

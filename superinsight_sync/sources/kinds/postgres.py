@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from superinsight_sync.sources.sql.postgres_types import PgColumn
-
 
 class Config(KindConfig):
     """How to reach a PostgreSQL database."""

@@ -104,8 +104,8 @@ def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[MyC
 def _fields(db: Connection, sql: str) -> list[Any]:
     with db.cursor() as cursor:
         cursor.execute(sql)
-        result: Any = cursor._result
-        return list(result.fields)
+        described: Any = cursor
+        return list(described._result.fields)
 
 
 def _named(db: Connection, stream: StreamSpec) -> tuple[str, str]:
