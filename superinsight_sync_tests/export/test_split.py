@@ -38,7 +38,12 @@ SPECS = st.builds(
     st.lists(st.sampled_from(SCHEMA.names), unique=True, max_size=3).map(tuple),
     st.integers(-5, 5),
     st.sampled_from(
-        [{"train": 0.8, "validation": 0.1, "test": 0.1}, {"a": 0.5, "b": 0.5}, {"all": 1.0}, {"x": 0.1, "y": 0.9}]
+        [
+            {"train": 0.8, "validation": 0.1, "test": 0.1},
+            {"a": 0.5, "b": 0.5},
+            {"all": 1.0},
+            {"x": 0.1, "y": 0.9},
+        ]
     ),
 )
 
