@@ -205,7 +205,7 @@ def test_a_changed_and_a_missing_file_are_found(blobs: LocalBlobs, built: Built)
     blobs.delete(f"{PREFIX}/{version}/data/test.json")
     with pytest.raises(
         DataError,
-        match=r"data/train\.csv differs.*data/test\.json is missing|test\.json is missing.*train\.csv differs",
+        match=r"train\.csv differs.*test\.json is missing|test\.json is missing.*train\.csv differs",
     ):
         verify(blobs, PREFIX, version)
 
