@@ -65,8 +65,15 @@ def make_project(folder: Path) -> None:
 def run(folder: Path, selection: str) -> tuple[int, float, float]:
     """Number of streams, CPU seconds, peak MB of a run of the selection in a process of its own."""
     code = RUN.format(home=str(HERE), folder=str(folder), selection=selection, rows=ROWS)
-    env = {"PATH": "/usr/bin:/bin", "SIS_PROJECT_DIR": str(folder), "DAGSTER_HOME": str(folder), "HOME": str(folder)}
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True, check=False)
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "SIS_PROJECT_DIR": str(folder),
+        "DAGSTER_HOME": str(folder),
+        "HOME": str(folder),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stderr)
     streams, cpu_s, peak_mb = done.stdout.split()[-3:]

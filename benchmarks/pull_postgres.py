@@ -47,7 +47,9 @@ def check_rows(measured: Measured, rows: int) -> Measured:
 def run(dsn: str, rows: int, peers_python: str | None, only: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         env = {"BENCH_DSN": dsn, "BENCH_TABLE": TABLE, "BENCH_DIR": scratch}
-        ours = check_rows(measure("superinsight_sync → delta", [sys.executable, str(HERE / "ours.py")], env), rows)
+        ours = check_rows(
+            measure("superinsight_sync → delta", [sys.executable, str(HERE / "ours.py")], env), rows
+        )
         others = []
         for name, peer in PEERS.items() if peers_python else ():
             if not only or peer in only:

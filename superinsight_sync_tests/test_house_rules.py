@@ -23,12 +23,20 @@ def test_a_module_keeps_the_house_rules(path: Path) -> None:
         if isinstance(node, ast.ClassDef):
             assert node.name in ALLOWED_NAMES or not FORBIDDEN_NAMES.search(node.name), node.name
             if any(isinstance(b, ast.Name) and b.id.endswith("Error") for b in node.bases):
-                assert node.name.endswith("Error") or node.name == "StopRequested", f"{node.name}: errors end in Error"
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+                assert node.name.endswith("Error") or node.name == "StopRequested", (
+                    f"{node.name}: errors end in Error"
+                )
+        if (
+            isinstance(node, ast.Raise)
+            and isinstance(node.exc, ast.Call)
+            and isinstance(node.exc.func, ast.Name)
+        ):
             assert node.exc.func.id != "Exception", f"line {node.lineno}: raise one of ours"
         if isinstance(node, ast.FunctionDef) and ASSET_DECORATORS & set(_decorators(node)):
             assert node.end_lineno is not None
-            assert node.end_lineno - node.body[0].lineno + 1 <= 10, f"{node.name}: an asset body has at most 10 lines"
+            assert node.end_lineno - node.body[0].lineno + 1 <= 10, (
+                f"{node.name}: an asset body has at most 10 lines"
+            )
 
 
 def _decorators(node: ast.FunctionDef) -> list[str]:
@@ -41,5 +49,9 @@ def _decorators(node: ast.FunctionDef) -> list[str]:
 
 def test_every_package_says_what_it_is() -> None:
     """A public module starts with a docstring."""
-    silent = [str(p.relative_to(PACKAGE)) for p in MODULES if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))]
+    silent = [
+        str(p.relative_to(PACKAGE))
+        for p in MODULES
+        if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))
+    ]
     assert silent == []

@@ -201,15 +201,6 @@ class Journal:
             query = sql.SQL("DELETE FROM {} WHERE path = %s").format(sql.Identifier(self.schema, name))
             self.connection.execute(query, [self.table.path])
 
-    def prune(self, older_than: Any) -> int:
-        """Removes entries of before a time, but the newest."""
-        return self._run(
-            "DELETE FROM {schema}._sis_loads l USING {schema}._sis_tables t"
-            " WHERE l.path = %s AND t.path = l.path AND l.at < %s AND l.version < t.version",
-            self.table.path,
-            older_than,
-        ).rowcount
-
     def _set(self, partition: str, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:
             self._run(

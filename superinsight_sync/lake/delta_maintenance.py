@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 from deltalake import CommitProperties, DeltaTable
@@ -10,7 +10,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.delta_errors import LostRace, storage_errors
+from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
 from superinsight_sync.lake.delta_log import (
     AFTER_COMMIT,
     HASH_PROPERTY,
@@ -20,13 +20,12 @@ from superinsight_sync.lake.delta_log import (
     versions,
 )
 from superinsight_sync.lake.delta_table import Address
+from superinsight_sync.lake.loads import loads_in
 from superinsight_sync.lake.locations import filesystem
 from superinsight_sync.lake.store import TableVersion
 from superinsight_sync.model.tables import EXTRACTED_AT, Stage, TableRef
 
-_ADDING = ("append", "merge")
 _LANDING = ("append", "merge", "replace")
-_DESTROYING = ("replace", "rollback", "expire")
 _ORPHAN_AGE = timedelta(days=1)
 """Files in no commit may belong to a commit under way; older ones cannot."""
 
@@ -39,15 +38,13 @@ def loads_since(table: DeltaTable, version: int) -> list[str] | None:
     entries = versions(table, newest - version)
     if [e.version for e in entries] != list(range(newest, version, -1)):
         return None
-    if any(e.operation in _DESTROYING for e in entries):
-        return None
-    return [e.load_id for e in reversed(entries) if e.operation in _ADDING and e.load_id]
+    return loads_in(e for e in entries if e.operation != "maintain")
 
 
 def rollback(address: Address, log: CommitLog, load_id: str) -> int:
     """Restores rows and checkpoints from before a load; see `Store.rollback`.
 
-    Raises LostRace if another commit came in between.
+    Raises LostRaceError if another commit came in between.
     """
     table = address.opened()
     version = _version_of(versions(table, None), load_id, address.name)
@@ -68,8 +65,11 @@ def rollback(address: Address, log: CommitLog, load_id: str) -> int:
 
 
 def _version_of(entries: Sequence[TableVersion], load_id: str, name: str) -> int:
-    undone = {e.metadata[ROLLED_BACK_KEY] for e in entries if ROLLED_BACK_KEY in e.metadata}
-    loads = [e for e in entries if e.operation in _LANDING and e.load_id and e.load_id not in undone]
+    undone = {
+        e.metadata[ROLLED_BACK_KEY]: e.version for e in reversed(entries) if ROLLED_BACK_KEY in e.metadata
+    }
+    landings = [e for e in entries if e.operation in _LANDING and e.load_id]
+    loads = [e for e in landings if e.version > undone.get(e.load_id or "", 0)]
     found = next((e for e in loads if e.load_id == load_id), None)
     if found is None:
         raise ConfigError(
@@ -98,7 +98,9 @@ def expire(address: Address, older_than: datetime) -> int:
     table = address.open()
     if table is None or EXTRACTED_AT not in {f.name for f in table.schema().fields}:
         return 0
-    limit = f"\"{EXTRACTED_AT}\" < CAST('{older_than.isoformat()}' AS TIMESTAMP)"
+    instant = older_than.astimezone(UTC).isoformat()
+    kind = 'Timestamp(Microsecond, Some("UTC"))'
+    limit = f"\"{EXTRACTED_AT}\" < arrow_cast('{instant}', '{kind}')"
     with storage_errors(address.name):
         done = table.delete(limit, commit_properties=CommitProperties({VERB_KEY: "expire"}))
     return int(done.get("num_deleted_rows") or 0)
@@ -122,7 +124,7 @@ def maintain(address: Address, log: CommitLog, retention: timedelta) -> Mapping[
             "files_compacted": int(compacted["numFilesRemoved"]),
             "files_written": int(compacted["numFilesAdded"]),
         }
-    except LostRace:
+    except LostRaceError:
         pass
     with storage_errors(address.name):
         removed = _vacuum(address, retention, full=False) + _vacuum(
@@ -138,11 +140,18 @@ def maintain(address: Address, log: CommitLog, retention: timedelta) -> Mapping[
 def _vacuum(address: Address, age: timedelta, *, full: bool) -> int:
     hours = math.ceil(age / timedelta(hours=1))
     table = address.opened()
-    how = {"retention_hours": hours, "enforce_retention_duration": False, "full": full}
-    if not table.vacuum(dry_run=True, **how):
-        return 0
     properties = CommitProperties({VERB_KEY: "maintain"})
-    return len(table.vacuum(dry_run=False, commit_properties=properties, **how))
+
+    def vacuum(dry_run: bool) -> list[str]:
+        return table.vacuum(
+            retention_hours=hours,
+            dry_run=dry_run,
+            enforce_retention_duration=False,
+            commit_properties=properties,
+            full=full,
+        )
+
+    return len(vacuum(dry_run=False)) if vacuum(dry_run=True) else 0
 
 
 def _remove_checkpoints(table: DeltaTable, address: Address, log: CommitLog, retention: timedelta) -> int:

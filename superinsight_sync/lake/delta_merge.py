@@ -1,10 +1,10 @@
 """Merging rows into a Delta table by key, always in one commit.
 
-Up to a million rows are merged from memory by Delta's own MERGE, which then prunes files by the keys' bounds. More
-are staged on the local disk and joined with the table by DuckDB, which spills, and the result replaces the table
-in one commit. Merging chunk after chunk would be simpler, but would show half a load to readers, would leave it
-there after a kill, and would copy every file once per chunk; so a load is one commit, whatever its size.
-"""
+Up to a million rows are merged from memory by Delta's own MERGE, which then prunes files by the keys'
+bounds. More are staged on the local disk and joined with the table by DuckDB, which spills, and the
+result replaces the table in one commit. Merging chunk after chunk would be simpler, but would show half a
+load to readers, would leave it there after a kill, and would copy every file once per chunk; so a load is
+one commit, whatever its size."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,10 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
 
+from superinsight_sync.core.duck import open_duckdb, quoted
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.delta_log import AFTER_COMMIT
 from superinsight_sync.lake.landing import Landing
@@ -24,7 +26,7 @@ from superinsight_sync.model.tables import HASH
 
 CHUNK_ROWS = 1_000_000
 CHUNK_BYTES = 512 << 20
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT_BYTES = 1 << 30
 _ORDER = "_sis_order"
 _ACTION = "_sis_action"
 
@@ -35,11 +37,6 @@ class MergeCounts:
 
     inserted: int = 0
     updated: int = 0
-
-
-def quoted(name: str) -> str:
-    """The column name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def check_keys(keys: Sequence[str], schema: pa.Schema, where: str) -> None:
@@ -138,7 +135,7 @@ def _equal(key: str, *, has_null: bool) -> str:
 
 
 class JoinedRows:
-    """Table and staged rows, merged by DuckDB within a memory limit, as one stream of the merged table's rows."""
+    """Table and staged rows, merged by DuckDB within a memory limit, as a stream of the whole result."""
 
     def __init__(self, staged: Staged, keys: Sequence[str], existing: Any, schema: pa.Schema) -> None:
         self._staged = staged
@@ -152,15 +149,7 @@ class JoinedRows:
         return pa.RecordBatchReader.from_batches(self._schema, self._batches())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        import duckdb
-        import pyarrow.compute as pc
-
-        settings = {
-            "memory_limit": MEMORY_LIMIT,
-            "temp_directory": str(self._staged.folder),
-            "TimeZone": "UTC",
-        }
-        with duckdb.connect(config={**settings, "preserve_insertion_order": False}) as engine:
+        with open_duckdb(MEMORY_LIMIT_BYTES, self._staged.folder) as engine:
             with pa.memory_map(str(self._staged.file)) as mapped:
                 engine.register("incoming", _numbered(pa.ipc.open_file(mapped), self._staged.schema))
                 engine.execute("CREATE TEMP TABLE staged AS SELECT * FROM incoming")

@@ -104,4 +104,6 @@ def _unknown_inputs(defs: dg.Definitions) -> dg.Definitions:
 
 
 def _specs(defs: dg.Definitions) -> list[dg.AssetSpec]:
-    return [spec for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for spec in asset.specs]
+    return [
+        spec for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for spec in asset.specs
+    ]

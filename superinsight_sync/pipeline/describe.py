@@ -1,5 +1,10 @@
 """Describe: a stream's dictionary, as JSON and Markdown beside its tables."""
 
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from superinsight_sync.core.canonical import fingerprint
@@ -11,7 +16,7 @@ from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute
 from superinsight_sync.pipeline.identity import rows_identity
 from superinsight_sync.semantics.dictionary import Described, describe
-from superinsight_sync.semantics.llm import settings_from_env
+from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
 from superinsight_sync.semantics.profile import profile
 from superinsight_sync.semantics.rules import RULES_VERSION, Shape
 from superinsight_sync.sources.protocol import open_source
@@ -24,12 +29,15 @@ def dictionary_prefix(table: TableRef) -> str:
     return f"{table.tenant}/{table.source}/{table.stream}/dictionary"
 
 
-def describe_stream(engine: Engine, source: SourceSpec, stream: StreamSpec, *, force: bool = False) -> DescribeResult:
+def describe_stream(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, *, force: bool = False
+) -> DescribeResult:
     """Profiles the refined table and says what its fields mean; rules always, an LLM where one is configured.
 
     Raises ConfigError if there is no refined table yet. A failing LLM becomes a warning.
     """
     table = table_of(source, stream, "refined")
+    started = time.perf_counter()
 
     def work(tally: Tally, _lease: Lease) -> DescribeResult:
         store = engine.store(source, stream, "refined")
@@ -48,13 +56,30 @@ def describe_stream(engine: Engine, source: SourceSpec, stream: StreamSpec, *, f
             memory_limit_bytes=engine.settings.memory_limit_bytes,
             scratch_dir=_scratch(engine),
         )
-        described = describe(
-            with_numbers, _shape(engine, source, stream), stream.dictionary, cache=_Cache(engine.state.semantic_cache), llm=llm
-        )
+        with _describer(llm) as describer:
+            described = describe(
+                with_numbers,
+                _shape(engine, source, stream),
+                stream.dictionary,
+                cache=_Cache(engine.state.semantic_cache),
+                llm=describer,
+            )
         tally.rows = with_numbers.rows
-        return _write(engine, table, described, identity)
+        return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
 
     return execute(engine, Task.on("describe", table), work)
+
+
+@contextmanager
+def _describer(settings: LlmSettings | None) -> Iterator[LlmDescriber | None]:
+    if settings is None:
+        yield None
+        return
+    describer = LlmDescriber(settings)
+    try:
+        yield describer
+    finally:
+        describer.close()
 
 
 def _scratch(engine: Engine) -> Any:
@@ -109,17 +134,18 @@ def _write(engine: Engine, table: TableRef, described: Described, identity: str)
 
 def _kept(engine: Engine, table: TableRef, identity: str) -> DescribeResult | None:
     """The dictionary there is, if it was made of the same."""
-    from superinsight_sync.semantics.model import Dictionary
-
     prefix = dictionary_prefix(table)
-    if not engine.blobs.exists(f"{prefix}/identity") or engine.blobs.read(f"{prefix}/identity").decode() != identity:
+    if (
+        not engine.blobs.exists(f"{prefix}/identity")
+        or engine.blobs.read(f"{prefix}/identity").decode() != identity
+    ):
         return None
-    dictionary = Dictionary.model_validate_json(engine.blobs.read(f"{prefix}/dictionary.json"))
+    dictionary = json.loads(engine.blobs.read(f"{prefix}/dictionary.json"))
     return DescribeResult(
         stream=table.stream,
-        fields=len(dictionary.fields),
+        fields=len(dictionary["fields"]),
         path=engine.blobs.url(f"{prefix}/dictionary.md"),
-        markdown=dictionary.to_markdown(),
-        fingerprint=dictionary.fingerprint,
+        markdown=engine.blobs.read(f"{prefix}/dictionary.md").decode(),
+        fingerprint=dictionary["fingerprint"],
         unchanged=True,
     )

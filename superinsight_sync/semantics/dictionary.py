@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.model.declaration import DictionarySpec, FieldSpec
 from superinsight_sync.security.sensitive import Sensitivity
-from superinsight_sync.semantics.llm import Answer, LlmDescriber, LlmSettings, schema_fingerprint
+from superinsight_sync.semantics.llm import Answer, Asked, LlmDescriber, schema_fingerprint
 from superinsight_sync.semantics.model import Dictionary, Field, Relation
 from superinsight_sync.semantics.profile import ColumnProfile, Profile
 from superinsight_sync.semantics.rules import (
@@ -58,7 +58,7 @@ def describe(
     spec: DictionarySpec,
     *,
     cache: Cache | None = None,
-    llm: LlmSettings | None = None,
+    llm: LlmDescriber | None = None,
     relations: Sequence[Relation] = (),
 ) -> Described:
     """The dictionary of a stream. Without an LLM it depends on nothing but its arguments.
@@ -68,13 +68,13 @@ def describe(
         shape: what the catalogue and the declaration know.
         spec: what a person says of the fields; it wins.
         cache: where an LLM's answers are kept.
-        llm: where the LLM is; None (no key) leaves the rules' words. A failing LLM becomes a warning.
+        llm: the run's LLM; None (no key) leaves the rules' words. A failing LLM becomes a warning.
         relations: what `find_relations` found, beyond the catalogue's foreign keys.
     """
     fields = {c.name: describe_column(c, shape) for c in profile.columns}
     done = Described(Dictionary(stream=shape.stream, rows=profile.rows, fields=()))
     if llm is not None and spec.use_llm:
-        answers, done = _ask(profile, shape, spec, cache, llm)
+        answers, done = _ask(profile, shape, spec.language, cache, llm)
         fields |= {name: _with_answer(fields[name], answer, profile) for name, answer in answers.items()}
     warnings = list(done.warnings)
     for name, said in spec.fields.items():
@@ -106,40 +106,34 @@ def describe(
 
 
 def _ask(
-    profile: Profile, shape: Shape, spec: DictionarySpec, cache: Cache | None, llm: LlmSettings
+    profile: Profile, shape: Shape, language: str, cache: Cache | None, llm: LlmDescriber
 ) -> tuple[dict[str, Answer], Described]:
     """Answers by column, from the cache where the question is an old one."""
-    describer = LlmDescriber(llm)
-    table = _table_question(profile, shape, spec.language)
+    size, model = llm.settings.batch_columns, llm.settings.model
+    table = _table_question(profile, shape, language)
     answers: dict[str, Answer] = {}
-    cached = 0
-    try:
-        for at in range(0, len(profile.columns), llm.batch_columns):
-            group = profile.columns[at : at + llm.batch_columns]
-            questions = [_question(c, shape) for c in group]
-            key = fingerprint([table, questions, llm.model, llm.host, schema_fingerprint(), RULES_VERSION])
-            found = _cached(cache, key, group)
-            if found is None:
-                before = describer.tokens
-                by_position = describer.describe(table, questions)
-                found = {group[i].name: answer for i, answer in by_position.items()}
-                if cache is not None and found and not describer.stopped:
-                    value = {name: answer.model_dump(mode="json") for name, answer in found.items()}
-                    cache.put(key, value, model=llm.model, tokens=describer.tokens - before)
-            else:
-                cached += len(found)
-            answers |= found
-    finally:
-        describer.close()
-    empty = Dictionary(stream=shape.stream, rows=profile.rows, fields=())
+    asked: list[Asked] = []
+    for at in range(0, len(profile.columns), size):
+        group = profile.columns[at : at + size]
+        questions = [_question(c, shape) for c in group]
+        key = fingerprint([table, questions, model, llm.settings.host, schema_fingerprint(), RULES_VERSION])
+        found = _cached(cache, key, group)
+        if found is None:
+            asked.append(llm.describe(table, questions))
+            found = {group[i].name: answer for i, answer in asked[-1].answers.items()}
+            if cache is not None and found and not llm.stopped:
+                value = {name: answer.model_dump(mode="json") for name, answer in found.items()}
+                cache.put(key, value, model=model, tokens=asked[-1].prompt_tokens + asked[-1].answer_tokens)
+        answers |= found
+    prompt, answer = sum(a.prompt_tokens for a in asked), sum(a.answer_tokens for a in asked)
     return answers, Described(
-        empty,
+        Dictionary(stream=shape.stream, rows=profile.rows, fields=()),
         llm_fields=len(answers),
-        cached_fields=cached,
-        calls=describer.calls,
-        tokens=describer.tokens,
-        cost_usd=describer.cost_usd,
-        warnings=tuple(describer.warnings),
+        cached_fields=len(answers) - sum(len(a.answers) for a in asked),
+        calls=sum(a.calls for a in asked),
+        tokens=prompt + answer,
+        cost_usd=llm.cost_usd(prompt, answer),
+        warnings=tuple(dict.fromkeys(w for a in asked for w in a.warnings)),
     )
 
 

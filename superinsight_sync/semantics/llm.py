@@ -6,6 +6,7 @@ What comes back is only ever text of a dictionary: validated by a model, cut to 
 import json
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -133,50 +134,68 @@ class _StopError(Exception):
     """No further question makes sense in this run; the message says why."""
 
 
-class LlmDescriber:
-    """Asks one server for columns' meanings within one run's budget. Not for use by several threads at once.
+@dataclass(frozen=True)
+class Asked:
+    """Answers by the columns' positions (those without one are left out), and what they took."""
 
-    Nothing it does raises: what went wrong is in `warnings`, and columns without an answer are left out.
+    answers: Mapping[int, Answer]
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    calls: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class LlmDescriber:
+    """Asks one server for columns' meanings within one run's budget; streams may share it between threads.
+
+    What the server does never raises here: it becomes a warning. After a failure that will not pass
+    nothing more is asked in the run.
     """
 
     def __init__(self, settings: LlmSettings) -> None:
         self.settings = settings
-        self.prompt_tokens = 0
-        self.answer_tokens = 0
-        self.calls = 0
-        self.warnings: list[str] = []
+        self._prompt_tokens = 0
+        self._answer_tokens = 0
+        self._calls = 0
+        self._warnings: list[str] = []
         self._rung = 0
-        self._stopped = False
+        self._why_stopped = ""
         self._client: openai.OpenAI | None = None
+        self._lock = threading.Lock()
 
     @property
     def stopped(self) -> bool:
         """Whether it has given up for this run."""
-        return self._stopped
+        return bool(self._why_stopped)
 
     @property
     def tokens(self) -> int:
         """Tokens used so far, as the server tells or, if it does not, estimated."""
-        return self.prompt_tokens + self.answer_tokens
+        return self._prompt_tokens + self._answer_tokens
 
-    @property
-    def cost_usd(self) -> float | None:
-        """What they cost; None without a price."""
+    def cost_usd(self, prompt_tokens: int, answer_tokens: int) -> float | None:
+        """What so many tokens cost; None without prices."""
         if self.settings.usd_per_million is None:
             return None
         prompt, answer = self.settings.usd_per_million
-        return (self.prompt_tokens * prompt + self.answer_tokens * answer) / 1e6
+        return (prompt_tokens * prompt + answer_tokens * answer) / 1e6
 
-    def describe(self, table: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> dict[int, Answer]:
-        """Answers by the columns' positions. `table` and `columns` are all that is sent."""
-        return self._describe(table, list(enumerate(columns)))
+    def describe(self, table: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> Asked:
+        """Asks for the columns. `table` and `columns` are all that is sent."""
+        with self._lock:
+            self._warnings = [self._why_stopped] if self._why_stopped else []
+            before = (self._prompt_tokens, self._answer_tokens, self._calls)
+            answers = self._describe(table, list(enumerate(columns)))
+            after = (self._prompt_tokens, self._answer_tokens, self._calls)
+            prompt, answer, calls = (now - then for now, then in zip(after, before, strict=True))
+            return Asked(answers, prompt, answer, calls, tuple(self._warnings))
 
     def _describe(
         self, table: Mapping[str, Any], columns: Sequence[tuple[int, Mapping[str, Any]]]
     ) -> dict[int, Answer]:
         import openai
 
-        if self._stopped or not columns:
+        if self.stopped or not columns:
             return {}
         try:
             answers = self._climb_down(table, [c for _, c in columns])
@@ -237,7 +256,7 @@ class LlmDescriber:
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}],
         }
         client = self._open()
-        self.calls += 1
+        self._calls += 1
         try:
             if rung == "json_schema":
                 reply: Any = client.chat.completions.parse(response_format=model, **arguments)
@@ -279,8 +298,8 @@ class LlmDescriber:
 
     def _count(self, usage: Any, asked_chars: int, text: str) -> None:
         prompt, answer = (getattr(usage, k, None) for k in ("prompt_tokens", "completion_tokens"))
-        self.prompt_tokens += prompt if isinstance(prompt, int) else asked_chars // _CHARS_PER_TOKEN
-        self.answer_tokens += answer if isinstance(answer, int) else len(text) // _CHARS_PER_TOKEN
+        self._prompt_tokens += prompt if isinstance(prompt, int) else asked_chars // _CHARS_PER_TOKEN
+        self._answer_tokens += answer if isinstance(answer, int) else len(text) // _CHARS_PER_TOKEN
 
     def _open(self) -> "openai.OpenAI":
         import openai
@@ -299,13 +318,13 @@ class LlmDescriber:
             self._client = None
 
     def _stop(self, why: str) -> dict[int, Answer]:
-        self._stopped = True
+        self._why_stopped = why
         self._warn(why)
         return {}
 
     def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+        if text not in self._warnings:
+            self._warnings.append(text)
 
 
 def _told(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """A stream in numbers, for descriptions: never rows, and no value of a sensitive column.
 
 Two scans in DuckDB with a hard memory limit. The first computes every column's statistics; the second,
-knowing how many distinct values there are, samples them to find sensitive columns and counts those of small sets.
+knowing how many distinct values there are, samples them to find sensitive columns and counts the values of
+small sets.
 The same rows in any order give the same profile.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
-from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.security.sensitive import SensitiveKind, classify, holds_sensitive
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class _Frozen(BaseModel):
 class ColumnProfile(_Frozen):
     """One column in numbers. `distinct` is approximate (HyperLogLog) unless `unique` is known.
 
-    `low`, `high` and `mean` are ISO texts for dates and timestamps. `patterns` (letters as a and A, digits as 9)
-    come with their shares among a sample of distinct values, `top` values with their row counts. A sensitive
-    column has none of these.
+    `low`, `high` and `mean` are ISO texts for dates and timestamps. `patterns` (letters as a and A,
+    digits as 9) come with shares of a sample of distinct values, `top` values with row counts. Sensitive
+    columns have none of these.
     """
 
     name: str
@@ -128,7 +129,7 @@ def profile(
         memory_limit_bytes: over it the engine spills.
         scratch_dir: where it spills. Default: the system's temporary folder.
 
-    Raises DataError if the engine cannot read the rows.
+    Raises DataError if the engine cannot take the rows, TransientError if they cannot be read.
     """
     import duckdb
     import pyarrow as pa
@@ -142,6 +143,8 @@ def profile(
             _second_scan(con, columns, facts, rows)
         except (duckdb.Error, pa.ArrowException) as error:
             raise DataError(f"the rows could not be profiled ({type(error).__name__})") from None
+        except OSError as error:
+            raise TransientError(f"the rows could not be read ({type(error).__name__})") from None
     return Profile(rows=rows, columns=tuple(_profile(c, rows, facts[c.name], table) for c in columns))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
-from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.security.sensitive import Sensitivity, sensitivity_of
 from superinsight_sync.semantics.kinds import MAX_CODE_LENGTH, is_number, semantic_type_of, sentence
 from superinsight_sync.semantics.model import Field, Key, Relation
@@ -115,7 +115,9 @@ def find_relations(
     """Relations to siblings by name and by how many of a column's values occur in the sibling's key.
 
     Numbers need a matching name, since any 1…n lies within any other; short texts may match by values alone.
-    Columns of the catalogue's foreign keys and sensitive columns are left out. Raises DataError.
+    Columns of the catalogue's foreign keys and sensitive columns are left out.
+
+    Raises DataError and TransientError.
     """
     import duckdb
     import pyarrow as pa
@@ -135,6 +137,8 @@ def find_relations(
                 found += sorted((r for r in relations if r), key=lambda r: (-r.confidence, r.to))[:1]
         except (duckdb.Error, pa.ArrowException) as error:
             raise DataError(f"relations could not be looked for ({type(error).__name__})") from None
+        except OSError as error:
+            raise TransientError(f"the rows could not be read ({type(error).__name__})") from None
     return tuple(found)
 
 

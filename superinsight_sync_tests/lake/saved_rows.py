@@ -1,8 +1,7 @@
 """Rows, commits and Hypothesis strategies that the tests of the save strategies share."""
 
-import hashlib
 import itertools
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,15 +9,8 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from superinsight_sync.lake.store import ReadBatches
-from superinsight_sync.model.tables import (
-    EXTRACTED_AT,
-    HASH,
-    LOAD_ID,
-    PARTITION,
-    Checkpoint,
-    Commit,
-    TableRef,
-)
+from superinsight_sync.lake.system_columns import add_system_columns
+from superinsight_sync.model.tables import PARTITION, Checkpoint, Commit, TableRef
 
 REF = TableRef("default", "crm", "orders", "refined")
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -36,16 +28,8 @@ def commit(load_id: str = "", cursor: Any = None, **metadata: str) -> Commit:
 
 def landed(rows: pa.Table, load_id: str, *, partition: str | None = None, at: datetime = AT) -> pa.Table:
     """The rows with their system columns."""
-    count = rows.num_rows
-    hashes = [hashlib.sha256(repr(row).encode()).hexdigest()[:32] for row in rows.to_pylist()]
-    for name, values in (
-        (LOAD_ID, pa.array([load_id] * count, pa.string())),
-        (EXTRACTED_AT, pa.array([at] * count, pa.timestamp("us", "UTC"))),
-        (HASH, pa.array(hashes, pa.string())),
-        (PARTITION, pa.array([partition] * count, pa.string())),
-    ):
-        rows = rows.append_column(name, values)
-    return rows
+    rows = rows.append_column(PARTITION, pa.array([partition] * rows.num_rows, pa.string()))
+    return add_system_columns(rows.to_reader(), load_id=load_id, extracted_at=at).read_all()
 
 
 def reads(rows: pa.Table, batch_rows: int = 1000) -> ReadBatches:
@@ -76,7 +60,6 @@ TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "text": (pa.string(), st.text(st.characters(codec="utf-8", exclude_characters="\0"))),
     "bytes": (pa.binary(), st.binary()),
     "day": (pa.date32(), st.dates()),
-    "clock": (pa.time64("us"), st.times()),
     "instant": (
         pa.timestamp("us", "UTC"),
         st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001
@@ -138,7 +121,6 @@ EVERYTHING = pa.table(
         ),
         "local": pa.array([datetime(2026, 3, 29, 2, 30), None], pa.timestamp("us")),  # noqa: DTZ001
         "day": pa.array([date(1, 1, 1), None]),
-        "clock": pa.array([time(23, 59, 59, 999999), None]),
         'odd "name" %s {0}': pa.array([1, None]),
     }
 )

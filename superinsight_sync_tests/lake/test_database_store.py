@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import time as time_of_day
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def test_types_are_what_sql_users_expect(store: DatabaseStore, ref: TableRef, ds
             "kind": pa.array(["a"]).dictionary_encode(),
             "doc": pa.array(['{"b": 1, "a": [1, 1]}'], pa.json_(pa.string())),
             "berlin": pa.array([AT], pa.timestamp("ms", "Europe/Berlin")),
-            "id": pa.array([b"0123456789abcdef"], pa.binary(16)),
+            "id": pa.array([b"0123456789abcdef"], pa.uuid()),
+            "took": pa.array([timedelta(1)], pa.duration("s")),
+            "clock": pa.array([time_of_day(23, 59)], pa.time64("us")),
             "none": pa.array([None], pa.null()),
         }
     )
@@ -100,32 +103,33 @@ def test_types_are_what_sql_users_expect(store: DatabaseStore, ref: TableRef, ds
         "bigint",
         "smallint",
         "text",
-        "json",
+        "text",
         "timestamp with time zone",
-        "bytea",
+        "text",
+        "bigint",
+        "text",
         "text",
     ]
     (row,) = store.scan(ref).read_all().to_pylist()
     assert row["u64"] == 2**64 - 1 and row["doc"] == '{"b": 1, "a": [1, 1]}' and row["berlin"] == AT
-    assert row["id"] == b"0123456789abcdef" and row["none"] is None
-    assert ask(dsn, f"SELECT doc->>'b' FROM crm.{ref.stream}") == [("1",)]
+    assert row["id"] == "30313233-3435-3637-3839-616263646566" and row["none"] is None
+    assert ask(dsn, f"SELECT doc::json->>'b' FROM crm.{ref.stream}") == [("1",)]
 
 
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pa.array([timedelta(1)], pa.duration("us")), "column x is duration"),
         (pa.array([{"a": 1}]), "column x is struct<a: int64>"),
         (pa.array([[[1]]]), "column x is list<"),
-        (pa.array([1], pa.decimal256(50, 2)), r"column x is decimal256\(50, 2\)"),
-        (pa.array([1], pa.timestamp("ns")), "PostgreSQL keeps microseconds"),
+        (pa.array([1], pa.decimal256(50, 2)), r"column 'x' has the type decimal256\(50, 2\)"),
+        (pa.array([1], pa.timestamp("ns")), r"does not survive from timestamp\[ns\]"),
     ],
 )
 def test_what_would_lose_something_is_refused_and_nothing_is_written(
     store: DatabaseStore, ref: TableRef, column: pa.Array, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
-        store.append(ref, reads(landed(pa.table({"x": column}), "l")), commit("l"))
+    with pytest.raises((ConfigError, DataError), match=message):
+        store.append(ref, reads(pa.table({"x": column})), commit("l"))
     assert not store.exists(ref)
 
 
@@ -199,7 +203,7 @@ def test_partitions_are_replaced_alone_and_strangers_are_refused(store: Database
     )
     assert (done.rows, done.rows_deleted) == (1, 1)
     assert amounts(store.scan(ref, partitions=["d1"]).read_all()) == [(1, "1.00")]
-    with pytest.raises(DataError, match="1 rows lie outside"):
+    with pytest.raises(DataError, match="1 rows belong to none"):
         store.replace(ref, reads(orders([1], ["1.00"], "y", partition="d1")), commit("y"), partitions=["d2"])
     assert store.count(ref) == 2
     store.replace(ref, reads(orders([], [], "z")), commit("z"), partitions=["d2"])
@@ -217,7 +221,7 @@ def test_columns_are_added_and_widened_and_other_types_refused(store: DatabaseSt
         {"note": "😀", "id": 2**40},
     ]
     assert store.schema(ref).field("price").type == pa.decimal128(9, 4)
-    with pytest.raises(ConfigError, match="column id is bigint in the target and cannot take text"):
+    with pytest.raises(ConfigError, match="column 'id' was int64 and is now string"):
         store.append(ref, reads(landed(pa.table({"id": ["x"]}), "d")), commit("d"))
     store.replace(ref, reads(landed(pa.table({"id": ["x"], "other": [1]}), "e")), commit("e"))
     assert [n for n in store.schema(ref).names if not n.startswith("_sis_")] == ["id", "other"] or (
@@ -251,7 +255,7 @@ def test_rollback_deletes_a_load_that_added_rows_and_refuses_others(
     point = store.checkpoint(ref)
     assert amounts(store.scan(ref).read_all()) == [(1, "1.00")] and point is not None and point.cursor == 1
     assert store.loads_since(ref, 1) is None
-    with pytest.raises(ConfigError, match="no load b"):
+    with pytest.raises(ConfigError, match="'b' is not part"):
         store.rollback(ref, "b")
     assert not store.append(ref, reads(orders([2], ["2.00"], "b")), commit("b")).repeated
     store.replace(ref, reads(orders([3], ["3.00"], "d")), commit("d"))
@@ -261,13 +265,14 @@ def test_rollback_deletes_a_load_that_added_rows_and_refuses_others(
     assert [v.operation for v in store.history(ref, 3)] == ["replace", "append", "rollback"]
 
 
-def test_expired_rows_go_and_maintenance_forgets_old_loads(store: DatabaseStore, ref: TableRef) -> None:
+def test_expired_rows_go_and_maintenance_keeps_the_rest(store: DatabaseStore, ref: TableRef) -> None:
     store.append(ref, reads(orders([1], ["1.00"], "a")), commit("a"))
     store.append(ref, reads(orders([2], ["2.00"], "b", at=AT + timedelta(days=2))), commit("b"))
     assert store.expire(ref, older_than=AT + timedelta(days=1)) == 1
-    assert store.maintain(ref, retention=timedelta(0)) == {"tables_vacuumed": 1, "loads_forgotten": 2}
+    assert store.maintain(ref, retention=timedelta(0)) == {"tables_vacuumed": 1}
     assert amounts(store.scan(ref).read_all()) == [(2, "2.00")]
-    assert store.loads_since(ref, 0) is None and ref in list(store.tables())
+    assert store.append(ref, reads(orders([1], ["1.00"], "a")), commit("a")).repeated
+    assert ref in list(store.tables())
     store.drop(ref)
     store.drop(ref)
     assert not store.exists(ref) and store.count(ref) == 0 and store.checkpoint(ref) is None

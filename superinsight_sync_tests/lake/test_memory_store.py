@@ -53,7 +53,6 @@ def test_memory_returns_what_was_saved(rows: pa.Table, batch_rows: int) -> None:
 
 @given(rows=tables())
 def test_memory_leaves_nothing_behind(rows: pa.Table) -> None:
-    gc.collect()
     run_id, before = "run-left", pa.total_allocated_bytes()
     store = MemoryStore.for_run(run_id, LIMIT_BYTES)
     for number in range(3):
@@ -64,7 +63,6 @@ def test_memory_leaves_nothing_behind(rows: pa.Table) -> None:
     release_run(run_id)
     assert not store.exists(REF)
     del store
-    gc.collect()
     assert alive() is None
     assert pa.total_allocated_bytes() <= before
     assert run_id not in MemoryStore._runs
@@ -153,7 +151,7 @@ def test_partitions_are_replaced_alone_and_strangers_are_refused() -> None:
         REF, reads(orders([7], ["7.00"], "x", partition="d2")), commit("x"), partitions=["d2"]
     )
     assert done.rows_deleted == 1 and amounts(store.scan(REF, partitions=["d1"]).read_all()) == [(1, "1.00")]
-    with pytest.raises(DataError, match="1 rows lie outside"):
+    with pytest.raises(DataError, match="1 rows belong to none"):
         store.replace(REF, reads(orders([1], ["1.00"], "y", partition="d1")), commit("y"), partitions=["d2"])
     store.replace(REF, reads(orders([], [], "z")), commit("z"), partitions=["d2"])
     assert store.count(REF, partitions=["d2"]) == 0 and store.count(REF) == 1
@@ -167,7 +165,7 @@ def test_new_columns_are_added_and_other_types_refused() -> None:
         {"id": 1, "note": None},
         {"id": 2, "note": "😀"},
     ]
-    with pytest.raises(ConfigError, match="column id is int64 and cannot take string"):
+    with pytest.raises(ConfigError, match="column 'id' was int64 and is now string"):
         store.append(REF, reads(landed(pa.table({"id": ["x"]}), "third")), commit("third"))
 
 
@@ -192,7 +190,7 @@ def test_rollback_restores_the_state_before_a_load_that_added_rows() -> None:
     point = store.checkpoint(REF)
     assert amounts(store.scan(REF).read_all()) == [(1, "1.00")] and point is not None and point.cursor == 1
     assert store.loads_since(REF, 1) is None
-    with pytest.raises(ConfigError, match="no load second"):
+    with pytest.raises(ConfigError, match="'second' is not part"):
         store.rollback(REF, "second")
     store.replace(REF, reads(orders([3], ["3.00"], "third")), commit("third"))
     with pytest.raises(ConfigError, match="no earlier version"):
@@ -217,7 +215,7 @@ def test_what_is_not_there_is_refused_with_a_way_out() -> None:
         store.scan(REF.at("raw"))
     with pytest.raises(ConfigError, match="version 7 is not kept"):
         store.scan(REF, version=7)
-    with pytest.raises(ConfigError, match="no column nope"):
+    with pytest.raises(ConfigError, match=r"no columns \['nope'\]"):
         store.scan(REF, columns=["nope"])
 
 

@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-HEAVY = ("great_expectations", "openai", "pandas", "polars", "duckdb", "deltalake", "pyarrow", "connectorx", "psycopg", "matplotlib", "sqlglot", "adbc_driver_manager")
+HEAVY = (
+    "great_expectations",
+    "openai",
+    "pandas",
+    "polars",
+    "duckdb",
+    "deltalake",
+    "pyarrow",
+    "connectorx",
+    "psycopg",
+    "matplotlib",
+    "sqlglot",
+    "adbc_driver_manager",
+)
 
 PYPROJECT = """
 [tool.dg]
@@ -21,7 +34,7 @@ code_location_target_module = "{name}.definitions"
 defs_module = "{name}.defs"
 """
 
-DEFINITIONS = '''
+DEFINITIONS = """
 from pathlib import Path
 import dagster as dg
 from superinsight_sync.orchestration.loading import load_project_definitions
@@ -29,7 +42,7 @@ from superinsight_sync.orchestration.loading import load_project_definitions
 @dg.definitions
 def defs() -> dg.Definitions:
     return load_project_definitions(Path(__file__).parent)
-'''
+"""
 
 
 def project(folder: Path, declarations: dict[str, object], name: str = "proj") -> Path:
@@ -77,7 +90,9 @@ defs.get_repository_def()
 cpu_s = time.process_time()
 {textwrap.dedent(code)}
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -13,11 +13,12 @@ import pyarrow.csv
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.sources.files.cells import cast_texts
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
-from superinsight_sync.sources.files.records import MAX_RECORD_BYTES, Scanner
+from superinsight_sync.sources.files.records import Scanner
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import TextStream
 
-_BLOCKS_BYTES = (1 << 22, MAX_RECORD_BYTES)
+_BLOCK_BYTES = 1 << 20
+"""The parser reads up to 32 of these ahead."""
 _OPEN_QUOTE = "a quote is left open up to the end of the file"
 
 
@@ -64,25 +65,22 @@ class DelimitedLayout:
             return
         pending = _Pending()
         given = 0
-        for block_bytes in _BLOCKS_BYTES:
+        for read in (self._by_blocks, self._by_records):
             pending.ragged.clear()
-            texts = self._texts(member, pending, block_bytes)
             try:
-                for batch in _after(texts, given):
+                for batch in _after(self._texts(member, pending, read), given):
                     yield self._typed(batch, names, given, pending)
                     given += batch.num_rows
                 break
             except pa.ArrowInvalid as error:
                 # Its message would show the customer's record.
                 if "straddling" not in str(error):
-                    raise self._unreadable(member, pending.record_of(given)) from None
-        else:
-            raise self._unreadable(member, pending.record_of(given))
+                    raise DataError("it is no delimited text", where=member.where) from None
         self._reject(member, pending, rejects)
 
     def _header(self, member: Member) -> tuple[tuple[str, ...], int]:
         """The file's column names, and how many bytes of its text they take."""
-        scanner = Scanner(member.format.delimiter, self._spec.quote, skip_blank=True)
+        scanner = self._scanner(member)
         with self._open(member) as stream:
             _, record, end = next(scanner.records(stream), (0, b"", 0))
         cells = scanner.split(record) if record else []
@@ -96,7 +94,7 @@ class DelimitedLayout:
         form = member.format
         return TextStream(member.file, form.compression, form.encoding, self._limits)
 
-    def _texts(self, member: Member, pending: _Pending, block_bytes: int) -> Iterator[pa.RecordBatch]:
+    def _texts(self, member: Member, pending: _Pending, read: Any) -> Iterator[pa.RecordBatch]:
         """The file's records as text columns named 0, 1, …; ragged ones are noted in `pending`.
 
         A last record of our own is appended: if it does not come back as it is, a quote was left open.
@@ -104,22 +102,42 @@ class DelimitedLayout:
         columns, header_bytes = self._header(member)
         mark = secrets.token_hex(16)
         with self._open(member) as text:
-            text.read(header_bytes)
+            header = text.read(header_bytes)
             source = _Marked(text, (mark + member.format.delimiter * (len(columns) - 1)).encode())
             try:
-                reader = pa.csv.open_csv(source, **self._options(member, len(columns), pending, block_bytes))
-                yield from _until(mark, reader, pending)
+                yield from _until(mark, read(member, source, _Start(len(columns), header), pending), pending)
             except (pa.ArrowException, OSError):
                 if text.failure:
                     raise text.failure from None
                 raise
 
-    def _options(self, member: Member, width: int, pending: _Pending, block_bytes: int) -> dict[str, Any]:
+    def _by_blocks(
+        self, member: Member, source: "_Marked", start: "_Start", pending: _Pending
+    ) -> Iterator[pa.RecordBatch]:
+        """Raises ArrowInvalid where a record is larger than a block."""
+        yield from pa.csv.open_csv(source, **self._options(member, start.width, pending, _BLOCK_BYTES, 0))
+
+    def _by_records(
+        self, member: Member, source: "_Marked", start: "_Start", pending: _Pending
+    ) -> Iterator[pa.RecordBatch]:
+        """The same in pieces that end where a record ends: slower, for records of any size up to 64 MB."""
+        scanner = self._scanner(member, skip_blank=start.width > 1)
+        records = scanner.records(source, start.line)
+        before = 0
+        while piece := list(_up_to(records, _BLOCK_BYTES)):
+            data = b"\n".join([*piece, b""])
+            options = self._options(member, start.width, pending, len(data) + 1, before)
+            yield from pa.csv.open_csv(io.BytesIO(data), **options)
+            before += len(piece)
+
+    def _options(
+        self, member: Member, width: int, pending: _Pending, block_bytes: int, before: int
+    ) -> dict[str, Any]:
         names = [str(i) for i in range(width)]
 
         def ragged(row: Any) -> str:
             reason = f"{row.actual_columns} cells instead of {width}"
-            pending.ragged.append((row.number, reason, row.text))
+            pending.ragged.append((before + row.number, reason, row.text))
             return "skip"
 
         return {
@@ -175,19 +193,25 @@ class DelimitedLayout:
         if not numbers:
             return {}
         names, header_bytes = self._header(member)
-        scanner = Scanner(member.format.delimiter, self._spec.quote, skip_blank=len(names) > 1)
+        scanner = self._scanner(member, skip_blank=len(names) > 1)
         with self._open(member) as stream:
-            header = stream.read(header_bytes)
-            above = header.count(b"\n") or header.count(b"\r")
-            return {n: line + above for n, line in scanner.lines_of(stream, numbers).items()}
+            start = _Start(len(names), stream.read(header_bytes))
+            return scanner.lines_of(stream, numbers, start.line)
 
-    def _unreadable(self, member: Member, number: int) -> DataError:
-        line = self._lines(member, {number}).get(number)
-        return DataError(
-            f"line {line}: no record of at most {MAX_RECORD_BYTES >> 20} MB begins here",
-            where=member.where,
-            hint="Look for a quote that is left open, or declare format.quote",
-        )
+    def _scanner(self, member: Member, *, skip_blank: bool = True) -> Scanner:
+        return Scanner(member.format.delimiter, self._spec.quote, skip_blank=skip_blank, where=member.where)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where the records begin: how many cells they should have, and the header before them."""
+
+    width: int
+    header: bytes
+
+    @property
+    def line(self) -> int:
+        return 1 + (self.header.count(b"\n") or self.header.count(b"\r"))
 
 
 class _Marked(io.RawIOBase):
@@ -210,6 +234,16 @@ class _Marked(io.RawIOBase):
             data = (b"" if self._last in b"\r\n" else b"\n") + self._mark + b"\n"
             self._mark = None
         return data
+
+
+def _up_to(records: Iterator[tuple[int, bytes, int]], size_bytes: int) -> Iterator[bytes]:
+    """The texts of the next records, until they have that size."""
+    taken = 0
+    for _, text, _ in records:
+        yield text
+        taken += len(text)
+        if taken >= size_bytes:
+            return
 
 
 def _until(mark: str, reader: Any, pending: _Pending) -> Iterator[pa.RecordBatch]:

@@ -12,6 +12,8 @@ from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.sources.files.layout import Member
 from superinsight_sync.sources.files.records import MAX_RECORD_BYTES, Readable
 
+MAX_DEPTH = 100
+"""A record nested deeper is refused; how deep the parser could go depends on its caller."""
 _CHUNK_BYTES = 1 << 20
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -64,9 +66,19 @@ _SKELETON = json.JSONDecoder(parse_float=len, parse_int=len)
 """Finds the end of a value that is JSON but no record."""
 
 
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [v for values in inner for v in values]
+    return any(isinstance(v, dict | list) for v in level)
+
+
 def _checked(text: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _BadValueError("it is no JSON object")
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise _BadValueError("nested too deep")
     if _SURROGATE.search(text):
         try:
             text_of(value).encode()

@@ -11,10 +11,11 @@ from superinsight_sync.sources.files.jsontext import text_of
 
 MAX_FIELDS = 200
 """An object with more keys than this is taken for a map and kept as JSON text."""
+MAX_DEPTH = 16
+"""Objects and arrays nested deeper than this are kept as JSON text."""
 _INT64 = (-(2**63), 2**63 - 1)
 _DOUBLE_INTS = 2**53
 _DECIMAL_INTS = 10**38
-_SCALARS = (str, bool, int, float, Decimal)
 
 
 class Seen:
@@ -25,7 +26,8 @@ class Seen:
     type is kept as JSON text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 0) -> None:
+        self.depth = depth
         self.kinds: set[type] = set()
         self.low = 0
         self.high = 0
@@ -44,10 +46,10 @@ class Seen:
             self.high = max(self.high, *integers)
             if self.high > _DOUBLE_INTS or self.low < -_DOUBLE_INTS:
                 self.fits_double = self.fits_double and all(map(_is_double, integers))
-        if dict in kinds:
+        if dict in kinds and self.depth < MAX_DEPTH:
             self._add_objects([v for v in values if type(v) is dict])
-        if list in kinds:
-            self.element = self.element or Seen()
+        if list in kinds and self.depth < MAX_DEPTH:
+            self.element = self.element or Seen(self.depth + 1)
             self.element.add(list(chain.from_iterable(v for v in values if type(v) is list)))
 
     def _add_objects(self, objects: list[dict[str, Any]]) -> None:
@@ -55,7 +57,7 @@ class Seen:
             if key not in self.fields:
                 if len(self.fields) > MAX_FIELDS:
                     return
-                self.fields[key] = Seen()
+                self.fields[key] = Seen(self.depth + 1)
         for key, seen in self.fields.items():
             seen.add([o.get(key) for o in objects])
 

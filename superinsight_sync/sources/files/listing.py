@@ -1,9 +1,11 @@
 """Which files a stream is made of. Nothing outside the source's folder can be reached."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from superinsight_sync.core.clock import utc_now
@@ -112,6 +114,8 @@ class Folder:
         named = not _WILD.intersection(pattern) or literal.is_file()
         seen: set[Path] = set()
         try:
+            if not named:
+                self._check_readable(pattern)
             paths = [literal] if named else sorted(self.root.glob(pattern), key=lambda p: p.is_symlink())
             for path in paths:
                 name = path.relative_to(self.root).as_posix()
@@ -128,6 +132,17 @@ class Folder:
             ) from error
         except FileNotFoundError as error:
             raise TransientError(f"'{error.filename}' vanished while the folder was listed") from error
+
+    def _check_readable(self, pattern: str) -> None:
+        """Raises PermissionError for a folder that a glob would pass over in silence."""
+        parts = PurePosixPath(pattern).parts[:-1]
+        fixed = tuple(takewhile(lambda part: not _WILD.intersection(part), parts))
+        base = self.root.joinpath(*fixed)
+        if base.is_dir():
+            for _, inner, _ in os.walk(base, onerror=_raise):
+                inner[:] = [i for i in inner if not i.startswith((".", "_"))]
+                if fixed == parts:
+                    break
 
     def _target(self, path: Path, name: str) -> Path:
         try:
@@ -153,6 +168,10 @@ def _check_inside(pattern: str) -> None:
         raise ConfigError(
             f"path '{pattern}' is no glob", hint="'**' stands alone between slashes: 'a/**/*.csv'"
         )
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_hidden(name: str) -> bool:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
+from superinsight_sync.core.errors import DataError
+
 MAX_RECORD_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 18
 _NEWLINE = re.compile(rb"\r\n|\n|\r")
@@ -20,22 +22,25 @@ class Scanner:
 
     Args:
         skip_blank: whether an empty line is no record.
+        where: the file, for messages.
     """
 
-    def __init__(self, delimiter: str, quote: str, *, skip_blank: bool) -> None:
+    def __init__(self, delimiter: str, quote: str, *, skip_blank: bool, where: str = "") -> None:
         d, q = re.escape(delimiter.encode()), re.escape(quote.encode())
         field = rb"(?:%b(?:[^%b]++|%b%b)*+%b[^%b\r\n]*+|(?!%b)[^%b\r\n]*+)" % (q, q, q, q, q, d, q, d)
         self._record = re.compile(rb"(%b(?:%b%b)*+)(\r\n|\n|\r)" % (field, d, field))
         self._field = re.compile(field)
         self._quote = quote
         self._skip_blank = skip_blank
+        self._where = where
 
-    def records(self, stream: Readable) -> Iterator[tuple[int, bytes, int]]:
+    def records(self, stream: Readable, first_line: int = 1) -> Iterator[tuple[int, bytes, int]]:
         """(line it starts on, its text without line break, bytes up to its end) of each record.
 
-        The last one may have no line break or an open quote. Stops at a record of more than 64 MB.
+        The last one may have no line break or an open quote. Raises DataError, with the line, for a
+        record of more than 64 MB.
         """
-        buffer, at, before, line = b"", 0, 0, 1
+        buffer, at, before, line = b"", 0, 0, first_line
         ended = False
         while True:
             found = self._record.match(buffer, at)
@@ -51,7 +56,11 @@ class Scanner:
                     yield line, buffer[at:], before + len(buffer)
                 return
             if len(buffer) - at > MAX_RECORD_BYTES:
-                return
+                raise DataError(
+                    f"line {line}: no record of at most {MAX_RECORD_BYTES >> 20} MB begins here",
+                    where=self._where,
+                    hint="Look for a quote that is left open, or declare format.quote",
+                )
             more = stream.read(max(_CHUNK_BYTES, len(buffer) - at))
             ended = not more
             before += at
@@ -72,12 +81,12 @@ class Scanner:
                 return cells
             at += 1
 
-    def lines_of(self, stream: Readable, numbers: set[int]) -> dict[int, int]:
+    def lines_of(self, stream: Readable, numbers: set[int], first_line: int = 1) -> dict[int, int]:
         """The lines on which records start, by record number (1 is the first)."""
         found: dict[int, int] = {}
         if numbers:
             last = max(numbers)
-            for number, (line, _, _) in enumerate(self.records(stream), 1):
+            for number, (line, _, _) in enumerate(self.records(stream, first_line), 1):
                 if number in numbers:
                     found[number] = line
                 if number >= last:

@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -49,8 +50,9 @@ def open_file(file: FoundFile) -> IO[bytes]:
 def check_encoding(encoding: str) -> None:
     """Raises ConfigError for a name that is no text encoding."""
     try:
-        b"".decode(encoding)
         codecs.getincrementaldecoder(encoding)
+        with suppress(UnicodeError):
+            b"a".decode(encoding)
     except LookupError as error:
         raise ConfigError(
             f"'{encoding}' is no text encoding", hint="Write one like utf-8, utf-16, gb18030, latin-1"

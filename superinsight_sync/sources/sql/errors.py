@@ -1,12 +1,22 @@
-"""Drivers' errors → ours, by SQLSTATE or by words, with texts that hold neither secrets nor values."""
+"""Drivers' errors → ours, by number, SQLSTATE or words, with texts that hold neither secrets nor values."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.security.secrets import redact
 
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]{64,}\"")
-_DETAIL = re.compile(r"\b(DETAIL|CONTEXT|LINE \d+|QUERY|STATEMENT)\b:?.*", re.DOTALL)
+_DETAIL = re.compile(r"\b(DETAIL|CONTEXT|LINE \d+|QUERY|STATEMENT)\b:.*|\bLINE \d+:.*", re.DOTALL)
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|`[^`]*`")
+_VALUE = re.compile(
+    r"(invalid input syntax|invalid input value|out of range|parse (?:string|value)|truncated|incorrect \w+ value"
+    r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long|invalid value|division by zero|integer overflow)",
+    re.IGNORECASE,
+)
+_STATE = re.compile(r"(?:SQLSTATE:?\s*|ERROR \d+ \()([0-9A-Z]{5})")
+_NUMBER = re.compile(r"\bERROR (\d{4}) \(")
+_SHOWN_CHARS = 300
 
 _ACCESS = (
     "password authentication failed",
@@ -16,7 +26,8 @@ _ACCESS = (
     "no pg_hba.conf entry",
     "not authorized",
     "is not permitted to log in",
-    "role ",
+    "no password supplied",
+    'role "',
     "unable to open database file",
 )
 _TRANSIENT = (
@@ -46,6 +57,8 @@ _TRANSIENT = (
     "could not translate host",
     "failed to lookup address",
     "connection pool",
+    "bytes remaining on stream",
+    "disk i/o error",
 )
 _STATES: tuple[tuple[tuple[str, ...], type[SisError]], ...] = (
     (("28", "42501"), AccessError),
@@ -53,43 +66,74 @@ _STATES: tuple[tuple[tuple[str, ...], type[SisError]], ...] = (
     (("22",), DataError),
     (("25006", "42", "3D", "3F", "26"), ConfigError),
 )
+_NUMBERS: dict[type[SisError], frozenset[int]] = {
+    AccessError: frozenset({1044, 1045, 1130, 1131, 1142, 1143, 1227, 1370, 1410, 1698, 1820, 3118}),
+    TransientError: frozenset(
+        {1040, 1042, 1043, 1053, 1077, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1226, 1317, 1927, 1969, 3024}
+        | {2002, 2003, 2005, 2006, 2013, 2055, 4031}
+    ),
+    DataError: frozenset({1264, 1265, 1292, 1366, 1367, 1411, 1525, 1690}),
+    ConfigError: frozenset({1046, 1049, 1054, 1060, 1064, 1102, 1146, 1356, 1792}),
+}
+_HINTS: dict[type[SisError], str] = {
+    AccessError: "Check user, password and rights",
+    TransientError: "Check that the server runs and can be reached",
+    ConfigError: "Check the declaration",
+    DataError: "Check the values, or select them with a query that converts them",
+}
 
 
 def mapped(error: BaseException, where: str = "") -> SisError:
-    """The error as one of ours."""
+    """The error as one of ours: by the server's number or SQLSTATE if it tells one, else by its words."""
     if isinstance(error, SisError):
         return error
-    text = _safe_text(error)
-    cls = _by_state(str(getattr(error, "sqlstate", "") or "")) or _by_words(text.lower())
-    hints = {
-        AccessError: "Check user, password and rights",
-        TransientError: "Check that the server runs and can be reached",
-        ConfigError: "Check the declaration",
-        DataError: "Check the values, or select them with a query that converts them",
-    }
-    return cls(text, where=where, hint=hints.get(cls, ""))
+    text = str(error)
+    cls = _by_number(error, text) or _by_state(error, text) or _by_words(error, text)
+    return cls(_safe_text(error, cls), where=where, hint=_HINTS[cls])
 
 
-def _safe_text(error: BaseException) -> str:
-    text = _DETAIL.sub("", str(error)).strip() or type(error).__name__
-    text = redact(" ".join(text.split()))
-    return _shorten(text)
+@contextmanager
+def from_panic(where: str = "") -> Iterator[None]:
+    """Maps what connectorx raises: RuntimeError, and its Rust panics, which are no `Exception` and have no module."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise mapped(error, where) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise mapped(error, where) from None
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= 300 else text[:300] + "…"
+def _safe_text(error: BaseException, cls: type[SisError]) -> str:
+    text = str(error)
+    if len(error.args) == 2 and isinstance(error.args[0], int):
+        text = str(error.args[1])
+    text = " ".join(redact(_DETAIL.sub("", text)).split()) or type(error).__name__
+    if cls is DataError or _VALUE.search(text):
+        text = _QUOTED.sub("'…'", text)
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
-def _by_state(state: str) -> type[SisError] | None:
-    for prefixes, cls in _STATES:
-        if state and state.startswith(prefixes):
-            return cls
-    return None
+def _by_number(error: BaseException, text: str) -> type[SisError] | None:
+    found = _NUMBER.search(text)
+    number = int(found.group(1)) if found else error.args[0] if error.args else None
+    return next((cls for cls, numbers in _NUMBERS.items() if number in numbers), None)
 
 
-def _by_words(text: str) -> type[SisError]:
-    if any(w in text for w in _ACCESS):
+def _by_state(error: BaseException, text: str) -> type[SisError] | None:
+    found = _STATE.search(text)
+    state = str(getattr(error, "sqlstate", None) or (found.group(1) if found else ""))
+    return next((cls for prefixes, cls in _STATES if state and state.startswith(prefixes)), None)
+
+
+def _by_words(error: BaseException, text: str) -> type[SisError]:
+    lower = text.lower()
+    if _VALUE.search(text):
+        return DataError
+    if any(w in lower for w in _ACCESS):
         return AccessError
-    if any(w in text for w in _TRANSIENT):
+    if any(w in lower for w in _TRANSIENT):
         return TransientError
-    return ConfigError
+    conversion = type(error).__name__ == "ArrowInvalid" and "[libpq]" not in text
+    return DataError if conversion else ConfigError

@@ -1,11 +1,15 @@
 """PostgreSQL types → Arrow, without loss or refused.
 
-Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` up to 38 digits
-comes as text and becomes a decimal, since the driver's own decoding is slower; other numerics stay exact text.
-Everything that Arrow has no equal for (intervals, uuid, json, arrays, ranges, network and geometric types, times,
-money, enums) is read as PostgreSQL's text; arrays and composites as JSON text, which keeps their dimensions.
+Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` becomes a decimal:
+up to 17 digits it travels as the integer ``value * 10^s``, up to 38 as text (the driver's own decoding costs more than
+either); other numerics stay exact text.
+One-dimensional arrays of booleans, numbers and text become lists; since PostgreSQL holds an array of any dimensions in
+such a column, a value of several stops the read. Other arrays and composites are read as JSON text. Everything else
+that Arrow has no equal for (intervals, uuid, json, ranges, network and geometric types, times, money, enums) is read as
+PostgreSQL's text.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +20,7 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 
-Read = Literal["plain", "text", "json", "numeric"]
+Read = Literal["plain", "text", "json", "numeric", "scaled", "list"]
 
 _PLAIN = {
     "bool": pa.bool_(),
@@ -33,7 +37,11 @@ _PLAIN = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
+_LISTS = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar"})
 _MAX_DIGITS = 38
+_MAX_SCALED_DIGITS = 17
+SCALED_NAN = -(2**63)
+"""Stands for NaN among scaled integers; no numeric of 17 digits comes near it."""
 _FIRST_DAY = -2_440_588
 _FIRST_MICROSECOND = -210_866_803_200_000_000
 """PostgreSQL's earliest date, 4713 BC. Infinite values arrive as smaller numbers (their sum with the epoch wraps)."""
@@ -41,22 +49,28 @@ _FIRST_MICROSECOND = -210_866_803_200_000_000
 
 @dataclass(frozen=True)
 class PgColumn:
-    """A column and how it is selected. `base` is the type's name below domains, `modifier` its typmod."""
+    """A column as the catalogue has it. `base` is the type's name below domains, `modifier` its typmod."""
 
     name: str
     source_type: str
     base: str
     category: str
     modifier: int
+    element: str | None = None
+    """Of an array: its elements' type, if that is no domain."""
     nullable: bool = True
     comment: str = ""
+    dimensions: int = 1
+    """Of an array: as declared, which the database does not enforce."""
 
     @property
     def read(self) -> Read:
+        if self.category == "A" and self.element in _LISTS and self.dimensions <= 1:
+            return "list"
         if self.category == "A" or self.category == "C":
             return "json"
         if self.base == "numeric" and self.digits is not None:
-            return "numeric"
+            return "scaled" if self.digits[0] <= _MAX_SCALED_DIGITS else "numeric"
         return "plain" if self.base in _PLAIN and self.category != "E" else "text"
 
     @property
@@ -69,17 +83,23 @@ class PgColumn:
 
     @property
     def arrow(self) -> pa.DataType:
-        if self.read == "numeric" and self.digits is not None:
+        if self.read in ("numeric", "scaled") and self.digits is not None:
             return pa.decimal128(*self.digits)
+        if self.read == "list" and self.element is not None:
+            return pa.list_(_PLAIN[self.element])
         return _PLAIN[self.base] if self.read == "plain" else pa.string()
 
     @property
     def column(self) -> Column:
         special = {"numeric": "NaN", "date": "infinity", "timestamp": "infinity", "timestamptz": "infinity"}
-        replaced = special.get(self.base) if self.read in ("numeric", "plain") else None
+        replaced = special.get(self.base) if self.read in ("numeric", "scaled", "plain") else None
         return Column(
             self.name, self.source_type, self.arrow, self.nullable, replaced=replaced, comment=self.comment
         )
+
+
+SEVERAL_DIMENSIONS = "several dimensions in "
+"""Part of the text of the error that an array of several dimensions raises in the statement; the column follows."""
 
 
 class Converter:
@@ -97,7 +117,10 @@ class Converter:
         if isinstance(array.type, pa.BaseExtensionType):
             array = array.storage
         if column.replaced == "NaN":
-            array = self._without(array, pc.equal(array, "NaN"), column)
+            scaled = pa.types.is_int64(array.type)
+            array = self._without(array, pc.equal(array, SCALED_NAN if scaled else "NaN"), column)
+            if scaled:
+                return _scaled(array, column.arrow)
         elif column.replaced == "infinity":
             number = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
             first = _FIRST_DAY if pa.types.is_date32(array.type) else _FIRST_MICROSECOND
@@ -117,3 +140,21 @@ class Converter:
             )
         self._replaced[column.name] += count
         return pc.if_else(special, pa.scalar(None, array.type), array)
+
+
+def _scaled(array: pa.Array, decimal: pa.Decimal128Type) -> pa.Array:
+    """Integers counting 10^-scale as decimals: widened, then given the scale, which changes no bit."""
+    wide = array.cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(decimal, len(wide), wide.buffers(), wide.null_count, wide.offset)
+
+
+def several_dimensions(error: BaseException) -> DataError | None:
+    """The error that names the column, if it was such an array that stopped the statement."""
+    found = re.search(rf'{SEVERAL_DIMENSIONS}(.*)"', str(error))
+    if found is None:
+        return None
+    name = found.group(1)
+    return DataError(
+        f"column '{name}' is read as a list and holds an array of several dimensions",
+        hint=f'Read the stream with a query that selects to_jsonb("{name}") AS "{name}"',
+    )

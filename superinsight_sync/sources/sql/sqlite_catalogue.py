@@ -10,7 +10,7 @@ from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.protocol import Column, FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
-from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table
+from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
 from superinsight_sync.sources.sql.sqlite_types import SENTINELS, column, family, fits, quoted
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
@@ -19,12 +19,13 @@ _INSTANT = "%Y-%m-%dT%H:%M:%f"
 
 def found_streams(db: sqlite3.Connection) -> Iterator[FoundStream]:
     """Every table and view."""
-    for (name,) in db.execute(f"{_TABLES} ORDER BY name").fetchall():
-        table = quoted(name) if "." in name else name
+    tables = [name for (name,) in db.execute(f"{_TABLES} ORDER BY name")]
+    for name, proposed in zip(tables, stream_names([("main", t) for t in tables]), strict=True):
+        table = quoted(name) if "." in name or '"' in name else name
         shape = describe(db, StreamSpec.model_construct(name="found", table=table))
         times = ((c.name, "TIME" in c.source_type.upper() or c.name.endswith("_at")) for c in shape.columns)
         yield FoundStream(
-            name=name.lower(),
+            name=proposed,
             place="table",
             value=table,
             columns=tuple(c.info for c in shape.columns),

@@ -24,7 +24,7 @@ SENTINELS: dict[Family, str] = {"integer": "0", "real": "0.0", "blob": "x''", "b
 
 _FITS: dict[Family, str] = {
     "integer": "typeof({0}) IN ('integer', 'null')",
-    "real": "typeof({0}) IN ('real', 'integer', 'null')",
+    "real": "typeof({0}) IN ('real', 'null') OR (typeof({0}) = 'integer' AND abs({0}) <= 9007199254740992)",
     "blob": "typeof({0}) IN ('blob', 'null')",
     "boolean": "{0} IS NULL OR (typeof({0}) = 'integer' AND {0} IN (0, 1))",
     "text": "typeof({0}) <> 'blob'",
@@ -34,7 +34,8 @@ _READ: dict[Family, str] = {
     "real": "CAST({0} AS REAL)",
     "blob": "{0}",
     "boolean": "{0}",
-    "text": "CAST({0} AS TEXT)",
+    "text": "CASE WHEN typeof({0}) <> 'real' THEN CAST({0} AS TEXT)"
+    " WHEN CAST(CAST({0} AS TEXT) AS REAL) = {0} THEN CAST({0} AS TEXT) ELSE printf('%!.17g', {0}) END",
 }
 _STOP = "abs(-9223372036854775807 - 1)"
 """Raises `integer overflow`, the one error an expression can raise by itself."""

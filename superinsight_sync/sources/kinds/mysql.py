@@ -1,0 +1,235 @@
+"""MySQL and MariaDB, read through connectorx in a session that can write nothing."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.security.secrets import resolve
+from superinsight_sync.sources.protocol import (
+    Capabilities,
+    FoundStream,
+    KindConfig,
+    Probe,
+    ReadRequest,
+    StreamShape,
+)
+
+if TYPE_CHECKING:
+    import pymysql
+    import pyarrow as pa
+
+_DEFAULT_PORT = 3306
+_SLOW_CONSUMER_S = 3600
+"""The server would drop a connection whose reader is busy writing for a minute."""
+
+
+class Config(KindConfig):
+    """How to reach a MySQL or MariaDB database."""
+
+    dsn: str = Field(
+        description='mysql://user:password@host:port/database, by reference: "{{ env.SHOP_DSN }}".'
+    )
+    databases: tuple[str, ...] = Field(
+        default=(), description="Databases that discovery lists. Default: the one of the DSN, else all."
+    )
+    statement_timeout: Duration = Field(
+        default="1h", validate_default=True, description="Longest read. 0 for no limit."
+    )
+    connect_timeout: Duration = Field(
+        default="10s", validate_default=True, description="Longest wait for a connection."
+    )
+    special_values: Literal["fail", "null"] = Field(
+        default="fail",
+        description="Zero dates, which no Arrow value can hold: stop with an error, or read NULL and count them.",
+    )
+
+
+class MysqlSource:
+    """A MySQL or MariaDB server. Types: `docs/reference/types.md`.
+
+    A read is one statement, so with InnoDB it sees one state; closing it early kills it at the server.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        frozenset({"table", "query"}), snapshot=True, cancel=True
+    )
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+
+    def _address(self) -> dict[str, Any]:
+        """Host, port, user, password and database of the DSN. Raises ConfigError, without the DSN's text."""
+        from urllib.parse import unquote, urlsplit
+
+        try:
+            parts = urlsplit(resolve(self._config.dsn))
+            port = parts.port or _DEFAULT_PORT
+        except ValueError:
+            parts, port = urlsplit(""), 0
+        if parts.scheme not in ("mysql", "mariadb") or not parts.hostname:
+            raise ConfigError(
+                "the DSN is no URL of a MySQL or MariaDB database",
+                where="connection.dsn",
+                hint="Write mysql://user:password@host:3306/database; escape special characters as %XX",
+            )
+        if parts.query:
+            raise ConfigError("the DSN's options after ? are not supported", where="connection.dsn")
+        return {
+            "host": parts.hostname,
+            "port": port,
+            "user": unquote(parts.username or ""),
+            "password": unquote(parts.password or ""),
+            "database": unquote(parts.path.lstrip("/")) or None,
+        }
+
+    def _session(self, server: str) -> list[str]:
+        """Statements that make a session read-only, in UTC, and bounded in time."""
+        timeout_s = self._config.statement_timeout.total_seconds()
+        limit = (
+            f"max_statement_time = {timeout_s:g}"
+            if "mariadb" in server.lower()
+            else f"max_execution_time = {int(timeout_s * 1000)}"
+        )
+        return [
+            "SET SESSION TRANSACTION READ ONLY",
+            f"SET time_zone = '+00:00', sql_mode = '', net_write_timeout = {_SLOW_CONSUMER_S}, {limit}",
+        ]
+
+    @contextmanager
+    def _catalogue(self) -> "Iterator[pymysql.Connection[pymysql.cursors.Cursor]]":
+        """A read-only connection for the catalogue and counts."""
+        import pymysql
+
+        from superinsight_sync.sources.sql.errors import mapped
+
+        timeout_s = max(1, int(self._config.connect_timeout.total_seconds()))
+        try:
+            with pymysql.connect(
+                **self._address(), charset="utf8mb4", autocommit=True, connect_timeout=timeout_s
+            ) as connection:
+                with connection.cursor() as cursor:
+                    for statement in self._session(connection.get_server_info()):
+                        cursor.execute(statement)
+                yield connection
+        except pymysql.Error as error:
+            raise mapped(error) from error
+
+    def probe(self) -> Probe:
+        from superinsight_sync.sources.sql.mysql_catalogue import can_write
+
+        started = time.perf_counter()
+        with self._catalogue() as db:
+            version = db.get_server_info()
+            latency_ms = 1000 * (time.perf_counter() - started)
+            writable = can_write(db)
+        name = "MariaDB" if "mariadb" in version.lower() else "MySQL"
+        warnings = ("the account can write; give it read rights only",) if writable else ()
+        return Probe(f"{name} {version.removeprefix('5.5.5-').split('-')[0]}", latency_ms, warnings)
+
+    def discover(self) -> Iterator[FoundStream]:
+        from superinsight_sync.sources.sql.mysql_catalogue import found_streams
+
+        with self._catalogue() as db:
+            yield from found_streams(db, self._config.databases)
+
+    def describe(self, stream: StreamSpec) -> StreamShape:
+        from superinsight_sync.sources.sql.mysql_catalogue import describe
+
+        with self._catalogue() as db:
+            return describe(db, stream)[0]
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> "Iterator[pa.RecordBatchReader]":
+        import pyarrow as pa
+
+        from superinsight_sync.sources.batches import schema_of, shaped
+        from superinsight_sync.sources.sql.mysql_catalogue import describe, select_sql
+        from superinsight_sync.sources.sql.mysql_types import Converter
+
+        marker = f"sis-{uuid.uuid4().hex}"
+        with self._catalogue() as db:
+            shape, columns = describe(db, request.stream)
+            sql, session = select_sql(db, request, columns, marker), self._session(db.get_server_info())
+        converter = Converter(request, self._config.special_values)
+        with self._stream(sql, session, request.batch_rows, marker) as batches:
+            typed = shaped(
+                batches,
+                shape.columns,
+                converter.convert,
+                batch_rows=request.batch_rows,
+                limit=request.limit,
+            )
+            yield pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed)
+
+    @contextmanager
+    def _stream(
+        self, sql: str, session: list[str], batch_rows: int, marker: str
+    ) -> "Iterator[Iterator[pa.RecordBatch]]":
+        """The statement's batches; the server stops it if they are not read to the end."""
+        import connectorx
+
+        from superinsight_sync.sources.sql.errors import from_panic
+
+        with from_panic():
+            reader = connectorx.read_sql(
+                self._url(),
+                sql,
+                return_type="arrow_stream",
+                protocol="binary",
+                batch_size=batch_rows,
+                pre_execution_query=session,
+            )
+        done = False
+
+        def batches() -> "Iterator[pa.RecordBatch]":
+            nonlocal done
+            with from_panic():
+                yield from reader
+            done = True
+
+        try:
+            yield batches()
+        finally:
+            if not done:
+                self._kill(marker)
+            reader.close()
+
+    def _url(self) -> str:
+        from urllib.parse import quote
+
+        at = self._address()
+        user, password = quote(at["user"], safe=""), quote(at["password"], safe="")
+        host = f"[{at['host']}]" if ":" in at["host"] else at["host"]
+        return f"mysql://{user}:{password}@{host}:{at['port']}/{quote(at['database'] or '', safe='')}"
+
+    def _kill(self, marker: str) -> None:
+        """Ends the statement that carries the marker, if it still runs."""
+        from superinsight_sync.sources.sql.mysql_catalogue import rows_of
+
+        find = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE %s AND ID <> CONNECTION_ID()"
+        with self._catalogue() as db:
+            for (number,) in rows_of(db, find, (f"%{marker}%",)):
+                rows_of(db, f"KILL CONNECTION {int(number)}")
+
+    def count(self, request: ReadRequest) -> int:
+        from superinsight_sync.sources.sql.mysql_catalogue import count_sql, describe, rows_of
+
+        with self._catalogue() as db:
+            describe(db, request.stream)
+            found = int(rows_of(db, count_sql(db, request))[0][0])
+        return found if request.limit is None else min(found, request.limit)
+
+    def token(self, request: ReadRequest) -> str | None:
+        """None: no table-wide counter of changes is kept for InnoDB."""
+        return None
+
+
+PLUGIN = MysqlSource

@@ -1,0 +1,51 @@
+"""For each kind of source a customer's system to test it on: `customers/<kind>.py` defines `customer(request)`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+ROWS = 1_500
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+
+Row = tuple[int, str | None, Decimal, datetime]
+
+
+def rows() -> list[Row]:
+    """(id, note, amount, updated_at): an hour apart, notes NULL at first, with emoji, quotes and line ends later."""
+    notes = ("plain", "größe 😀", 'o\'hara "q"', "line\nend", "", None)
+    return [
+        (
+            n,
+            None if n < 300 else notes[n % len(notes)],
+            Decimal(n * 7919 % 100_000_000) / 100,
+            FIRST + timedelta(hours=n),
+        )
+        for n in range(ROWS)
+    ]
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A running system that holds `rows()`.
+
+    Attributes:
+        connection: what a declaration says of it.
+        place: where the rows are, as stream keys.
+        wrong_place: a place close to it that is not there, and the name the error should propose.
+        wrong_password: connection and the secret that no text may hold; None if the kind knows no accounts.
+        unreachable: a connection to where nothing listens; None if the kind has no network.
+        busy: how many statements or open transactions of ours the system sees now.
+    """
+
+    connection: dict[str, Any]
+    place: dict[str, Any]
+    wrong_place: tuple[dict[str, Any], str]
+    wrong_password: tuple[dict[str, Any], str] | None = None
+    unreachable: dict[str, Any] | None = None
+    busy: Callable[[], int] = field(default=lambda: 0)
+    text_cursor: bool = False
+    """Whether the cursor lands as ISO 8601 text instead of a timestamp."""
+    exact_amount: bool = True
+    """Whether the amount lands as a decimal instead of text."""
