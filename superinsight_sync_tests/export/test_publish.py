@@ -255,3 +255,8 @@ def test_kill_9_in_the_middle_of_publishing_leaves_no_half_version(tmp_path: Pat
     assert half, "no kill hit the middle of a publication"
     assert {p.split("/")[3] for p in blobs.list(PREFIX) if p.count("/") > 3} == set(versions(blobs, PREFIX))
     verify(blobs, PREFIX, version)
+
+
+def test_the_documented_schema_is_the_manifests() -> None:
+    path = Path(__file__).parents[2] / "docs" / "reference" / "dataset-manifest.schema.json"
+    assert json.loads(path.read_text()) == Manifest.model_json_schema(), "write the schema anew"
