@@ -128,4 +128,4 @@ class ExportResult:
     unchanged: bool = False
     columns: tuple[ColumnInfo, ...] = ()
     lineage: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    """Column → ((input stream key, column), …)."""
+    """Column → ((name of the input in the SELECT, column), …)."""

@@ -271,5 +271,5 @@ def test_csv_is_read_back_by_pandas_and_duckdb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["json", "jsonl", "csv", "parquet"])
 def test_a_type_that_cannot_be_held_is_refused_by_column(name: str) -> None:
     table = pa.table({"ok": [1], "span": pa.array([timedelta(1)], pa.duration("us"))})
-    with pytest.raises(ConfigError, match="'span'.*duration"):
+    with pytest.raises(ConfigError, match=r"'span'.*duration"):
         written(name, table)

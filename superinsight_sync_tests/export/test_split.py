@@ -141,5 +141,5 @@ def test_bounds_are_exact_where_ratios_are_not() -> None:
 
 
 def test_an_unknown_group_column_is_refused_with_the_close_one() -> None:
-    with pytest.raises(ConfigError, match="'custmer'.*Did you mean 'customer'"):
+    with pytest.raises(ConfigError, match=r"'custmer'.*Did you mean 'customer'"):
         bucket_sql(SplitSpec(group_by=("custmer",)), {"customer": "VARCHAR"})
