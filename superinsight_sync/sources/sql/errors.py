@@ -11,7 +11,8 @@ _DETAIL = re.compile(r"\b(DETAIL|CONTEXT|LINE \d+|QUERY|STATEMENT)\b:.*|\bLINE \
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|`[^`]*`")
 _VALUE = re.compile(
     r"(invalid input syntax|invalid input value|out of range|parse (?:string|value)|truncated|incorrect \w+ value"
-    r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long|invalid value|division by zero|integer overflow)",
+    r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long|invalid value"
+    r"|division by zero|integer overflow)",
     re.IGNORECASE,
 )
 _STATE = re.compile(r"(?:SQLSTATE:?\s*|ERROR \d+ \()([0-9A-Z]{5})")

@@ -1,10 +1,10 @@
 """MySQL and MariaDB types → Arrow, without loss or refused.
 
-Read as they are: integers (unsigned ones too), floats, text, binary. `decimal` up to 38 digits comes as text and becomes
-a decimal, wider ones stay exact text. Dates and datetimes come as text, because the driver fails at zero dates;
-`timestamp` comes as microseconds since the epoch, which no session's time zone can change. `bit(1)` is a boolean, a
-wider one an unsigned integer, `time` (which goes beyond a day), JSON, enums, sets, uuid and inet are text, and geometries
-are the server's bytes (SRID, then WKB).
+Read as they are: integers (unsigned ones too), floats, text, binary. `decimal` up to 38 digits comes as text
+and becomes a decimal, wider ones stay exact text. Dates and datetimes come as text, because the driver fails at
+zero dates; `timestamp` comes as microseconds since the epoch, which no session's time zone can change. `bit(1)`
+is a boolean, a wider one an unsigned integer, `time` (which goes beyond a day), JSON, enums, sets, uuid and inet
+are text, and geometries are the server's bytes (SRID, then WKB).
 """
 
 from collections import Counter
