@@ -15,7 +15,8 @@ def customer(request: pytest.FixtureRequest) -> Customer:
     name = dsn.rsplit("/", 1)[1]
     with server.connect(name) as db, db.cursor() as cursor:
         cursor.execute(
-            "CREATE TABLE orders (id bigint PRIMARY KEY, note text, amount decimal(12,2), updated_at timestamp(6) NOT NULL)"
+            "CREATE TABLE orders (id bigint PRIMARY KEY, note text,"
+            " amount decimal(12,2), updated_at timestamp(6) NOT NULL)"
         )
         cursor.execute("SET time_zone = '+00:00'")
         cursor.executemany(
@@ -29,7 +30,8 @@ def customer(request: pytest.FixtureRequest) -> Customer:
     def busy() -> int:
         with server.connect() as db, db.cursor() as cursor:
             cursor.execute(
-                "SELECT count(*) FROM information_schema.PROCESSLIST WHERE DB = %s AND COMMAND <> 'Sleep'", (name,)
+                "SELECT count(*) FROM information_schema.PROCESSLIST WHERE DB = %s AND COMMAND <> 'Sleep'",
+                (name,),
             )
             statements = cursor.fetchone()
             cursor.execute("SELECT count(*) FROM information_schema.INNODB_TRX")
