@@ -56,8 +56,8 @@ def decimals(places: int, digits: int = 38) -> st.SearchStrategy[Decimal]:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-AT = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda d: d.replace(tzinfo=UTC))  # noqa: DTZ001
-NAIVE = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001
+AT = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda d: d.replace(tzinfo=UTC))
+NAIVE = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
 STRUCT = st.fixed_dictionaries(
     {"a": st.none() | TEXT, "b": st.none() | decimals(2, 10), "at": st.none() | AT}
 )

@@ -1,5 +1,7 @@
 """PostgreSQL: every type arrives exactly, as text, or not at all."""
 
+
+
 import json
 import math
 import os

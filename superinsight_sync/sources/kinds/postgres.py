@@ -40,8 +40,8 @@ class Config(KindConfig):
     )
     special_values: Literal["fail", "null"] = Field(
         default="fail",
-        description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an error, "
-        "or read NULL and count them.",
+        description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an "
+        "error, or read NULL and count them.",
     )
 
 
