@@ -1,7 +1,5 @@
 """The gate for queries: what writes, locks, waits or reaches outside does not get through; what reads does."""
 
-
-
 import contextlib
 import re
 import sqlite3

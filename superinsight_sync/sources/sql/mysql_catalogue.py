@@ -1,7 +1,5 @@
 """What the catalogue of MySQL or MariaDB says of a stream, and the statements built from it."""
 
-
-
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime

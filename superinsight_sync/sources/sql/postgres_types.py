@@ -136,7 +136,7 @@ class Converter:
         if self._special == "fail":
             raise DataError(
                 f"column '{column.name}' holds {column.replaced}, which no Arrow value can express",
-                hint='Set `special_values: "null"` on the connection to read and count NULLs, or convert them in a query',
+                hint='Set `special_values: "null"` on the connection to read NULL and count it, or use a query',
             )
         self._replaced[column.name] += count
         return pc.if_else(special, pa.scalar(None, array.type), array)

@@ -1,7 +1,5 @@
 """What SQLite's catalogue says of a stream, and the statements built from it."""
 
-
-
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
