@@ -281,6 +281,7 @@ class SourceSpec(Declared):
     defaults: StreamDefaults = StreamDefaults()
     """Keys that every stream has unless it says otherwise."""
     streams: tuple[StreamSpec, ...] = Field(min_length=1)
+    """What is taken from it, each as its own chain of assets."""
     max_concurrency: int = Field(default=4, ge=1, le=64)
     """How many streams are read at once within a run."""
 
