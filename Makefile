@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Workers for the tests; two cores are what continuous integration has.
 TEST_WORKERS ?= 2
 
-.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env bench-streams format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,13 +47,24 @@ check: install-dev ## Format, lint, types, import contracts, sizes, definitions.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/dg check defs
+	SIS_STRICT=1 $(BIN)/dg check defs
 
 test: install-dev install-servers ## Every test.
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 drills: install-dev install-servers ## The long versions of the kill and race drills.
 	SIS_LONG=1 $(BIN)/python -m pytest -n 1 superinsight_sync_tests/drills
+
+bench-env: install-dev ## Installs the peers that benchmarks compare with, in an environment of their own.
+	$(PYTHON) -m venv .bench-venv
+	.bench-venv/bin/pip install --quiet --requirement benchmarks/peers.txt
+
+ROWS ?= 1000000
+bench: install-dev ## PostgreSQL → lake against dlt and pandas, ROWS=1000000.
+	$(BIN)/python benchmarks/pull_postgres.py --rows $(ROWS) --peers .bench-venv/bin/python
+
+bench-streams: install-dev ## A hundred streams of one source in one run.
+	$(BIN)/python benchmarks/hundred_streams.py
 
 format: install-dev ## Formats the code.
 	$(BIN)/ruff check --fix --quiet . || true

@@ -21,4 +21,4 @@ SELECT g, g / 4, g % 200000, g % 10000, g % 7, CASE WHEN g % 11 = 0 THEN NULL EL
   g % 5 = 0, (ARRAY['open','filled','pending'])[g % 3 + 1], (ARRAY['AIR','RAIL','SHIP','TRUCK','MAIL'])[g % 5 + 1],
   CASE WHEN g % 4 = 0 THEN NULL ELSE 'DELIVER IN PERSON ' || g % 90 END,
   'règlement ' || md5(g::text) || ' 包装 🚚 ' || g % 1000, json_build_object('a', g % 100, 'b', 'x' || g % 7)
-FROM generate_series(%(first)s, %(last)s) AS g"""
+FROM generate_series({{first}}, {{last}}) AS g"""

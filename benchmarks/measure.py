@@ -23,7 +23,11 @@ def measure(name: str, command: Sequence[str], env: Mapping[str, str] | None = N
     """Runs the command to its end. Raises RuntimeError with its last lines if it fails."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(env or {})},
     )
     assert process.stdout is not None
     output = process.stdout.read()

@@ -14,7 +14,9 @@ def main() -> None:
         {
             "name": "bench",
             "connection": {"kind": "postgres", "dsn": "{{ env.BENCH_DSN }}"},
-            "streams": [{"name": "lineitem", "table": f"public.{os.environ['BENCH_TABLE']}", "primary_key": ["id"]}],
+            "streams": [
+                {"name": "lineitem", "table": f"public.{os.environ['BENCH_TABLE']}", "primary_key": ["id"]}
+            ],
         }
     )
     result = pull_stream(engine, source, source.streams[0])

@@ -16,10 +16,12 @@ def dlt_to_delta(backend: str, name: str) -> int:
 
     os.environ["DLT_DATA_DIR"] = f"{FOLDER}/{name}"
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
-    credentials = DSN.replace("postgresql://", "postgresql+psycopg2://") if backend == "sqlalchemy" else DSN
+    credentials = DSN.replace("postgresql://", "postgresql+psycopg2://")
     options = {"backend_kwargs": {"return_type": "arrow_stream"}} if backend == "connectorx" else {}
     pipeline = dlt.pipeline(
-        name, destination=dlt.destinations.filesystem(f"file://{FOLDER}/{name}-lake"), dataset_name="bench",
+        name,
+        destination=dlt.destinations.filesystem(f"file://{FOLDER}/{name}-lake"),
+        dataset_name="bench",
         pipelines_dir=f"{FOLDER}/{name}-state",
     )
     source = sql_table(credentials=credentials, table=TABLE, schema="public", backend=backend, **options)

@@ -32,7 +32,7 @@ def fill(dsn: str, rows: int) -> None:
         db.execute(CREATE)
         have = db.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE}").fetchone()
         for first in range(have[0] + 1 if have else 1, rows + 1, 1_000_000):
-            db.execute(FILL, {"first": first, "last": min(first + 999_999, rows)})
+            db.execute(FILL.format(first=first, last=min(first + 999_999, rows)))
         db.execute(f"DELETE FROM {TABLE} WHERE id > %s", (rows,))
         db.execute(f"VACUUM ANALYZE {TABLE}")
 
@@ -47,7 +47,9 @@ def check_rows(measured: Measured, rows: int) -> Measured:
 def run(dsn: str, rows: int, peers_python: str | None, only: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         env = {"BENCH_DSN": dsn, "BENCH_TABLE": TABLE, "BENCH_DIR": scratch}
-        ours = check_rows(measure("superinsight_sync → delta", [sys.executable, str(HERE / "ours.py")], env), rows)
+        ours = check_rows(
+            measure("superinsight_sync → delta", [sys.executable, str(HERE / "ours.py")], env), rows
+        )
         others = []
         for name, peer in PEERS.items() if peers_python else ():
             if not only or peer in only:

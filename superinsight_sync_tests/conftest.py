@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
 from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
+from superinsight_sync_tests.servers.s3 import S3Server, running_s3
 
 settings.register_profile(
     "sis",
@@ -26,4 +27,10 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariadbServer]:
     with running_mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    with running_s3() as server:
         yield server

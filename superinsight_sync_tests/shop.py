@@ -12,7 +12,9 @@ ORDERS = """CREATE TABLE orders (
     order_id INTEGER PRIMARY KEY, customer TEXT, amount TEXT, placed_at TEXT NOT NULL, updated_at TEXT NOT NULL)"""
 
 
-def order(number: int, *, day: int | None = None, amount: str | None = None, updated: str | None = None) -> tuple[Any, ...]:
+def order(
+    number: int, *, day: int | None = None, amount: str | None = None, updated: str | None = None
+) -> tuple[Any, ...]:
     """One order, by default on one of the first 28 days of January 2026."""
     day = day or number % 28 + 1
     at = f"2026-01-{day:02d}T{number % 24:02d}:30:00Z"
@@ -44,7 +46,12 @@ def shop_source(path: Path, **stream: Any) -> SourceSpec:
     }
     spec = {k: v for k, v in spec.items() if v is not None}
     return SourceSpec.model_validate(
-        {"name": "shop", "tenant": "acme", "connection": {"kind": "sqlite", "path": str(path)}, "streams": [spec]}
+        {
+            "name": "shop",
+            "tenant": "acme",
+            "connection": {"kind": "sqlite", "path": str(path)},
+            "streams": [spec],
+        }
     )
 
 

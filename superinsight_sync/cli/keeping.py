@@ -38,11 +38,7 @@ def status_command(limit: int, source: str | None, as_json: bool) -> None:
         (
             f"{e.started_at:%Y-%m-%d %H:%M:%S}",
             f"{e.verb} {e.source}/{e.stream}",
-            e.partitions[0]
-            if len(e.partitions) == 1
-            else f"{e.partitions[0]}…{e.partitions[-1]}"
-            if e.partitions
-            else "",
+            e.partition,
             e.status,
             f"{e.rows:,}",
             e.error_text,
@@ -83,7 +79,7 @@ def state_get(stream: str, as_json: bool) -> None:
     """
     engine, table, store = _raw(stream)
     points = store.checkpoints(table) if store.exists(table) else {}
-    engine.state.checkpoints.record(table, points)
+    engine.state.checkpoints.record_all(table, points)
     if as_json:
         show_json({"stream": stream, "checkpoints": {k: vars(p) for k, p in points.items()}})
         return
@@ -123,7 +119,7 @@ def state_set(stream: str, cursor: str, kind: str) -> None:
         )
     point = Checkpoint(new_load_id(), utc_now(), cursor=value)
     store.set_checkpoint(table, point)
-    engine.state.checkpoints.record(table, {"": point})
+    engine.state.checkpoints.record(table, "", point)
     tell(f"{stream} continues from {value}")
 
 

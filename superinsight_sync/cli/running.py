@@ -184,7 +184,8 @@ def _row(asset: dict[str, Any]) -> tuple[str, ...]:
     if asset["quarantined"]:
         remarks = f"{asset['quarantined']} quarantined"
     size = human_bytes(asset["bytes"]) if asset["bytes"] else ""
-    return (asset["asset"], f"{asset['rows']:,}", size, f"{asset['seconds']:.2f}", ", ".join(shown), remarks)
+    rows = f"{asset['rows']:,}" if asset["stage"] != "dictionary" else ""
+    return (asset["asset"], rows, size, f"{asset['seconds']:.2f}", ", ".join(shown), remarks)
 
 
 def _show_paths(outcome: "RunOutcome") -> None:

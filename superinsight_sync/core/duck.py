@@ -18,7 +18,7 @@ def open_duckdb(
 ) -> "Iterator[duckdb.DuckDBPyConnection]":
     """A connection in UTC that reads what is registered on it and nothing else.
 
-    Over `memory_limit_bytes` it spills to a folder in `scratch_dir` (default: the system's), removed at the end.
+    Over `memory_limit_bytes` it spills to a folder in `scratch_dir` (default: the system's).
     """
     import duckdb
 

@@ -13,7 +13,6 @@ import pyarrow.dataset
 import pyarrow.parquet
 from psycopg import sql
 
-from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.database_connection import connected, libpq_dsn
 from superinsight_sync.lake.database_journal import Journal, tables_in
@@ -53,7 +52,7 @@ class DatabaseStore:
     Args:
         dsn: ``postgresql://user:password@host:5432/database`` (SQLAlchemy driver names are taken) or
             key-value. Another database raises ConfigError.
-        tables: ``schema.table`` (or ``table``, in `public`) by source and stream name, instead of the default.
+        tables: ``schema.table`` (or ``table``, in `public`) by source and stream; else the default.
     """
 
     def __init__(self, dsn: str, *, tables: Mapping[tuple[str, str], str] | None = None) -> None:
@@ -61,7 +60,7 @@ class DatabaseStore:
         self._named = dict(tables or {})
 
     def place(self, table: TableRef) -> tuple[str, str]:
-        """Schema and name of the table. Raises ConfigError if a name is longer than PostgreSQL's 63 bytes."""
+        """Schema and name of the table. Raises ConfigError for a name that cannot be used."""
         named = self._named.get((table.source, table.stream))
         if named:
             schema, found, name = named.partition(".")
@@ -69,10 +68,10 @@ class DatabaseStore:
         else:
             schema = table.source if table.tenant == "default" else f"{table.tenant}__{table.source}"
             name = table.stream if table.stage == "refined" else f"{table.stream}_{table.stage}"
-        long = [n for n in (schema, name) if not n or len(n.encode()) > _NAME_LIMIT_BYTES]
-        if long:
+        wrong = [n for n in (schema, name) if not n or "%" in n or len(n.encode()) > _NAME_LIMIT_BYTES]
+        if wrong:
             raise ConfigError(
-                f"'{long[0]}' is empty or longer than {_NAME_LIMIT_BYTES} bytes and cannot name a table",
+                f"'{wrong[0]}' cannot name a table: empty, with a % or more than {_NAME_LIMIT_BYTES} bytes",
                 where=str(table),
                 hint="Name one in save.table, as schema.table",
             )
@@ -139,7 +138,7 @@ class DatabaseStore:
         needed = [*(columns or ()), *([PARTITION] if partitions is not None else [])]
         unknown = sorted(set(needed) - set(names))
         if unknown:
-            raise ConfigError(f"there is no column {', '.join(unknown)}", where=str(table))
+            raise ConfigError(f"there are no columns {unknown}", where=str(table), hint=f"There are {names}")
         wanted = stored if columns is None else [stored[names.index(c)] for c in columns]
         query = select(journal.target, wanted, partitions=partitions, load_ids=load_ids)
         return open_scan(self._dsn, query, wanted, str(table))
@@ -189,6 +188,8 @@ class DatabaseStore:
         return self.checkpoints(table).get(partition)
 
     def set_checkpoint(self, table: TableRef, checkpoint: Checkpoint | None, partition: str = "") -> None:
+        if checkpoint is None and not self.exists(table):
+            return
         with self._changing(table) as journal:
             journal.set_checkpoint(partition, checkpoint)
 
@@ -198,8 +199,7 @@ class DatabaseStore:
 
     def history(self, table: TableRef, limit: int = 100) -> list[TableVersion]:
         with self._journal(table) as journal:
-            self._existing(journal)
-            return journal.history(limit)
+            return [] if journal.version() is None else journal.history(limit)
 
     def loads_since(self, table: TableRef, version: int) -> list[str] | None:
         with self._journal(table) as journal:
@@ -214,7 +214,9 @@ class DatabaseStore:
         with self._changing(table) as journal:
             load = journal.load(load_id)
             if load is None:
-                raise ConfigError(f"there is no load {load_id}", where=str(table), hint="See its history")
+                raise ConfigError(
+                    f"the load '{load_id}' is not part of the table", where=str(table), hint="See its history"
+                )
             later = journal.later_loads(load.version)
             if later:
                 raise ConfigError(
@@ -244,13 +246,16 @@ class DatabaseStore:
         return iter(sorted(t for t in found if tenant in (None, t.tenant)))
 
     def maintain(self, table: TableRef, *, retention: timedelta) -> Mapping[str, int]:
-        """Gives the space of deleted rows back for use, and forgets loads older than `retention`."""
+        """Gives the space of deleted rows back for use. Nothing older is kept, whatever `retention`."""
         with self._journal(table) as journal:
-            self._existing(journal)
+            if journal.version() is None:
+                return {}
             journal.connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(journal.target))
-            return {"tables_vacuumed": 1, "loads_forgotten": journal.prune(utc_now() - retention)}
+            return {"tables_vacuumed": 1}
 
     def expire(self, table: TableRef, *, older_than: datetime) -> int:
+        if not self.exists(table):
+            return 0
         with self._changing(table) as journal:
             query = sql.SQL("DELETE FROM {} WHERE {} < %s")
             found = journal.connection.execute(
@@ -309,7 +314,7 @@ class DatabaseStore:
         version = journal.version()
         if version is None:
             raise ConfigError(
-                f"there is no table {journal.schema}.{journal.name} of ours in the target database",
+                f"there is no such table of ours in the target database ({journal.schema}.{journal.name})",
                 where=str(journal.table),
                 hint="Run the stream first",
             )

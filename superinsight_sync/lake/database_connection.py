@@ -104,5 +104,5 @@ def _as_ours(error: psycopg.Error, where: str) -> SisError:
     kind = next((k for prefix, k in _KINDS if state.startswith(prefix)), None)
     if kind is None:
         kind = TransientError if not state and isinstance(error, psycopg.OperationalError) else ConfigError
-    message = error.diag.message_primary or "the connection was lost"
+    message = error.diag.message_primary or f"the connection was lost ({type(error).__name__})"
     return kind(f"the target database says: {redact(message)}", where=where)

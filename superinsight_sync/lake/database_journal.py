@@ -68,9 +68,10 @@ class Journal:
             return
         with self.connection.transaction():
             self._locked("_sis_journal")
-            if not self.connection.execute("SELECT to_regnamespace(%s)", [_quoted(self.schema)]).fetchone()[
-                0
-            ]:  # type: ignore[index]
+            found = self.connection.execute(
+                "SELECT FROM pg_namespace WHERE nspname = %s", [self.schema]
+            ).fetchone()
+            if found is None:
                 self.connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
             self._run(_TABLES)
 
@@ -189,22 +190,16 @@ class Journal:
             self.table.path,
             limit,
         ).fetchall()
-        return [TableVersion(*row[:5], decode(row[5])) for row in rows]
+        return [
+            TableVersion(version, at, operation, load_id, written, decode(metadata))
+            for version, at, operation, load_id, written, metadata in rows
+        ]
 
     def forget(self) -> None:
         """Removes everything known of the table."""
         for name in ("_sis_tables", "_sis_loads", "_sis_checkpoints"):
             query = sql.SQL("DELETE FROM {} WHERE path = %s").format(sql.Identifier(self.schema, name))
             self.connection.execute(query, [self.table.path])
-
-    def prune(self, older_than: Any) -> int:
-        """Removes entries of before a time, but the newest."""
-        return self._run(
-            "DELETE FROM {schema}._sis_loads l USING {schema}._sis_tables t"
-            " WHERE l.path = %s AND t.path = l.path AND l.at < %s AND l.version < t.version",
-            self.table.path,
-            older_than,
-        ).rowcount
 
     def _set(self, partition: str, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:

@@ -18,6 +18,7 @@ from superinsight_sync.lake.database_types import (
     widened,
     wire_schema,
 )
+from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import HASH, LOAD_ID, PARTITION
 
 _STAGE = sql.Identifier("pg_temp", "_sis_stage")
@@ -53,7 +54,8 @@ class Target:
         """Streams a read into a new temporary table, in the order of its rows, a batch at a time."""
         import pgpq
 
-        columns = columns_of(reader.schema, self.where)
+        stored = storable_schema(reader.schema)
+        columns = columns_of(stored, self.where)
         self.connection.execute(
             sql.SQL("CREATE TEMP TABLE _sis_stage ({} bigint GENERATED ALWAYS AS IDENTITY)").format(_ORDER)
         )
@@ -67,7 +69,7 @@ class Target:
         with self.connection.cursor().copy(copy) as out:
             out.write(encoder.write_header())
             for batch in reader:
-                out.write(encoder.write_batch(to_wire(batch, columns, self.where)))
+                out.write(encoder.write_batch(to_wire(batch, stored, columns)))
                 rows += batch.num_rows
                 size_bytes += batch.nbytes
             out.write(encoder.finish())
@@ -88,20 +90,20 @@ class Target:
 
     def evolve(self, staged: Staged) -> None:
         """Adds new columns and widens types. Raises ConfigError naming a column whose type does not fit."""
-        stored = {c.name: c.type for c in self.columns()}
+        stored = {c.name: c for c in self.columns()}
         for column in staged.columns:
             have = stored.get(column.name)
             if have is None:
                 self._alter(self.name, "ADD COLUMN {} {}", column.name, column.type)
                 continue
-            wide = widened(have, column.type)
+            wide = widened(have.type, column.type)
             if wide is None:
                 raise ConfigError(
-                    f"column {column.name} is {have} in the target and cannot take {column.type}",
+                    f"column '{column.name}' was {have.arrow} and is now {column.wire}, which does not fit",
                     where=self.where,
-                    hint="Cast it in a refine step, or replace the whole table",
+                    hint=f"Cast it to {have.arrow}, give it another name, or load the whole table anew",
                 )
-            if wide != have:
+            if wide != have.type:
                 self._alter(self.name, "ALTER COLUMN {} TYPE {}", column.name, wide)
 
     def adopt(self, staged: Staged) -> None:
@@ -133,17 +135,17 @@ class Target:
             outside = staged.rows
         if outside:
             raise DataError(
-                f"{outside} rows lie outside the partitions {', '.join(partitions)}",
+                f"{outside} rows belong to none of the partitions being replaced",
                 where=self.where,
                 hint="Nothing was written; check the window of the read",
             )
 
     def insert_all(self, staged: Staged) -> int:
-        """Inserts every staged row, in order."""
+        """Inserts every staged row."""
         if not staged.columns:
             return 0
         return self._run(
-            "INSERT INTO {target} ({names}) SELECT {values} FROM {stage} s ORDER BY {order}",
+            "INSERT INTO {target} ({names}) SELECT {values} FROM {stage} s",
             names=_list(_names(staged.columns)),
             values=_values(staged.columns),
         ).rowcount
@@ -182,7 +184,7 @@ class Target:
         ).rowcount
         inserted = self._run(
             "INSERT INTO {target} ({names}) SELECT {values} FROM {stage} s"
-            " WHERE NOT EXISTS (SELECT FROM {target} t WHERE {same}) ORDER BY {order}",
+            " WHERE NOT EXISTS (SELECT FROM {target} t WHERE {same})",
             **parts,
         ).rowcount
         return inserted, updated

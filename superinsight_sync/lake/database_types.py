@@ -1,34 +1,28 @@
-"""How Arrow types become PostgreSQL types, and back.
+"""How the lake's types (`lake.types`) become PostgreSQL types, and back.
 
-| Arrow | PostgreSQL | read back as |
+| kept as | PostgreSQL | read back as |
 |---|---|---|
 | bool | boolean | bool |
-| int8, int16, uint8 | smallint | int16 |
-| int32, uint16 | integer | int32 |
-| int64, uint32 | bigint | int64 |
-| uint64 | numeric(20,0) | decimal128(20, 0) |
-| float16, float32 / float64 | real / double precision | float32 / float64 |
-| decimal up to 38 digits | numeric(p,s) | decimal128(p, s) |
-| text, also JSON as text; null | text | string |
-| `arrow.json` | json (the text is kept as it is) | string |
-| binary of any kind | bytea | binary |
-| date32, date64 | date | date32 |
-| time up to microseconds | time | time64[us] |
-| timestamp without / with time zone | timestamp / timestamptz | timestamp[us] / timestamp[us, UTC] |
+| int8, int16 / int32 / int64 | smallint / integer / bigint | int16 / int32 / int64 |
+| float32 / float64 | real / double precision | float32 / float64 |
+| decimal128(p, s) | numeric(p,s) | decimal128(p, s) |
+| string, also JSON as text | text | string |
+| binary | bytea | binary |
+| date32 | date | date32 |
+| timestamp[us] / timestamp[us, UTC] | timestamp / timestamptz | the same |
 | list of one of these | an array | list |
-| dictionary | as its values | |
 
-Everything else (durations, intervals, structs, maps, lists of lists, decimals of more digits) is refused
-with ConfigError: PostgreSQL has no type that gives the same values back.
+Structs, maps and lists of lists raise ConfigError: no PostgreSQL type gives the same values back.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.lake.types import cast_batch
 
 _NAME_LIMIT_BYTES = 63
 _HINT = "Convert it in a refine step (cast, or map to unnest), or use save: persistent"
@@ -37,24 +31,22 @@ _FLOATS = ("real", "double precision")
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _UTC = pa.timestamp("us", "UTC")
 
-_SCALARS: tuple[tuple[Callable[[pa.DataType], bool], str, pa.DataType], ...] = (
-    (pa.types.is_boolean, "boolean", pa.bool_()),
-    (lambda t: t in (pa.int8(), pa.int16(), pa.uint8()), "smallint", pa.int16()),
-    (lambda t: t in (pa.int32(), pa.uint16()), "integer", pa.int32()),
-    (lambda t: t in (pa.int64(), pa.uint32()), "bigint", pa.int64()),
-    (pa.types.is_uint64, "numeric(20,0)", pa.decimal128(20, 0)),
-    (lambda t: t in (pa.float16(), pa.float32()), "real", pa.float32()),
-    (pa.types.is_float64, "double precision", pa.float64()),
-    (lambda t: pa.types.is_string(t) or pa.types.is_large_string(t), "text", pa.string()),
-    (lambda t: pa.types.is_string_view(t) or pa.types.is_null(t), "text", pa.string()),
-    (lambda t: pa.types.is_binary(t) or pa.types.is_large_binary(t), "bytea", pa.binary()),
-    (lambda t: pa.types.is_fixed_size_binary(t) or pa.types.is_binary_view(t), "bytea", pa.binary()),
-    (pa.types.is_date, "date", pa.date32()),
-    (pa.types.is_time, "time without time zone", pa.time64("us")),
-    (lambda t: pa.types.is_timestamp(t) and t.tz is None, "timestamp without time zone", pa.timestamp("us")),
-    (pa.types.is_timestamp, "timestamp with time zone", _UTC),
-)
-_READ: dict[str, pa.DataType] = {name: wire for _, name, wire in _SCALARS}
+_NAIVE = "timestamp without time zone"
+_SCALARS: dict[pa.DataType, str] = {
+    pa.bool_(): "boolean",
+    pa.int8(): "smallint",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+    pa.binary(): "bytea",
+    pa.date32(): "date",
+    pa.timestamp("us"): _NAIVE,
+    _UTC: "timestamp with time zone",
+}
+_READ: dict[str, pa.DataType] = {name: kind for kind, name in _SCALARS.items()}
 
 
 @dataclass(frozen=True)
@@ -104,10 +96,10 @@ def _read_type(name: str) -> pa.DataType:
     return _READ.get(name, pa.string())
 
 
-def columns_of(schema: pa.Schema, where: str) -> list[Column]:
-    """The columns a read needs. Raises ConfigError naming one that PostgreSQL cannot keep."""
+def columns_of(stored: pa.Schema, where: str) -> list[Column]:
+    """The columns that rows in the lake's types need. Raises ConfigError naming one that cannot be kept."""
     columns = []
-    for field in schema:
+    for field in stored:
         if len(field.name.encode()) > _NAME_LIMIT_BYTES or not field.name:
             raise ConfigError(
                 f"column name '{field.name}' is empty or longer than {_NAME_LIMIT_BYTES} bytes",
@@ -125,31 +117,21 @@ def columns_of(schema: pa.Schema, where: str) -> list[Column]:
     return columns
 
 
-def _mapped(type_: pa.DataType) -> tuple[str, str, pa.DataType] | None:
-    """The column's type, its staging type and its wire type."""
-    if isinstance(type_, pa.BaseExtensionType):
-        if type_.extension_name == "arrow.json":
-            return "json", "json", pa.string()
-        return _mapped(type_.storage_type)
-    if pa.types.is_dictionary(type_):
-        return _mapped(type_.value_type)
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
-        item = None if pa.types.is_nested(type_.value_type) else _mapped(type_.value_type)
-        if item is None or item[0] == "json":
+def _mapped(kind: pa.DataType) -> tuple[str, str, pa.DataType] | None:
+    """The column's type, its staging type and its wire type, of one of the lake's types."""
+    if pa.types.is_list(kind):
+        item = None if pa.types.is_nested(kind.value_type) else _mapped(kind.value_type)
+        if item is None:
             return None
-        wire = pa.timestamp("us") if item[2] == _UTC else item[2]
-        staged = _READ_NAIVE if item[2] == _UTC else item[1]
+        # The encoder knows no arrays of times with a zone: they are staged without one and cast in UTC.
+        zoned = item[2] == _UTC
+        staged, wire = (_NAIVE, pa.timestamp("us")) if zoned else item[1:]
         return f"{item[0]}[]", f"{staged}[]", pa.list_(wire)
-    if pa.types.is_decimal(type_):
-        if type_.precision > 38 or not 0 <= type_.scale <= type_.precision:
-            return None
-        name = f"numeric({type_.precision},{type_.scale})"
-        return name, name, pa.decimal128(type_.precision, type_.scale)
-    return next(((name, name, wire) for fits, name, wire in _SCALARS if fits(type_)), None)
-
-
-_READ_NAIVE = "timestamp without time zone"
-"""The encoder knows no arrays of times with a zone: they are staged without one, in UTC, and cast in UTC."""
+    if pa.types.is_decimal(kind):
+        name = f"numeric({kind.precision},{kind.scale})"
+        return name, name, kind
+    name = _SCALARS.get(kind, "")
+    return (name, name, _READ[name]) if name else None
 
 
 def widened(stored: str, new: str) -> str | None:
@@ -167,21 +149,10 @@ def widened(stored: str, new: str) -> str | None:
     return f"numeric({digits + scale},{scale})" if digits + scale <= 38 else None
 
 
-def to_wire(batch: pa.RecordBatch, columns: Sequence[Column], where: str) -> pa.RecordBatch:
-    """The batch as the encoder takes it. Raises ConfigError where a value would lose precision."""
-    arrays = []
-    for column, array in zip(columns, batch.columns, strict=True):
-        values = array.storage if isinstance(array, pa.ExtensionArray) else array
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
-        try:
-            arrays.append(values if values.type == column.wire else values.cast(column.wire))
-        except pa.ArrowInvalid:
-            raise ConfigError(
-                f"column {column.name} is {values.type} with values that {column.type} cannot keep",
-                where=where,
-                hint="PostgreSQL keeps microseconds, and text in UTF-8. " + _HINT,
-            ) from None
+def to_wire(batch: pa.RecordBatch, stored: pa.Schema, columns: Sequence[Column]) -> pa.RecordBatch:
+    """The batch as the encoder takes it. Raises DataError where a value would lose precision."""
+    rows = cast_batch(batch, stored)
+    arrays = [a if a.type == c.wire else a.cast(c.wire) for c, a in zip(columns, rows.columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=wire_schema(columns))
 
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -9,8 +10,9 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.lake.memory import MemoryStore
+from superinsight_sync.lake.memory import MemoryLimitError, MemoryStore
 from superinsight_sync.lake.store import ReadBatches, Store, TableVersion
+from superinsight_sync.lake.types import cast_batch, storable_schema
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 
 _Write = Callable[[Store, ReadBatches], CommitResult]
@@ -19,10 +21,10 @@ _Write = Callable[[Store, ReadBatches], CommitResult]
 class HybridStore:
     """Chooses by size, per table: at or below the threshold memory, above it the durable store.
 
-    The size is Arrow's `nbytes`. A whole-table replace is placed by its own size and may move the table
-    either way. Any other write adds its size to what the table holds: a table in memory that would pass the
-    threshold moves to the durable store, and one in the durable store stays there. While a write is placed,
-    at most `threshold_bytes` and one batch are held.
+    The size is Arrow's `nbytes` of the rows in the lake's types. A whole-table replace is placed by its own
+    size and may move the table either way. Any other write adds its size to what the table holds: a table in
+    memory that would pass the threshold moves to the durable store, and one in the durable store stays there.
+    While a write is placed, at most `threshold_bytes` and one batch are held.
 
     A table lives on one side; if a crash or an error in the middle of a move leaves two, the one in memory
     counts while its run lasts. Versions of the two sides cannot be compared, so `loads_since` is always None.
@@ -68,7 +70,8 @@ class HybridStore:
         room_bytes = self.threshold_bytes - self.memory.size_bytes(table)
         with _Buffered(read, room_bytes) as rows:
             if rows.fits:
-                return write(self.memory, rows.read)
+                with suppress(MemoryLimitError):  # a new column made the rows that were there larger
+                    return write(self.memory, rows.read)
             if not self.memory.exists(table):
                 return write(self.durable, rows.read)
             return self._move(table, rows.read, commit, write)
@@ -162,10 +165,12 @@ class _Buffered:
         self._open = read
         self._head: deque[pa.RecordBatch] = deque()
         self._reader = read()
+        self._schema = storable_schema(self._reader.schema)
+        self._batches = (cast_batch(batch, self._schema) for batch in self._reader)
         self._used = False
         self.fits = True
         size_bytes = 0
-        for batch in self._reader:
+        for batch in self._batches:
             self._head.append(batch)
             size_bytes += batch.nbytes
             if size_bytes > limit_bytes:
@@ -177,7 +182,7 @@ class _Buffered:
         if self._used:
             return self._open()
         self._used = True
-        return pa.RecordBatchReader.from_batches(self._reader.schema, chain(self._drain(), self._reader))
+        return pa.RecordBatchReader.from_batches(self._schema, chain(self._drain(), self._batches))
 
     def _drain(self) -> Iterator[pa.RecordBatch]:
         while self._head:

@@ -15,6 +15,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.loads import loads_in
 from superinsight_sync.lake.memory_rows import aligned, check_partitions, evolved, merged, own, rows_where
 from superinsight_sync.lake.store import ReadBatches, TableVersion
+from superinsight_sync.lake.types import cast_batch, storable_schema
 from superinsight_sync.model.tables import (
     EXTRACTED_AT,
     LOAD_ID,
@@ -67,11 +68,15 @@ _Change = Callable[[_State | None, pa.Table], tuple[_State, CommitResult]]
 _EMPTY = _State(pa.schema([]), ())
 
 
+class MemoryLimitError(ConfigError):
+    """A write would hold more than the limit in memory."""
+
+
 class MemoryStore:
     """Tables as Arrow batches in this process, gone with the run.
 
     Only the newest version is kept, so `scan(version=…)` of an older one and the rollback of a load that
-    rewrote rows raise ConfigError. Sizes are Arrow's `nbytes`.
+    rewrote rows raise ConfigError. Types are the lake's (`lake.types`); sizes are Arrow's `nbytes`.
 
     Args:
         limit_bytes: most bytes one table may hold. A write that would pass it raises ConfigError and leaves
@@ -165,7 +170,9 @@ class MemoryStore:
         if columns is not None:
             unknown = sorted(set(columns) - set(schema.names))
             if unknown:
-                raise ConfigError(f"there is no column {', '.join(unknown)}", where=str(table))
+                raise ConfigError(
+                    f"there are no columns {unknown}", where=str(table), hint=f"There are {schema.names}"
+                )
             schema = pa.schema([schema.field(c) for c in columns], schema.metadata)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -207,6 +214,8 @@ class MemoryStore:
 
     def set_checkpoint(self, table: TableRef, checkpoint: Checkpoint | None, partition: str = "") -> None:
         with self._run.lock:
+            if checkpoint is None and not self.exists(table):
+                return
             state = self._at(table)
             points = {k: v for k, v in state.checkpoints.items() if k != partition}
             if checkpoint is not None:
@@ -219,7 +228,8 @@ class MemoryStore:
         return dict(state.checkpoints) if state else {}
 
     def history(self, table: TableRef, limit: int = 100) -> list[TableVersion]:
-        return list(reversed(self._at(table).history))[:limit]
+        state = self._run.states.get(table)
+        return list(reversed(state.history))[:limit] if state else []
 
     def loads_since(self, table: TableRef, version: int) -> list[str] | None:
         state = self._run.states.get(table)
@@ -232,7 +242,9 @@ class MemoryStore:
             current = self._at(table)
             entries = {v.load_id: v for v in current.history if v.load_id in current.results}
             if load_id not in entries:
-                raise ConfigError(f"there is no load {load_id}", where=str(table), hint="See its history")
+                raise ConfigError(
+                    f"the load '{load_id}' is not part of the table", where=str(table), hint="See its history"
+                )
             version = entries[load_id].version
             later = [v.load_id for v in current.history if v.version > version and v.load_id and v.rows]
             if later:
@@ -260,6 +272,8 @@ class MemoryStore:
     def maintain(self, table: TableRef, *, retention: timedelta) -> Mapping[str, int]:
         """Joins small batches into one. Nothing is removed: only the newest version is kept anyway."""
         with self._run.lock:
+            if not self.exists(table):
+                return {}
             state = self._at(table)
             rows = state.table().combine_chunks()
             self._run.states[table] = replace(state, batches=tuple(rows.to_batches()), before=None)
@@ -267,6 +281,8 @@ class MemoryStore:
 
     def expire(self, table: TableRef, *, older_than: datetime) -> int:
         with self._run.lock:
+            if not self.exists(table):
+                return 0
             state = self._at(table)
             rows = state.table()
             kept = rows.filter(
@@ -338,15 +354,17 @@ class MemoryStore:
     def _collect(self, table: TableRef, read: ReadBatches) -> pa.Table:
         size_bytes, batches = 0, []
         with read() as reader:
+            schema = storable_schema(reader.schema)
             for batch in reader:
-                size_bytes += batch.nbytes
+                kept = cast_batch(own(batch), schema)
+                size_bytes += kept.nbytes
                 if size_bytes > self.limit_bytes:
                     raise self._too_large(table)
-                batches.append(own(batch))
-            return pa.Table.from_batches(batches, reader.schema)
+                batches.append(kept)
+            return pa.Table.from_batches(batches, schema)
 
-    def _too_large(self, table: TableRef) -> ConfigError:
-        return ConfigError(
+    def _too_large(self, table: TableRef) -> MemoryLimitError:
+        return MemoryLimitError(
             f"the rows pass the memory limit of {self.limit_bytes:,} bytes",
             where=str(table),
             hint="Raise `max_memory`, or use save: hybrid (memory below it, the lake above), "

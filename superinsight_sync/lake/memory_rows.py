@@ -1,46 +1,20 @@
 """Filters, schema evolution and merge of rows that are wholly in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.lake.landing import fitted_schema
 from superinsight_sync.model.tables import HASH, PARTITION, TableRef
-
-_FAMILIES: tuple[Callable[[pa.DataType], bool], ...] = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_decimal,
-    lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t),
-    lambda t: pa.types.is_binary(t) or pa.types.is_large_binary(t) or pa.types.is_binary_view(t),
-    lambda t: pa.types.is_timestamp(t) and t.tz is None,
-    lambda t: pa.types.is_timestamp(t) and t.tz is not None,
-)
 
 
 def evolved(table: TableRef, old: pa.Schema, new: pa.Schema) -> pa.Schema:
-    """The schema that holds both: columns of `old`, then new ones; a type may widen within its family.
-
-    Raises ConfigError naming the column whose type changed otherwise.
-    """
-    fields = []
-    for name in dict.fromkeys([*old.names, *new.names]):
-        if name not in old.names or name not in new.names:
-            fields.append((old if name in old.names else new).field(name).with_nullable(True))
-            continue
-        mine, other = old.field(name), new.field(name)
-        same = mine.type == other.type or any(f(mine.type) and f(other.type) for f in _FAMILIES)
-        if not same and not pa.types.is_null(mine.type) and not pa.types.is_null(other.type):
-            raise ConfigError(
-                f"column {name} is {mine.type} and cannot take {other.type}",
-                where=str(table),
-                hint="Cast it in a refine step, or replace the whole table",
-            )
-        both = [pa.schema([mine]), pa.schema([other])]
-        fields.append(pa.unify_schemas(both, promote_options="permissive").field(0))
-    return pa.schema(fields)
+    """The columns of `old`, then those that `new` adds. Raises ConfigError for a type that does not fit."""
+    fitted = fitted_schema(new, old, str(table))
+    return pa.schema([*old, *(fitted.field(n) for n in new.names if n not in old.names)])
 
 
 def aligned(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -72,10 +46,8 @@ def merged(table: TableRef, old: pa.Table, new: pa.Table, keys: Sequence[str]) -
     olds, news = aligned(old, schema), aligned(new, schema)
     pairs = _pairs(table, olds.select(list(keys)), news.select(list(keys)))
     both = pairs.filter(pc.and_(pc.is_valid(pairs["old"]), pc.is_valid(pairs["new"])))
-    differs = pc.not_equal(
-        pc.fill_null(olds[HASH].take(both["old"]), ""), pc.fill_null(news[HASH].take(both["new"]), "")
-    )
-    changed = both.filter(differs)
+    differs = pc.not_equal(olds[HASH].take(both["old"]), news[HASH].take(both["new"]))
+    changed = both.filter(pc.fill_null(differs, True))
     added = pc.sort_indices(pairs.filter(pc.is_null(pairs["old"]))["new"])
     fresh = pairs.filter(pc.is_null(pairs["old"]))["new"].take(added)
     columns = [
@@ -145,7 +117,7 @@ def check_partitions(table: TableRef, new: pa.Table, partitions: Sequence[str]) 
     inside = rows_where(new, PARTITION, partitions, table).num_rows
     if inside != new.num_rows:
         raise DataError(
-            f"{new.num_rows - inside} rows lie outside the partitions {', '.join(partitions)}",
+            f"{new.num_rows - inside} rows belong to none of the partitions being replaced",
             where=str(table),
             hint="Nothing was written; check the window of the read",
         )

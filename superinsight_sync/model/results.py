@@ -34,13 +34,17 @@ class ReadStats:
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull did. `unchanged` means the source said that nothing is new and nothing was read."""
+    """What a pull did. `unchanged` means the source said that nothing is new and nothing was read.
+
+    `table_rows` is what the raw table holds after it.
+    """
 
     stream: str
     stats: ReadStats
     version: int | None
     load_id: str
     size_bytes: int = 0
+    table_rows: int = 0
     unchanged: bool = False
     partitions: tuple[str, ...] = ()
     rows_by_partition: Mapping[str, int] = field(default_factory=dict)
@@ -51,7 +55,10 @@ class PullResult:
 
 @dataclass(frozen=True)
 class RefineResult:
-    """What a refine did. `quarantined` by rule name; `lineage` maps a column to the raw columns it came from."""
+    """What a refine did. `quarantined` by rule name; `lineage` maps a column to the raw columns it came from.
+
+    `table_rows` is what the refined table holds after it.
+    """
 
     stream: str
     rows_read: int
@@ -60,6 +67,7 @@ class RefineResult:
     load_id: str
     size_bytes: int = 0
     seconds: float = 0.0
+    table_rows: int = 0
     unchanged: bool = False
     duplicates: int = 0
     quarantined: Mapping[str, int] = field(default_factory=dict)
@@ -97,6 +105,7 @@ class DescribeResult:
     path: str
     markdown: str
     fingerprint: str
+    seconds: float = 0.0
     unchanged: bool = False
     llm_fields: int = 0
     tokens: int = 0

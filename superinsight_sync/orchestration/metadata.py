@@ -42,15 +42,11 @@ def column_lineage(lineage: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> 
     )
 
 
-def _rows(rows: int, partitioned: bool) -> Metadata:
-    return {} if partitioned else {"dagster/row_count": rows}
-
-
 def _cursor(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def of_pull(result: PullResult, *, total_rows: int | None = None) -> Metadata:
+def of_pull(result: PullResult) -> Metadata:
     """Metadata of a raw asset."""
     stats = result.stats
     found: Metadata = {
@@ -62,7 +58,7 @@ def of_pull(result: PullResult, *, total_rows: int | None = None) -> Metadata:
         "sis/seconds": round(stats.seconds, 3),
         "sis/retries": result.retries,
         "sis/columns": len(result.columns),
-        **_rows(stats.rows if total_rows is None else total_rows, bool(result.partitions)),
+        "dagster/row_count": result.table_rows,
     }
     if result.columns:
         found["dagster/column_schema"] = table_schema(result.columns)
@@ -80,7 +76,7 @@ def of_pull(result: PullResult, *, total_rows: int | None = None) -> Metadata:
     return found
 
 
-def of_refine(result: RefineResult, raw: dg.AssetKey, *, total_rows: int | None = None) -> Metadata:
+def of_refine(result: RefineResult, raw: dg.AssetKey) -> Metadata:
     """Metadata of a refined asset."""
     found: Metadata = {
         "sis/load_id": result.load_id,
@@ -91,7 +87,7 @@ def of_refine(result: RefineResult, raw: dg.AssetKey, *, total_rows: int | None 
         "sis/duplicates": result.duplicates,
         "sis/bytes_written": result.size_bytes,
         "sis/seconds": round(result.seconds, 3),
-        **_rows(result.rows_written if total_rows is None else total_rows, bool(result.partitions)),
+        "dagster/row_count": result.table_rows,
     }
     if result.columns:
         found["dagster/column_schema"] = table_schema(result.columns)
@@ -110,6 +106,7 @@ def of_describe(result: DescribeResult) -> Metadata:
     """Metadata of a dictionary asset."""
     return {
         "sis/fields": result.fields,
+        "sis/seconds": round(result.seconds, 3),
         "sis/unchanged": result.unchanged,
         "sis/fingerprint": result.fingerprint[:16],
         "sis/llm_fields": result.llm_fields,

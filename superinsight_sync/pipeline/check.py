@@ -28,7 +28,7 @@ def check_stream(
         raise ConfigError("there is no refined table yet", where=f"check {source.name}/{stream.name}")
     dataset = store.dataset(table)
     if partitions and PARTITION in dataset.schema.names:
-        dataset = dataset.filter(ds.field(PARTITION).isin(list(partitions)))
+        dataset = _only(dataset, partitions)
 
     def reference(key: str) -> ds.Dataset:
         name, other = key.split("/")
@@ -41,4 +41,14 @@ def check_stream(
 
     return run_checks(
         stream.expect, dataset=dataset, references=reference, source_count=source_count, now=utc_now()
+    )
+
+
+def _only(dataset: ds.Dataset, partitions: Sequence[str]) -> ds.Dataset:
+    """The files of the named partitions: a dataset that engines can still cut columns from."""
+    wanted = ds.field(PARTITION).isin(list(partitions))
+    if not isinstance(dataset, ds.FileSystemDataset):
+        return ds.dataset(dataset.to_table(filter=wanted))
+    return ds.FileSystemDataset(
+        list(dataset.get_fragments(wanted)), dataset.schema, dataset.format, dataset.filesystem
     )

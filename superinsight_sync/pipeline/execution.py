@@ -8,11 +8,11 @@ from superinsight_sync.core.errors import SisError, StopRequested, TransientErro
 from superinsight_sync.core.retry import RetryPolicy, with_retry
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.state.dead_letters import FailedWork
-from superinsight_sync.state.executions import Outcome, Verb, Work
 from superinsight_sync.state.leases import Lease
 
 T = TypeVar("T")
+
+Verb = Literal["pull", "refine", "describe", "export"]
 
 RETRIES = RetryPolicy(retries=3)
 
@@ -36,7 +36,7 @@ class Task:
         if not self.partitions:
             return ""
         first, last = self.partitions[0], self.partitions[-1]
-        return f"[{first}]" if first == last else f"[{first}…{last}]"
+        return first if first == last else f"{first}…{last}"
 
     @property
     def where(self) -> str:
@@ -69,7 +69,12 @@ def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
     tally = Tally()
     settings, state = engine.settings, engine.state
     execution = state.executions.start(
-        Work(engine.run_id, task.verb, task.source, task.stream, task.tenant, task.partitions)
+        run_id=engine.run_id,
+        verb=task.verb,
+        source=task.source,
+        stream=task.stream,
+        tenant=task.tenant,
+        partition=task.span or None,
     )
 
     def attempt() -> T:
@@ -83,25 +88,26 @@ def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
         result = with_retry(attempt, RETRIES, on_retry=count)
     except SisError as error:
         located = error.at(task.where)
-        state.executions.finish(execution, _outcome(tally, located))
+        _finish(engine, execution, tally, located)
         if isinstance(error, TransientError):
             _bury(engine, task, located)
         raise located from error
     except BaseException as error:
-        state.executions.finish(execution, _outcome(tally, error))
+        _finish(engine, execution, tally, error)
         raise
-    state.executions.finish(execution, _outcome(tally, None))
+    _finish(engine, execution, tally, None)
     return result
 
 
-def _outcome(tally: Tally, error: BaseException | None) -> Outcome:
+def _finish(engine: Engine, execution: int, tally: Tally, error: BaseException | None) -> None:
     status: Literal["succeeded", "failed", "stopped", "unchanged"]
     if error is None:
         status = "unchanged" if tally.unchanged else "succeeded"
     else:
         status = "stopped" if isinstance(error, StopRequested | KeyboardInterrupt) else "failed"
-    return Outcome(
-        status,
+    engine.state.executions.finish(
+        execution,
+        status=status,
         rows=tally.rows,
         size_bytes=tally.size_bytes,
         load_id=tally.load_id,
@@ -115,14 +121,12 @@ def _bury(engine: Engine, task: Task, error: SisError) -> None:
     """Keeps what is needed to do the work again."""
     payload = {"source": task.source, "stream": task.stream, "partitions": list(task.partitions)}
     engine.state.dead_letters.add(
-        FailedWork(
-            task.verb,
-            f"{task.source}/{task.stream}",
-            payload,
-            error,
-            attempts=RETRIES.retries + 1,
-            tenant=task.tenant,
-        )
+        verb=task.verb,
+        target=f"{task.source}/{task.stream}",
+        payload=payload,
+        error=error,
+        attempts=RETRIES.retries + 1,
+        tenant=task.tenant,
     )
 
 

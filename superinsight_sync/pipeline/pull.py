@@ -14,12 +14,12 @@ from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.contract import schema_changes
-from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
-from superinsight_sync.state.leases import Lease
 from superinsight_sync.sources.protocol import ReadRequest, Source, StreamShape, open_source
+from superinsight_sync.state.leases import Lease
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Pull:
         point = Checkpoint(load_id=self.load_id, at=utc_now(), **checkpoint)
         return Commit(
             self.load_id,
-            checkpoints={key: point for key in self.partitions or ("",)},
+            checkpoints=dict.fromkeys(self.partitions or ("",), point),
             metadata={"run_id": self.engine.run_id, "verb": "pull"},
         )
 
@@ -199,13 +199,14 @@ def _result(
     )
     tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
     tally.load_id, tally.version = pull.load_id, landed.done.version
-    pull.engine.state.checkpoints.record(pull.table, landed.commit.checkpoints)
+    pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
     return PullResult(
         stream=pull.stream.name,
         stats=stats,
         version=landed.done.version,
         load_id=pull.load_id,
         size_bytes=landed.done.size_bytes,
+        table_rows=pull.store.count(pull.table),
         partitions=pull.partitions,
         rows_by_partition=landed.reading.rows_by_partition,
         columns=tuple(c.info for c in shape.columns),
@@ -221,6 +222,8 @@ def _unchanged(pull: _Pull, started: float) -> PullResult:
         stats=ReadStats(seconds=time.perf_counter() - started),
         version=pull.store.version(pull.table),
         load_id=point.load_id if point else "",
+        table_rows=pull.store.count(pull.table),
         unchanged=True,
         partitions=pull.partitions,
+        columns=columns_of(pull.store.schema(pull.table)),
     )

@@ -9,9 +9,9 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, ThresholdError
 from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
-from superinsight_sync.model.results import ColumnInfo, RefineResult
-from superinsight_sync.model.tables import SYSTEM_COLUMNS, Checkpoint, Commit, CommitResult, TableRef
-from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.model.results import RefineResult
+from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
+from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
@@ -137,13 +137,17 @@ def _landed(job: _Refine, key: str) -> str | None:
 
 def _unchanged(job: _Refine) -> RefineResult:
     point = job.store.checkpoint(job.table, (job.partitions or ("",))[-1])
+    planned = plan(job.stream.refine, job.raw.schema(job.table.at("raw")), job.context)
     return RefineResult(
         stream=job.stream.name,
         rows_read=0,
-        rows_written=job.store.count(job.table, partitions=job.partitions or None),
+        rows_written=0,
         version=job.store.version(job.table),
         load_id=point.load_id if point else "",
+        table_rows=job.store.count(job.table),
         unchanged=True,
+        columns=columns_of(planned.schema),
+        lineage=dict(planned.lineage),
         partitions=job.partitions,
     )
 
@@ -195,7 +199,7 @@ def _land(
     still_ours(job.lease)
     incremental = rows.loads is not None
     landed = _land_refined(job, refined, commit, incremental=incremental)
-    job.engine.state.checkpoints.record(job.table, commit.checkpoints)
+    job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
     tally.rows, tally.size_bytes = landed.rows, landed.size_bytes
     tally.load_id, tally.version = commit.load_id, landed.version
     return RefineResult(
@@ -206,13 +210,10 @@ def _land(
         load_id=commit.load_id,
         size_bytes=landed.size_bytes,
         seconds=time.perf_counter() - started,
+        table_rows=job.store.count(job.table),
         duplicates=refined.duplicates,
         quarantined=dict(refined.quarantined),
-        columns=tuple(
-            ColumnInfo(f.name, str(f.type), nullable=f.nullable)
-            for f in refined.schema
-            if f.name not in SYSTEM_COLUMNS
-        ),
+        columns=columns_of(refined.schema),
         lineage=dict(refined.lineage),
         partitions=job.partitions,
         rows_by_partition=dict(refined.rows_by_partition),

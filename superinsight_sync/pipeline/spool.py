@@ -3,16 +3,18 @@
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
 import pyarrow.ipc
 
+from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.tables import HASH
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 
 class Spool:
@@ -51,8 +53,9 @@ class Spool:
 
     def open(self) -> pa.RecordBatchReader:
         """Reads what was spooled, from the start."""
-        dataset = pyarrow.dataset.dataset(self._file, format="ipc")
-        return pa.RecordBatchReader.from_batches(dataset.schema, dataset.to_batches())
+        file = pa.ipc.open_file(pa.memory_map(str(self._file)))
+        batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        return pa.RecordBatchReader.from_batches(file.schema, batches)
 
     def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None, after: Any) -> None:
         """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on."""
@@ -60,8 +63,8 @@ class Spool:
         if cursor is not None and after is not None and not isinstance(after, str):
             known = landed.filter(pc.field(cursor) >= pa.scalar(after, landed.schema.field(cursor).type))
         kept = self._file.with_name("kept.arrow")
-        schema = pyarrow.dataset.dataset(self._file, format="ipc").schema
-        with self._engine() as engine:
+        schema = self.open().schema
+        with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:
             engine.register("spooled", self.open())
             engine.register("landed", known.scanner(columns=[HASH]).to_reader())
             fresh = engine.execute(
@@ -81,15 +84,3 @@ class Spool:
             for batch in rows:
                 self.rows += batch.num_rows
                 out.write_table(pa.Table.from_batches([batch]).cast(schema))
-
-    def _engine(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(
-            config={
-                "memory_limit": f"{self._settings.memory_limit_bytes >> 20}MiB",
-                "temp_directory": self._folder.name,
-                "enable_external_access": "false",
-                "preserve_insertion_order": "false",
-                "TimeZone": "UTC",
-                "threads": "2",
-            }
-        )

@@ -9,6 +9,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.quality.expectations import (
@@ -217,7 +218,7 @@ def _reference(
     zones = [getattr(t, "tz", None) is None for t in (ours, theirs)]
     if kind_of(ours) is None or kind_of(ours) != kind_of(theirs) or zones[0] != zones[1]:
         raise UnsuitableError(f"type {ours} cannot be compared with {theirs} of {check.to}.{to_column}")
-    name = f"{_REFERENCED}_{abs(hash((check.to, to_column)))}"
+    name = f"{_REFERENCED}_{fingerprint([check.to, to_column])[:16]}"
     con.register(name, target.replace_schema(pa.schema([target.schema.field(to_column)])))
     known = f"(SELECT DISTINCT {quoted(to_column)} AS key FROM {name})"  # noqa: S608 - quoted names
     column = f"{_TABLE}.{quoted(check.column)}"

@@ -176,16 +176,6 @@ GX_TYPES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("column", "json_schema"),
         ("mostly", "row_condition"),
     ),
-    "expect_column_values_to_match_like_pattern": (
-        "ExpectColumnValuesToMatchLikePattern",
-        ("column", "like_pattern"),
-        ("escape", "mostly", "row_condition"),
-    ),
-    "expect_column_values_to_match_like_pattern_list": (
-        "ExpectColumnValuesToMatchLikePatternList",
-        ("column", "like_pattern_list"),
-        ("escape", "match_on", "mostly", "row_condition"),
-    ),
     "expect_column_values_to_match_regex": (
         "ExpectColumnValuesToMatchRegex",
         ("column",),
@@ -215,16 +205,6 @@ GX_TYPES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         "ExpectColumnValuesToNotBeOutliers",
         ("column",),
         ("method", "mostly", "multiplier", "row_condition"),
-    ),
-    "expect_column_values_to_not_match_like_pattern": (
-        "ExpectColumnValuesToNotMatchLikePattern",
-        ("column", "like_pattern"),
-        ("escape", "mostly", "row_condition"),
-    ),
-    "expect_column_values_to_not_match_like_pattern_list": (
-        "ExpectColumnValuesToNotMatchLikePatternList",
-        ("column", "like_pattern_list"),
-        ("escape", "mostly", "row_condition"),
     ),
     "expect_column_values_to_not_match_regex": (
         "ExpectColumnValuesToNotMatchRegex",

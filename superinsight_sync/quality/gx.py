@@ -79,7 +79,7 @@ def run_gx(
     """
     limit = max_rows_from_env() if max_rows is None else max_rows
     findings: dict[int, Finding] = {}
-    by_row: list[int] = []
+    by_row: dict[bool, list[int]] = {False: [], True: []}
     at_once: dict[tuple[str, ...] | None, list[int]] = {}
     for i, spec in enumerate(specs):
         columns = _columns(spec, data.schema)
@@ -87,18 +87,19 @@ def run_gx(
         if missing and spec.type != "expect_column_to_exist":
             findings[i] = Finding(error=no_column(missing[0], data.schema.names))
         elif _is_row_wise(spec):
-            by_row.append(i)
+            by_row["column" not in spec.arguments].append(i)
         else:
             at_once.setdefault(columns, []).append(i)
     with _LOCK:
-        findings |= _run_by_row({i: specs[i] for i in by_row}, data, batch_rows)
+        for across, indexes in by_row.items():
+            findings |= _run_by_row({i: specs[i] for i in indexes}, data, batch_rows, across)
         for columns, indexes in at_once.items():
             findings |= _run_at_once({i: specs[i] for i in indexes}, data, columns, limit)
     return [findings[i] for i in range(len(specs))]
 
 
 def _columns(spec: ExpectSpec, schema: "pa.Schema") -> tuple[str, ...] | None:
-    """The columns it reads; () if it is about the number of rows; None if about the schema, without any row."""
+    """The columns it reads; () if it is about the number of rows; None if about the schema alone."""
     if spec.type.startswith("expect_table_column") or spec.type == "expect_column_to_exist":
         return None
     if spec.arguments.get("row_condition") is not None:
@@ -114,14 +115,14 @@ def _is_row_wise(spec: ExpectSpec) -> bool:
 
 
 def _run_by_row(
-    specs: Mapping[int, ExpectSpec], data: "pyarrow.dataset.Dataset", batch_rows: int
+    specs: Mapping[int, ExpectSpec], data: "pyarrow.dataset.Dataset", batch_rows: int, across: bool
 ) -> dict[int, Finding]:
     if not specs:
         return {}
     columns = sorted({c for s in specs.values() for c in _columns(s, data.schema) or ()})
     counts: dict[int, list[_Counts]] = {i: [] for i in specs}
-    for frame in _frames(data, columns, batch_rows):
-        for i, found in _validate(specs, frame).items():
+    for table in _tables(data, columns, batch_rows):
+        for i, found in _validate(specs, _frame(table, across)).items():
             counts[i].append(found)
     return {i: _total(specs[i], counts[i]) for i in specs}
 
@@ -152,7 +153,9 @@ def _run_at_once(
     else:
         rows = data.count_rows()
         if columns and rows > limit:
-            text = f"not run: it needs its columns whole in memory, and {rows} rows are over the limit of {limit}; "
+            text = (
+                f"not run: it needs whole columns in memory, and {rows} rows are over the limit of {limit}; "
+            )
             return dict.fromkeys(specs, Finding(error=text + "use a built-in check or raise SIS_GX_MAX_ROWS"))
         table = data.to_table(columns=list(columns)) if columns else None
         frame = pd.DataFrame(index=range(rows)) if table is None else _frame(table)
@@ -160,10 +163,8 @@ def _run_at_once(
     return {i: Finding(c.passed, c.checked or rows, c.failed, c.observed, c.error) for i, c in found.items()}
 
 
-def _frames(
-    data: "pyarrow.dataset.Dataset", columns: Sequence[str], batch_rows: int
-) -> "Iterator[pd.DataFrame]":
-    """Frames of about `batch_rows` rows; at least one, so that an empty table is checked too."""
+def _tables(data: "pyarrow.dataset.Dataset", columns: Sequence[str], batch_rows: int) -> "Iterator[pa.Table]":
+    """Tables of about `batch_rows` rows; at least one, so that an empty table is checked too."""
     import pyarrow as pa
 
     schema = pa.schema([data.schema.field(c) for c in columns])
@@ -174,39 +175,49 @@ def _frames(
         held.append(batch)
         rows += batch.num_rows
         if rows >= batch_rows:
-            yield _frame(pa.Table.from_batches(held, schema))
+            yield pa.Table.from_batches(held, schema)
             held, rows, given = [], 0, True
     if rows or not given:
-        yield _frame(pa.Table.from_batches(held, schema))
+        yield pa.Table.from_batches(held, schema)
 
 
-def _frame(table: "pa.Table") -> "pd.DataFrame":
-    """The table in pandas. Integers and booleans with NULLs stay what they are: no rounding."""
+def _frame(table: "pa.Table", across: bool = False) -> "pd.DataFrame":
+    """The table in pandas.
+
+    Integers and booleans with NULLs stay what they are, so that large ones are not rounded. Expectations
+    across columns cannot take that (NA is neither true nor false): there they become floats if that is exact.
+    """
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.types as pt
 
-    nullable = {
-        "int8": pd.Int8Dtype(),
-        "int16": pd.Int16Dtype(),
-        "int32": pd.Int32Dtype(),
-        "int64": pd.Int64Dtype(),
-        "uint8": pd.UInt8Dtype(),
-        "uint16": pd.UInt16Dtype(),
-        "uint32": pd.UInt32Dtype(),
-        "uint64": pd.UInt64Dtype(),
-        "bool": pd.BooleanDtype(),
+    kept = {
+        pa.int8(): pd.Int8Dtype(),
+        pa.int16(): pd.Int16Dtype(),
+        pa.int32(): pd.Int32Dtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.uint8(): pd.UInt8Dtype(),
+        pa.uint16(): pd.UInt16Dtype(),
+        pa.uint32(): pd.UInt32Dtype(),
+        pa.uint64(): pd.UInt64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
     }
-    holed = {
-        f.name
-        for f, column in zip(table.schema, table.columns, strict=True)
-        if column.null_count and (pt.is_integer(f.type) or pt.is_boolean(f.type))
-    }
-    frame = table.select([n for n in table.column_names if n not in holed]).to_pandas()
-    for name in table.column_names:
-        if name in holed:
-            column = table.column(name)
-            frame[name] = column.to_pandas(types_mapper={column.type: nullable[str(column.type)]}.get)
-    return frame[table.column_names]
+    frame = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        holed = column.null_count and (pt.is_integer(column.type) or pt.is_boolean(column.type))
+        keeps = holed and not (across and _is_exact_as_float(column))
+        frame[name] = column.to_pandas(types_mapper=kept.get if keeps else None)
+    return pd.DataFrame(frame, index=range(table.num_rows))
+
+
+def _is_exact_as_float(column: "pa.ChunkedArray") -> bool:
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
+    if pt.is_boolean(column.type):
+        return True
+    bounds = pc.min_max(column).as_py()
+    return all(b is None or abs(b) <= 2**53 for b in bounds.values())
 
 
 def _validate(specs: Mapping[int, ExpectSpec], frame: "pd.DataFrame") -> dict[int, _Counts]:

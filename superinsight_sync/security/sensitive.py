@@ -27,20 +27,32 @@ MIN_SHARE = 0.3
 """A column is sensitive when at least this share of its sampled values looks so."""
 
 _NAMES: tuple[tuple[SensitiveKind, str], ...] = (
-    ("secret", r"password|passwd|pwd|secret|api_?key|private_?key|credential|auth_?token|access_?token|token|pin"),
+    (
+        "secret",
+        r"password|passwd|pwd|secret|api_?key|private_?key|credential|auth_?token|access_?token|token|pin",
+    ),
     ("secret", r"cvv|cvc|otp"),
     ("email", r"e_?mail|mail|email_?addr(ess)?"),
     ("ip", r"ip|ip_?addr(ess)?|ipv4|ipv6|mac_?addr(ess)?"),
     ("phone", r"phone|telephone|tel|mobile|cell_?phone|fax|msisdn|phone_?(no|num|nr)|handy"),
-    ("national_id", r"ssn|social_?security|passport|national_?id|id_?card|identity_?(no|number|card)|tax_?id|tin|nin"),
+    (
+        "national_id",
+        r"ssn|social_?security|passport|national_?id|id_?card|identity_?(no|number|card)|tax_?id|tin|nin",
+    ),
     ("national_id", r"driver_?s?_?licen[cs]e|cpf|cnpj|pesel|nhs_?(no|number)|aadhaar|sozialversicherung"),
     ("card", r"card_?(no|num|number|nr)|cc_?(no|num|number)|credit_?card|pan"),
     ("iban", r"iban|account_?(no|num|number)|bank_?account|routing_?number|bic|swift"),
     ("birth_date", r"dob|birth_?da(te|y)|birthday|date_of_birth|born(_on)?"),
     ("person_name", r"(first|last|full|given|family|middle|maiden|sur|user|nick|display|legal)_?name"),
-    ("person_name", r"(customer|client|patient|employee|contact|person|passenger|recipient|sender|owner)_?name"),
+    (
+        "person_name",
+        r"(customer|client|patient|employee|contact|person|passenger|recipient|sender|owner)_?name",
+    ),
     ("person_name", r"fname|lname|forename|vorname|nachname|login|username"),
-    ("address", r"(street|home|mailing|postal|billing|shipping)_?(addr(ess)?|line)?|addr(ess)?(_?line)?|street"),
+    (
+        "address",
+        r"(street|home|mailing|postal|billing|shipping)_?(addr(ess)?|line)?|addr(ess)?(_?line)?|street",
+    ),
     ("address", r"zip|zip_?code|post_?code|postal_?code|plz"),
 )
 _BY_NAME = tuple((kind, re.compile(rf"(?:^|_)(?:{pattern})(?:_?\d+)?(?:$|_)")) for kind, pattern in _NAMES)
@@ -67,7 +79,9 @@ _CPF = re.compile(r"\d{3}\.\d{3}\.\d{3}-\d{2}")
 _CARD = re.compile(r"(?:4|5[1-5]|2[2-7]|3[47]|3[0689]|6)\d(?:[ -]?\d){10,17}")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}")
 _IP = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
-_SECRET = re.compile(r"(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16}|eyJ[\w-]+\.[\w-]+\..*")
+_SECRET = re.compile(
+    r"(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16}|eyJ[\w-]+\.[\w-]+\..*"
+)
 _INSIDE = (_EMAIL, _SSN, _SECRET, re.compile(r"(?<!\d)\+\d[\d\s().-]{6,18}\d"))
 
 
@@ -93,7 +107,11 @@ def kind_of_value(value: str) -> SensitiveKind | None:
         return "email"
     if _IBAN.fullmatch(text) and _iban_holds(text):
         return "iban"
-    if _SSN.fullmatch(text) or _CPF.fullmatch(text) or (_CHINESE_ID.fullmatch(text) and _chinese_id_holds(text)):
+    if (
+        _SSN.fullmatch(text)
+        or _CPF.fullmatch(text)
+        or (_CHINESE_ID.fullmatch(text) and _chinese_id_holds(text))
+    ):
         return "national_id"
     if _CARD.fullmatch(text) and luhn_holds(text):
         return "card"
@@ -105,7 +123,7 @@ def kind_of_value(value: str) -> SensitiveKind | None:
 
 
 def kind_of_values(values: Iterable[str]) -> SensitiveKind | None:
-    """What a sample of distinct values looks like: the commonest kind, if enough of them look sensitive at all."""
+    """What a sample of distinct values looks like: the commonest kind, if enough look sensitive at all."""
     total = 0
     kinds: Counter[SensitiveKind] = Counter()
     for value in values:

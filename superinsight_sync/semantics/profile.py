@@ -1,7 +1,8 @@
-"""A stream in numbers: what a description may be made from. Never rows, and no value of a sensitive column.
+"""A stream in numbers, for descriptions: never rows, and no value of a sensitive column.
 
-Two scans in DuckDB with a hard memory limit. The first computes every column's statistics; the second, knowing
-how many distinct values there are, samples them to find sensitive columns and counts those of small sets.
+Two scans in DuckDB with a hard memory limit. The first computes every column's statistics; the second,
+knowing how many distinct values there are, samples them to find sensitive columns and counts the values of
+small sets.
 The same rows in any order give the same profile.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
-from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.security.sensitive import SensitiveKind, classify, holds_sensitive
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_TOP_DISTINCT = 50
 MIN_ROWS_PER_VALUE = 5
-"""A value is shown only if at least so many rows have it; a minimum or mean only if so many rows are behind it."""
+"""A value is shown only if so many rows have it; a minimum or mean only if so many are behind it."""
 
 _SAMPLE = 400
 _SAMPLE_TEXT_LENGTH = 200
@@ -44,8 +45,9 @@ class _Frozen(BaseModel):
 class ColumnProfile(_Frozen):
     """One column in numbers. `distinct` is approximate (HyperLogLog) unless `unique` is known.
 
-    `low`, `high` and `mean` are ISO texts for dates and timestamps. `patterns` (letters as a and A, digits as 9,
-    with their shares among a sample of distinct values) and `top` (values with their row counts) are empty for sensitive columns.
+    `low`, `high` and `mean` are ISO texts for dates and timestamps. `patterns` (letters as a and A,
+    digits as 9) come with shares of a sample of distinct values, `top` values with row counts. Sensitive
+    columns have none of these.
     """
 
     name: str
@@ -127,7 +129,7 @@ def profile(
         memory_limit_bytes: over it the engine spills.
         scratch_dir: where it spills. Default: the system's temporary folder.
 
-    Raises DataError if the engine cannot read the rows.
+    Raises DataError if the engine cannot take the rows, TransientError if they cannot be read.
     """
     import duckdb
     import pyarrow as pa
@@ -141,6 +143,8 @@ def profile(
             _second_scan(con, columns, facts, rows)
         except (duckdb.Error, pa.ArrowException) as error:
             raise DataError(f"the rows could not be profiled ({type(error).__name__})") from None
+        except OSError as error:
+            raise TransientError(f"the rows could not be read ({type(error).__name__})") from None
     return Profile(rows=rows, columns=tuple(_profile(c, rows, facts[c.name], table) for c in columns))
 
 
@@ -181,7 +185,9 @@ def _register(
                 for name in other:
                     facts[name].nulls += batch.column(name).null_count
                 arrays = [batch.column(f.name) for f in kept]
-                yield pa.RecordBatch.from_arrays([*arrays, pa.nulls(batch.num_rows, pa.bool_())], schema=schema)
+                yield pa.RecordBatch.from_arrays(
+                    [*arrays, pa.nulls(batch.num_rows, pa.bool_())], schema=schema
+                )
 
         con.register("incoming", pa.RecordBatchReader.from_batches(schema, batches()))
         con.execute(f"CREATE TEMP TABLE {_TABLE} AS SELECT * FROM incoming")  # noqa: S608 - constant names
@@ -204,10 +210,14 @@ def _first_scan(
             wanted.append((c.name, "distinct", f"approx_count_distinct({c.sql})"))
         if c.numeric:
             finite = f"FILTER (isfinite({c.sql}::DOUBLE))"
-            wanted += [(c.name, key, f"{f}({c.sql}) {finite}") for key, f in (("low", "min"), ("high", "max"))]
+            wanted += [
+                (c.name, key, f"{f}({c.sql}) {finite}") for key, f in (("low", "min"), ("high", "max"))
+            ]
             wanted.append((c.name, "mean", f"favg({c.sql}::DOUBLE) {finite}"))
         if c.temporal:
-            wanted += [(c.name, key, f"{f}({c.sql})::VARCHAR") for key, f in (("low", "min"), ("high", "max"))]
+            wanted += [
+                (c.name, key, f"{f}({c.sql})::VARCHAR") for key, f in (("low", "min"), ("high", "max"))
+            ]
             mean = f"make_timestamp(avg(epoch_us({c.sql}::TIMESTAMPTZ))::BIGINT)::VARCHAR"
             wanted.append((c.name, "mean", mean))
         if c.text:
@@ -291,7 +301,7 @@ def _profile(column: _Column, rows: int, fact: _Facts, table: str) -> ColumnProf
 
 
 def _scalar(value: Any, digits: int = 15) -> float | int | str | None:
-    """A value that JSON can hold. Sums of floats depend on the order of rows in their last digits: those go."""
+    """A value that JSON can hold. The last digits of a sum depend on the order of rows: they go."""
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float):

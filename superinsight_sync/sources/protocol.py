@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from superinsight_sync.core.plugins import PluginConfig, Registry
 from superinsight_sync.core.settings import Settings
@@ -147,6 +147,24 @@ class Source(Protocol):
 
     def token(self, request: ReadRequest) -> str | None:
         """Cheap text that differs if the rows of `read` may differ; None if the kind cannot know."""
+        ...
+
+
+@runtime_checkable
+class SettingAside(Protocol):
+    """What `Source.read` of some kinds returns besides being the context manager of the reader.
+
+    Records that cannot be read as rows (a line with too many cells, text that is no JSON) fail the read
+    with a DataError, unless `set_aside` was called before it was entered.
+    """
+
+    def set_aside(self, limit: int = 100_000) -> None:
+        """Keep such records out of the rows; more than `limit` of them raise ThresholdError."""
+        ...
+
+    def rejects(self) -> "pa.Table":
+        """Those set aside so far. Columns: file (string), line (int64, from 1), reason (string, without
+        values), record (string, as it stood in the file)."""
         ...
 
 

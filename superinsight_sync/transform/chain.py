@@ -69,6 +69,7 @@ class Chain:
         self._warnings: list[tuple[str, Reject]] = []
         self._flushed = 0
         self._views = 0
+        self._joins = False
         self._start_base(Base(0, data), carried.names)
 
     @property
@@ -109,6 +110,16 @@ class Chain:
         self._flushed = len(self.verdicts)
         self._next_view(f"SELECT * REPLACE (NULL::INTEGER AS _sis_reject) FROM {self.view}")
 
+    def settle(self) -> bool:
+        """To be called after the last step. Whether the last view gives its rows in the order they came.
+
+        A join loses that order; the one that leaves rows out is taken away if there are none to leave out.
+        """
+        if self._joins or self.count(self.bases[-1].gone):
+            return False
+        self._con.execute(self._all_of_base)
+        return True
+
     def count(self, table: str) -> int:
         """The rows of a table or view."""
         return int(self._one(f"SELECT count(*) FROM {table}"))
@@ -143,7 +154,10 @@ class Chain:
         listed = ", ".join(
             ("_sis_row", *system, *map(quote, base.data.names), "NULL::INTEGER AS _sis_reject")
         )
-        self._next_view(f"SELECT {listed} FROM {base.table} ANTI JOIN {base.gone} USING (_sis_row)")
+        stored = f"SELECT {listed} FROM {base.table}"
+        self._joins = False
+        self._next_view(f"{stored} ANTI JOIN {base.gone} USING (_sis_row)")
+        self._all_of_base = f"CREATE OR REPLACE VIEW {self.view} AS {stored}"
 
     def _verdict(self, step: str, reject: Reject | None) -> Verdict:
         verdict = Verdict(len(self.verdicts), self.bases[-1].number, step, reject)
@@ -155,6 +169,7 @@ class Chain:
             f"LEFT JOIN {self._look_up(name, lookup)} ON {quote(lookup.column)} = {quote(name + '_key')}"
             for name, lookup in compiled.lookups.items()
         ]
+        self._joins = self._joins or bool(joins)
         self._warnings += [(self.view, w) for w in compiled.warnings]
         cases = [f"WHEN ({r.condition}) IS TRUE THEN {self._verdict(step, r).code}" for r in compiled.rejects]
         reject = "_sis_reject"

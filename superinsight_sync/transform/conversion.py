@@ -245,7 +245,12 @@ def _from_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: Co
     if not _is_number(target) or not (_is_number(source) or t.is_boolean(source)):
         return None
     value = f"TRY_CAST({name} AS {there})"
-    return value if how.round else f"CASE WHEN TRY_CAST({value} AS {known}) = {name} THEN {value} END"
+    if how.round:
+        return value
+    kept = f"TRY_CAST({value} AS {known}) = {name}"
+    if t.is_decimal(source) and t.is_floating(target):
+        kept = f"{_significant(f'CAST({value} AS VARCHAR)')} = {_significant(f'CAST({name} AS VARCHAR)')}"
+    return f"CASE WHEN {kept} THEN {value} END"
 
 
 def _moment_of_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> str | None:

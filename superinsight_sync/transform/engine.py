@@ -76,6 +76,7 @@ class Refined:
         self.dropped: Mapping[str, int] = dict(chain.dropped)
         self.quarantined: Mapping[str, int] = _by_rule(chain)
         self.warned: Mapping[str, int] = chain.warned()
+        self._in_order = chain.settle()
         self.rows_passed = chain.count(chain.view)
         self.rows_by_partition = _by_partition(scratch.connection, chain)
         write_verdicts(scratch.connection, chain.verdicts)
@@ -102,10 +103,15 @@ class Refined:
         if most_share is not None and share > most_share:
             raise ThresholdError(f"{told_counts}, more than max_row_error_share: {most_share}", hint=hint)
 
-    def open(self) -> pa.RecordBatchReader:
-        """The rows that passed, as a stream; every call starts anew. Raises DataError while it is read."""
+    def open(self, *, ordered: bool = True) -> pa.RecordBatchReader:
+        """The rows that passed, as a stream; every call starts anew. Raises DataError while it is read.
+
+        They come in the order they were read, which costs a sort if any row was left out; `ordered=False`
+        is for readers to whom the order means nothing.
+        """
+        order = " ORDER BY _sis_row" if ordered and not self._in_order else ""
         listed = ", ".join(quote(n) for n in self.schema.names)
-        return self._stream(f"SELECT {listed} FROM {self._chain.view}", self.schema)  # noqa: S608
+        return self._stream(f"SELECT {listed} FROM {self._chain.view}{order}", self.schema)  # noqa: S608
 
     def open_quarantine(self) -> pa.RecordBatchReader:
         """The rows that were set aside, as a stream of `quarantine_schema`; every call starts anew."""

@@ -22,7 +22,12 @@ def source(database: Path) -> SourceSpec:
         },
     ]
     return SourceSpec.model_validate(
-        {"name": "shop", "tenant": "acme", "connection": {"kind": "sqlite", "path": str(database)}, "streams": streams}
+        {
+            "name": "shop",
+            "tenant": "acme",
+            "connection": {"kind": "sqlite", "path": str(database)},
+            "streams": streams,
+        }
     )
 
 

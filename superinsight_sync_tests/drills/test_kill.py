@@ -27,7 +27,13 @@ SEED = 20260131
 
 def orders(first: int, last: int, stamp: str) -> list[tuple[Any, ...]]:
     return [
-        (n, f"c{n % 97}", f"{n % 1000}.{n % 100:02d}", f"2026-{n % 3 + 1:02d}-{n % 27 + 1:02d}T00:00:00Z", stamp)
+        (
+            n,
+            f"c{n % 97}",
+            f"{n % 1000}.{n % 100:02d}",
+            f"2026-{n % 3 + 1:02d}-{n % 27 + 1:02d}T00:00:00Z",
+            stamp,
+        )
         for n in range(first, last + 1)
     ]
 
@@ -57,7 +63,9 @@ def kill_at_random(folder: Path, rng: random.Random, longest_s: float, verb: str
 
 def expected(folder: Path) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / "shop.db")) as db:
-        return db.execute("SELECT order_id, customer, amount, updated_at FROM orders ORDER BY order_id").fetchall()
+        return db.execute(
+            "SELECT order_id, customer, amount, updated_at FROM orders ORDER BY order_id"
+        ).fetchall()
 
 
 def landed(folder: Path, stream: str, stage: Any) -> list[tuple[Any, ...]]:
@@ -88,8 +96,13 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_lands_twice(tmp_pa
     for number in range(KILLS):
         if number:
             base, stamp = 30_000 + number * 500, f"2026-02-01T{number:02d}:00:00Z"
-            change(tmp_path / "shop.db", "INSERT INTO orders VALUES (?,?,?,?,?)", orders(base - 499, base, stamp))
-            change(tmp_path / "shop.db", f"UPDATE orders SET customer='k{number}', updated_at='{stamp}' WHERE order_id % 997 = {number}")
+            change(
+                tmp_path / "shop.db", "INSERT INTO orders VALUES (?,?,?,?,?)", orders(base - 499, base, stamp)
+            )
+            change(
+                tmp_path / "shop.db",
+                f"UPDATE orders SET customer='k{number}', updated_at='{stamp}' WHERE order_id % 997 = {number}",
+            )
         partitions = MONTHS if number % 2 else ()
         working += kill_at_random(tmp_path, rng, 2.0, "chain", *partitions)
         visible_versions_are_whole(tmp_path)
@@ -102,7 +115,9 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_lands_twice(tmp_pa
     for stream in ("full", "fresh", "monthly"):
         assert landed(tmp_path, stream, "raw") == source, stream
         refined = [(i, c, f"{float(a):.2f}", u) for i, c, a, u in source]
-        assert [(i, c, f"{float(a):.2f}", u) for i, c, a, u in landed(tmp_path, stream, "refined")] == refined, stream
+        assert [
+            (i, c, f"{float(a):.2f}", u) for i, c, a, u in landed(tmp_path, stream, "refined")
+        ] == refined, stream
     assert visible_versions_are_whole(tmp_path) >= 1
     engine = open_engine(settings=load_settings({"SIS_PROJECT_DIR": str(tmp_path)}))
     latest = json.loads(engine.blobs.read(f"{dataset_prefix(dataset())}/latest.json"))

@@ -1,6 +1,6 @@
 """One process of a drill: does a verb, and may be killed at any moment.
 
-    python -m superinsight_sync_tests.drills.worker <project folder> <verb> [partition…]
+python -m superinsight_sync_tests.drills.worker <project folder> <verb> [partition…]
 """
 
 import sys

@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-HEAVY = ("great_expectations", "openai", "pandas", "polars", "duckdb", "deltalake", "pyarrow", "connectorx", "psycopg", "matplotlib", "sqlglot", "adbc_driver_manager")
+HEAVY = (
+    "great_expectations",
+    "openai",
+    "pandas",
+    "polars",
+    "duckdb",
+    "deltalake",
+    "pyarrow",
+    "connectorx",
+    "psycopg",
+    "matplotlib",
+    "sqlglot",
+    "adbc_driver_manager",
+)
 
 PYPROJECT = """
 [tool.dg]
@@ -21,7 +34,7 @@ code_location_target_module = "{name}.definitions"
 defs_module = "{name}.defs"
 """
 
-DEFINITIONS = '''
+DEFINITIONS = """
 from pathlib import Path
 import dagster as dg
 from superinsight_sync.orchestration.loading import load_project_definitions
@@ -29,7 +42,7 @@ from superinsight_sync.orchestration.loading import load_project_definitions
 @dg.definitions
 def defs() -> dg.Definitions:
     return load_project_definitions(Path(__file__).parent)
-'''
+"""
 
 
 def project(folder: Path, declarations: dict[str, object], name: str = "proj") -> Path:
@@ -77,7 +90,9 @@ defs.get_repository_def()
 cpu_s = time.process_time()
 {textwrap.dedent(code)}
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -87,7 +102,7 @@ def test_a_hundred_streams_load_in_under_three_seconds_without_heavy_libraries(t
     folder = project(tmp_path, {"big": source("big", 100)})
     code = f"""
     heavy = [m for m in {HEAVY!r} if m in sys.modules]
-    print(json.dumps({{"cpu_s": cpu_s, "heavy": heavy, "assets": len(list(defs.get_all_asset_specs()))}}))
+    print(json.dumps({{"cpu_s": cpu_s, "heavy": heavy, "assets": len(list(defs.resolve_all_asset_specs()))}}))
     """
     found = load(folder, code)
     assert found["assets"] == 300
@@ -108,7 +123,7 @@ def test_a_bad_declaration_fails_alone_and_says_why(
 ) -> None:
     folder = project(tmp_path, {"bad": source("bad", **attributes), "good": source("good")})
     code = """
-    specs = {s.key.to_user_string(): s.description for s in defs.get_all_asset_specs()}
+    specs = {s.key.to_user_string(): s.description for s in defs.resolve_all_asset_specs()}
     print(json.dumps(specs))
     """
     found = load(folder, code)
@@ -126,7 +141,7 @@ def test_a_dataset_over_an_unknown_stream_fails_alone(tmp_path: Path) -> None:
     }
     folder = project(tmp_path, {"good": source("good"), "d": dataset})
     code = """
-    print(json.dumps({s.key.to_user_string(): s.description for s in defs.get_all_asset_specs()}))
+    print(json.dumps({s.key.to_user_string(): s.description for s in defs.resolve_all_asset_specs()}))
     """
     found = load(folder, code)
     assert "good/t0" in str(found["d_inputs/declaration_error"])

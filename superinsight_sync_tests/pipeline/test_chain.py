@@ -86,7 +86,9 @@ def test_a_changed_row_reaches_the_dataset(engine: Engine, shop: Path) -> None:
     exported = export_dataset(engine, shop_dataset())
     assert not exported.unchanged
     text = "".join((Path(exported.path) / "data" / f"{s}.jsonl").read_text() for s in exported.rows_by_split)
-    assert next(json.loads(line) for line in text.splitlines() if json.loads(line)["order_id"] == 7)["amount"] in (
+    assert next(json.loads(line) for line in text.splitlines() if json.loads(line)["order_id"] == 7)[
+        "amount"
+    ] in (
         0.01,
         "0.01",
     )
@@ -100,7 +102,7 @@ def test_an_incremental_pull_reads_exactly_what_is_new(engine: Engine, shop: Pat
     change(shop, "UPDATE orders SET amount='1.00', updated_at='2026-02-02T00:00:00Z' WHERE order_id=3")
     second = pull_stream(engine, source, stream)
     assert second.stats.cursor_after == "2026-02-02T00:00:00Z"
-    assert second.stats.rows <= 3
+    assert second.stats.rows == 4, "two new, and two that share the last cursor value"
     assert ids(engine, RAW) == list(range(1, 502))
     refine_stream(engine, source, stream)
     amounts = {r["order_id"]: r["amount"] for r in engine.lake.scan(REFINED).read_all().to_pylist()}
@@ -127,8 +129,12 @@ def test_incremental_refine_equals_a_full_one(engine: Engine, shop: Path) -> Non
     run(engine, source)
     for number in range(501, 505):
         change(shop, INSERT, [order(number, updated=f"2026-02-{number - 500:02d}T00:00:00Z")])
-        change(shop, f"UPDATE orders SET amount='9.99', updated_at='2026-02-{number - 500:02d}T01:00:00Z' WHERE order_id={number - 490}")
+        change(
+            shop,
+            f"UPDATE orders SET amount='9.99', updated_at='2026-02-{number - 500:02d}T01:00:00Z' WHERE order_id={number - 490}",
+        )
         run(engine, source)
+
     def rows() -> list[tuple[object, ...]]:
         table = engine.lake.scan(REFINED).read_all().select(["order_id", "customer", "amount", "placed_at"])
         return sorted(tuple(r.values()) for r in table.to_pylist())
@@ -211,7 +217,9 @@ def test_a_new_column_is_taken_and_told(engine: Engine, shop: Path) -> None:
     source = shop_source(shop, sync=INCREMENTAL)
     pull_stream(engine, source, source.streams[0])
     change(shop, "ALTER TABLE orders ADD COLUMN note TEXT")
-    change(shop, "INSERT INTO orders VALUES (?,?,?,?,?,?)", [(*order(501, updated="2026-03-01T00:00:00Z"), "🚀")])
+    change(
+        shop, "INSERT INTO orders VALUES (?,?,?,?,?,?)", [(*order(501, updated="2026-03-01T00:00:00Z"), "🚀")]
+    )
     pulled = pull_stream(engine, source, source.streams[0])
     assert pulled.schema_changes == ("new column note",)
     notes = {r["order_id"]: r["note"] for r in engine.lake.scan(RAW).read_all().to_pylist()}

@@ -1,7 +1,5 @@
 """SQLite: by declared type, exactly; a value that does not fit its column stops the read."""
 
-# ruff: noqa: E501 - a statement or a naive time a line
-
 import math
 import sqlite3
 from collections.abc import Iterator

@@ -1,6 +1,5 @@
 """The same tests on both databases: ask for `url` (an empty database) or `state` (an open one)."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +8,11 @@ import pytest
 from superinsight_sync.state import State, open_state
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/home/state.db"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/home/state.db"
+    return str(request.getfixturevalue("postgres_server").create_database())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
 from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
-from superinsight_sync.sources.sql.postgres_types import SEVERAL_DIMENSIONS, PgColumn
+from superinsight_sync.sources.sql.postgres_types import SCALED_NAN, SEVERAL_DIMENSIONS, PgColumn
 
 Connection = psycopg.Connection[Any]
 
@@ -202,6 +202,11 @@ def _selected(column: PgColumn) -> sql.Composable:
     match column.read:
         case "text" | "numeric":
             return sql.SQL("{0}::text AS {0}").format(name)
+        case "scaled":
+            assert column.digits is not None
+            return sql.SQL("CASE WHEN {0} = 'NaN' THEN {1} ELSE ({0} * {2})::bigint END AS {0}").format(
+                name, sql.Literal(SCALED_NAN), sql.Literal(10 ** column.digits[1])
+            )
         case "json":
             return sql.SQL("to_jsonb({0})::text AS {0}").format(name)
         case "list":

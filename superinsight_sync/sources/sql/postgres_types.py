@@ -1,11 +1,12 @@
 """PostgreSQL types → Arrow, without loss or refused.
 
-Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` up to 38
-digits comes as text and becomes a decimal, since the driver's own decoding is slower; other numerics
-stay exact text. One-dimensional arrays of booleans, numbers and text become lists; since PostgreSQL
-holds an array of any dimensions in such a column, a value of several stops the read. Other arrays and
-composites are read as JSON text. Everything else that Arrow has no equal for (intervals, uuid, json,
-ranges, network and geometric types, times, money, enums) is read as PostgreSQL's text.
+Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` becomes a
+decimal: up to 17 digits it travels as the integer ``value * 10^s``, up to 38 as text (the driver's own
+decoding costs more than either); other numerics stay exact text. One-dimensional arrays of booleans, numbers
+and text become lists; since PostgreSQL holds an array of any dimensions in such a column, a value of several
+stops the read. Other arrays and composites are read as JSON text. Everything else that Arrow has no equal for
+(intervals, uuid, json, ranges, network and geometric types, times, money, enums) is read as PostgreSQL's
+text.
 """
 
 import re
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 
-Read = Literal["plain", "text", "json", "numeric", "list"]
+Read = Literal["plain", "text", "json", "numeric", "scaled", "list"]
 
 _PLAIN = {
     "bool": pa.bool_(),
@@ -38,6 +39,9 @@ _PLAIN = {
 }
 _LISTS = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar"})
 _MAX_DIGITS = 38
+_MAX_SCALED_DIGITS = 17
+SCALED_NAN = -(2**63)
+"""Stands for NaN among scaled integers; no numeric of 17 digits comes near it."""
 _FIRST_DAY = -2_440_588
 _FIRST_MICROSECOND = -210_866_803_200_000_000
 """The earliest date, 4713 BC. Infinite values arrive as smaller numbers (their sum with the epoch wraps)."""
@@ -66,7 +70,7 @@ class PgColumn:
         if self.category == "A" or self.category == "C":
             return "json"
         if self.base == "numeric" and self.digits is not None:
-            return "numeric"
+            return "scaled" if self.digits[0] <= _MAX_SCALED_DIGITS else "numeric"
         return "plain" if self.base in _PLAIN and self.category != "E" else "text"
 
     @property
@@ -79,7 +83,7 @@ class PgColumn:
 
     @property
     def arrow(self) -> pa.DataType:
-        if self.read == "numeric" and self.digits is not None:
+        if self.read in ("numeric", "scaled") and self.digits is not None:
             return pa.decimal128(*self.digits)
         if self.read == "list" and self.element is not None:
             return pa.list_(_PLAIN[self.element])
@@ -88,7 +92,7 @@ class PgColumn:
     @property
     def column(self) -> Column:
         special = {"numeric": "NaN", "date": "infinity", "timestamp": "infinity", "timestamptz": "infinity"}
-        replaced = special.get(self.base) if self.read in ("numeric", "plain") else None
+        replaced = special.get(self.base) if self.read in ("numeric", "scaled", "plain") else None
         return Column(
             self.name, self.source_type, self.arrow, self.nullable, replaced=replaced, comment=self.comment
         )
@@ -113,7 +117,10 @@ class Converter:
         if isinstance(array.type, pa.BaseExtensionType):
             array = array.storage
         if column.replaced == "NaN":
-            array = self._without(array, pc.equal(array, "NaN"), column)
+            scaled = pa.types.is_int64(array.type)
+            array = self._without(array, pc.equal(array, SCALED_NAN if scaled else "NaN"), column)
+            if scaled:
+                return _scaled(array, column.arrow)
         elif column.replaced == "infinity":
             number = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
             first = _FIRST_DAY if pa.types.is_date32(array.type) else _FIRST_MICROSECOND
@@ -134,6 +141,12 @@ class Converter:
             )
         self._replaced[column.name] += count
         return pc.if_else(special, pa.scalar(None, array.type), array)
+
+
+def _scaled(array: pa.Array, decimal: pa.Decimal128Type) -> pa.Array:
+    """Integers counting 10^-scale as decimals: widened, then given the scale, which changes no bit."""
+    wide = array.cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(decimal, len(wide), wide.buffers(), wide.null_count, wide.offset)
 
 
 def several_dimensions(error: BaseException) -> DataError | None:

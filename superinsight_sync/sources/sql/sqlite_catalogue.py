@@ -1,7 +1,5 @@
 """What SQLite's catalogue says of a stream, and the statements built from it."""
 
-# ruff: noqa: S608 - statements are made of quoted names, typed literals and queries that passed the gate
-
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta

@@ -1,0 +1,229 @@
+"""What a commit carries beside rows: load id, verb, checkpoints; and how it is found again.
+
+Where a checkpoint is kept. Its content is written first, to a file of the table's folder named by a hash
+of the content (``_checkpoints/<pointer>.json``, never changed afterwards). The commit that lands the rows
+then sets a Delta transaction identifier (`txn` action), ``sis.checkpoint/<partition>`` → pointer. So:
+
+- rows and checkpoint become visible in one atomic commit; a kill before it leaves a file nobody points
+  to;
+- `txn` actions are part of the table's state: they survive log cleanup, compaction and vacuum, and the
+  newest of each partition is found without reading history. A commit carries its own partitions only,
+  however many there are;
+- a commit's metadata would be lost with its log file, and a pointer to a commit's number would not be
+  known before the commit is won;
+- `restore` does not take `txn` actions back, so a rollback sets those that changed to what they were, in
+  its commit;
+- two writers of one checkpoint conflict by Delta's own rule for `txn` actions, and one does its commit
+  anew.
+
+A load id is such an action too (``sis.load/<id>``: 1 landed, 0 rolled back). It has a time and so expires
+by ``delta.setTransactionRetentionDuration``; checkpoints have none and never expire.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+
+from superinsight_sync.core.canonical import decode, encode
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import TransientError
+from superinsight_sync.lake.blobs import BlobStore
+from superinsight_sync.lake.store import TableVersion
+from superinsight_sync.model.tables import Checkpoint, Commit
+
+CHECKPOINT_APP = "sis.checkpoint/"
+_LOAD_APP = "sis.load/"
+_LANDED, _ROLLED_BACK, _NONE = 1, 0, 0
+FOLDER = "_checkpoints"
+
+LOAD_ID_KEY = "sis.load_id"
+VERB_KEY = "sis.verb"
+ROLLED_BACK_KEY = "sis.rolled_back"
+_METADATA_KEY = "sis.metadata"
+
+LOG_RETENTION = "interval 90 days"
+HASH_PROPERTY = "sis.row_hash"
+AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+
+
+def table_properties(row_hash: str) -> dict[str, str]:
+    """The Delta properties of a new table. Only `maintain` removes old log files, never a writer."""
+    return {
+        "delta.logRetentionDuration": LOG_RETENTION,
+        "delta.setTransactionRetentionDuration": LOG_RETENTION,
+        "delta.checkpointInterval": "100",
+        HASH_PROPERTY: row_hash,
+    }
+
+
+def landed(table: DeltaTable, load_id: str) -> bool:
+    """Whether the load is part of the table's state."""
+    return table.transaction_version(_LOAD_APP + load_id) == _LANDED
+
+
+class CommitLog:
+    """Reads and prepares what the commits of one table carry.
+
+    Args:
+        blobs: the lake's files.
+        path: the table's folder in them.
+    """
+
+    def __init__(self, blobs: BlobStore, path: str) -> None:
+        self._blobs = blobs
+        self._path = path
+
+    def properties(self, verb: str, commit: Commit, *, serial: bool = False) -> CommitProperties:
+        """Stages the checkpoints and returns what makes them part of the commit.
+
+        With `serial`, any commit since the table was opened fails this one instead of being stepped over.
+        """
+        marks = [Transaction(_LOAD_APP + commit.load_id, _LANDED, _now_ms())]
+        marks += self.staged(commit.checkpoints)
+        metadata = {
+            LOAD_ID_KEY: commit.load_id,
+            VERB_KEY: verb,
+            _METADATA_KEY: json.dumps(dict(commit.metadata), ensure_ascii=False),
+        }
+        return CommitProperties(metadata, 0 if serial else None, marks)
+
+    def staged(self, checkpoints: Mapping[str, Checkpoint]) -> list[Transaction]:
+        """Writes the checkpoints to a file of their own; the actions that point to it."""
+        if not checkpoints:
+            return []
+        content = {
+            partition: {
+                "load_id": c.load_id,
+                "at": c.at,
+                "cursor": c.cursor,
+                "token": c.token,
+                "detail": c.detail,
+            }
+            for partition, c in checkpoints.items()
+        }
+        data = encode(content).encode()
+        pointer = int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1 or 1
+        self._blobs.write(self._file(pointer), data)
+        return [Transaction(CHECKPOINT_APP + partition, pointer) for partition in checkpoints]
+
+    def checkpoint(self, table: DeltaTable, partition: str) -> Checkpoint | None:
+        pointer = table.transaction_version(CHECKPOINT_APP + partition) or _NONE
+        return self._content(pointer)[partition] if pointer != _NONE else None
+
+    def checkpoints(self, version: int) -> dict[str, Checkpoint]:
+        """All checkpoints of the version, which must be the newest or nearly."""
+        pointers = self.pointers(version)
+        files = sorted(set(pointers.values()))
+        with ThreadPoolExecutor(16) as pool:
+            contents = dict(zip(files, pool.map(self._content, files), strict=True))
+        return {partition: contents[pointer][partition] for partition, pointer in sorted(pointers.items())}
+
+    def pointers(self, version: int) -> dict[str, int]:
+        """Partition → pointer, read from the last Delta checkpoint and the commits since."""
+        found: dict[str, int] = {}
+        for app_id, value in self._transactions(version):
+            if app_id.startswith(CHECKPOINT_APP):
+                found[app_id.removeprefix(CHECKPOINT_APP)] = value
+        return {partition: pointer for partition, pointer in found.items() if pointer != _NONE}
+
+    def undone(self, before: DeltaTable, since: int, until: int, load_id: str) -> list[Transaction]:
+        """Actions that set each checkpoint changed in `since`..`until` to what it was in `before`."""
+        changed = {
+            app_id
+            for version in range(since, until + 1)
+            for app_id, _ in self._commit_transactions(version)
+            if app_id.startswith(CHECKPOINT_APP)
+        }
+        marks = [Transaction(app, before.transaction_version(app) or _NONE) for app in sorted(changed)]
+        return [Transaction(_LOAD_APP + load_id, _ROLLED_BACK, _now_ms()), *marks]
+
+    def remove_unused(self, newest: DeltaTable, oldest: DeltaTable, *, written_before: datetime) -> int:
+        """Deletes checkpoint files written before a time to which neither of the two versions points."""
+        used = set(self.pointers(newest.version()).values())
+        removed = 0
+        for path in list(self._blobs.list(f"{self._path}/{FOLDER}")):
+            pointer = int(path.rpartition("/")[2].removesuffix(".json"), 16)
+            if pointer in used:
+                continue
+            content = self._content(pointer)
+            if any(c.at >= written_before for c in content.values()):
+                continue
+            if all(oldest.transaction_version(CHECKPOINT_APP + p) != pointer for p in content):
+                self._blobs.delete(path)
+                removed += 1
+        return removed
+
+    def _file(self, pointer: int) -> str:
+        return f"{self._path}/{FOLDER}/{pointer:016x}.json"
+
+    def _content(self, pointer: int) -> dict[str, Checkpoint]:
+        try:
+            stored = decode(self._blobs.read(self._file(pointer)).decode())
+        except FileNotFoundError as error:
+            raise TransientError(
+                "a checkpoint's file is missing",
+                where=self._path,
+                hint="Restore it from a backup of the lake",
+            ) from error
+        return {partition: Checkpoint(**content) for partition, content in stored.items()}
+
+    def _transactions(self, version: int) -> Iterator[tuple[str, int]]:
+        """Every (app id, version) up to a table version, older ones first."""
+        start = 0
+        if self._blobs.exists(f"{self._path}/_delta_log/_last_checkpoint"):
+            last = json.loads(self._blobs.read(f"{self._path}/_delta_log/_last_checkpoint"))
+            start = int(last["version"]) + 1
+            yield from self._checkpoint_transactions(last)
+        for number in range(start, version + 1):
+            yield from self._commit_transactions(number)
+
+    def _checkpoint_transactions(self, last: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        stem, parts = f"{int(last['version']):020d}.checkpoint", int(last.get("parts") or 1)
+        names = [f"{stem}.parquet"]
+        if parts > 1:
+            names = [f"{stem}.{n:010d}.{parts:010d}.parquet" for n in range(1, parts + 1)]
+        for name in names:
+            data = self._blobs.read(f"{self._path}/_delta_log/{name}")
+            column = pq.read_table(pa.BufferReader(data), columns=["txn"]).column("txn").drop_null()
+            yield from ((t["appId"], t["version"]) for t in column.to_pylist())
+
+    def _commit_transactions(self, version: int) -> Iterator[tuple[str, int]]:
+        data = self._blobs.read(f"{self._path}/_delta_log/{version:020d}.json")
+        for line in data.splitlines():
+            if b'"txn"' in line and (mark := json.loads(line).get("txn")):
+                yield mark["appId"], mark["version"]
+
+
+def versions(table: DeltaTable, limit: int | None) -> list[TableVersion]:
+    """The table's commits, newest first, as far as the log goes back."""
+    return [_version(entry) for entry in table.history(limit)]
+
+
+def _version(entry: Mapping[str, Any]) -> TableVersion:
+    metrics = entry.get("operationMetrics") or {}
+    counts = [metrics.get(k) for k in _ROW_METRICS]
+    known = [int(c) for c in counts if c is not None]
+    metadata = {k: str(entry[k]) for k in (ROLLED_BACK_KEY,) if entry.get(k)}
+    return TableVersion(
+        version=int(entry["version"]),
+        at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+        operation=entry.get(VERB_KEY) or str(entry.get("operation", "")).lower(),
+        load_id=entry.get(LOAD_ID_KEY) or None,
+        rows=sum(known) if known else None,
+        metadata={**metadata, **json.loads(entry.get(_METADATA_KEY) or "{}")},
+    )
+
+
+_ROW_METRICS = ("num_added_rows", "num_target_rows_inserted", "num_target_rows_updated")
+
+
+def _now_ms() -> int:
+    return int(utc_now().timestamp() * 1000)

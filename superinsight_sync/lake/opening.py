@@ -1,0 +1,27 @@
+"""From the lake's URL to its stores. Cheap to import: Delta and Arrow load with the first store."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from superinsight_sync.lake.locations import filesystem, is_local, local_path, storage_options
+
+if TYPE_CHECKING:
+    from superinsight_sync.lake.blobs import BlobStore
+    from superinsight_sync.lake.delta import DeltaStore
+
+
+def open_store(url: str) -> "DeltaStore":
+    """The tables below a local path or ``s3://…``. Opens nothing yet: an error shows at the first use."""
+    from superinsight_sync.lake.delta import DeltaStore
+
+    return DeltaStore(url)
+
+
+def open_blobs(url: str, options: Mapping[str, str] | None = None) -> "BlobStore":
+    """The files below a local path or ``s3://…``; `options` override what the environment says."""
+    from superinsight_sync.lake.blob_files import LocalBlobs, ObjectBlobs
+
+    if is_local(url):
+        return LocalBlobs(local_path(url))
+    files, root = filesystem(url, storage_options(url, options))
+    return ObjectBlobs(files, root, url)

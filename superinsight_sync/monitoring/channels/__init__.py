@@ -1,0 +1,1 @@
+"""Alert channels; one file is one channel."""

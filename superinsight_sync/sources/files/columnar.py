@@ -1,0 +1,115 @@
+"""Parquet: types come from the files; several files' schemas are joined where nothing is lost."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.lake.types import cast_array, storable_type, widens
+from superinsight_sync.model.types import MAX_DECIMAL_DIGITS
+from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
+from superinsight_sync.sources.files.rejects import Rejects
+from superinsight_sync.sources.files.streams import open_file
+
+_BUFFER_BYTES = 1 << 20
+
+
+class ParquetLayout:
+    """Columns are those of all files, in order of appearance; a file that lacks one has NULL."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._types = reading.declared()
+        self._limits = reading.limits
+        schemas = {m.file.name: self._schema(m) for m in reading.members}
+        self._rows = {name: rows for name, (_, rows) in schemas.items()}
+        names = merge_names([(m, schemas[m.file.name][0].names) for m in reading.members])
+        if not names and not reading.members:
+            names = tuple(self._types)
+        self.columns = tuple(
+            self._column(n, [(m, schemas[m.file.name][0]) for m in reading.members]) for n in names
+        )
+
+    def rows(self, member: Member) -> int | None:
+        return self._rows[member.file.name]
+
+    def batches(self, member: Member, rejects: Rejects, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        with open_file(member.file) as raw:
+            try:
+                file = pa.parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+                for batch in file.iter_batches(batch_rows, use_threads=False):
+                    yield self._fitted(member, batch)
+            except (pa.ArrowException, OSError):
+                raise _damaged(member) from None
+
+    def _schema(self, member: Member) -> tuple[pa.Schema, int]:
+        with open_file(member.file) as raw:
+            try:
+                file = pa.parquet.ParquetFile(raw)
+            except (pa.ArrowException, OSError):
+                raise _damaged(member) from None
+            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+            self._limits.check(member.file, sum(g.total_byte_size for g in groups))
+            return file.schema_arrow, file.metadata.num_rows
+
+    def _column(self, name: str, schemas: list[tuple[Member, pa.Schema]]) -> FileColumn:
+        found = [(m, s.field(name).type) for m, s in schemas if name in s.names]
+        source_type = ", ".join(dict.fromkeys(str(t) for _, t in found))
+        if name in self._types or not found:
+            return FileColumn(name, self._types.get(name, pa.string()), source_type)
+        known: tuple[Member, pa.DataType] | None = None
+        for member, dtype in found:
+            if pa.types.is_null(dtype):
+                continue
+            kept = storable_type(dtype)
+            joined = kept if known is None or kept is None else _joined(known[1], kept)
+            if joined is None:
+                other = (
+                    f", but {known[1]} in '{known[0].file.name}'"
+                    if known and kept
+                    else ", which no table keeps"
+                )
+                raise ConfigError(
+                    f"column '{name}' is {dtype}{other}",
+                    where=member.where,
+                    hint=f"Declare what to read it as, such as format.columns: {{{name}: string}}",
+                )
+            known = (member, joined)
+        return FileColumn(name, known[1] if known else pa.string(), source_type)
+
+    def _fitted(self, member: Member, batch: pa.RecordBatch) -> pa.RecordBatch:
+        arrays = []
+        for column in self.columns:
+            if column.name not in batch.schema.names:
+                arrays.append(pa.nulls(batch.num_rows, column.arrow))
+                continue
+            try:
+                arrays.append(_cast(batch.column(column.name), column.arrow, column.name))
+            except DataError as error:
+                hint = f"Declare format.columns: {{{column.name}: string}} to keep it as text"
+                raise DataError(error.message, where=member.where, hint=hint) from None
+        return pa.RecordBatch.from_arrays(arrays, names=[c.name for c in self.columns])
+
+
+def _cast(array: pa.Array, dtype: pa.DataType, column: str) -> pa.Array:
+    """Raises DataError if a value would not survive."""
+    if pa.types.is_timestamp(dtype) and pa.types.is_timestamp(array.type) and dtype.tz and not array.type.tz:
+        array = array.cast(pa.timestamp(array.type.unit, tz="UTC"))
+    return cast_array(array, dtype, column)
+
+
+def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that holds both exactly; None if there is none."""
+    if widens(one, other):
+        return other
+    if widens(other, one):
+        return one
+    if pa.types.is_decimal(one) and pa.types.is_decimal(other):
+        scale = max(one.scale, other.scale)
+        digits = max(one.precision - one.scale, other.precision - other.scale) + scale
+        return pa.decimal128(digits, scale) if digits <= MAX_DECIMAL_DIGITS else None
+    return None
+
+
+def _damaged(member: Member) -> DataError:
+    return DataError("it is damaged or no Parquet", where=member.where, hint="Have the file written again")

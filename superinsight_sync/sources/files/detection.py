@@ -1,0 +1,167 @@
+"""How a file is written: from its name and content, confirmed by what is declared."""
+
+import json
+from collections.abc import Sequence
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.model.declaration import FormatSpec
+from superinsight_sync.sources.files.layout import FileFormat, Member
+from superinsight_sync.sources.files.listing import FoundFile
+from superinsight_sync.sources.files.records import Scanner
+from superinsight_sync.sources.files.streams import Limits, TextStream, check_encoding, open_file
+
+_HEAD_BYTES = 1 << 16
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz"}
+_REFUSED = {
+    b"PK\x03\x04": "a ZIP archive or office document",
+    b"%PDF": "a PDF",
+    b"SQLite format": "a SQLite database",
+}
+_COMPRESSIONS = {
+    ".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz",
+}  # fmt: skip
+_TYPES = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+_DELIMITERS = ",;\t|"
+FAMILIES = {"csv": "delimited", "tsv": "delimited", "json": "json", "jsonl": "json", "parquet": "parquet"}
+
+
+def detect_all(files: Sequence[FoundFile], spec: FormatSpec, limits: Limits) -> tuple[Member, ...]:
+    """The files with their formats.
+
+    Raises:
+        ConfigError: if a file is not what its name or the declaration says, or two are of different kinds.
+    """
+    check_encoding(spec.encoding)
+    for name in ("delimiter", "quote"):
+        char = getattr(spec, name)
+        if char is not None and (not char.isascii() or char.isalnum() or char in "\r\n\0"):
+            raise ConfigError(f"format.{name} cannot be {char!r}", hint="Write one ASCII sign such as ';'")
+    members = tuple(Member(f, detect(f, spec, limits)) for f in files)
+    for member in members[1:]:
+        if FAMILIES[member.format.type] != FAMILIES[members[0].format.type]:
+            raise ConfigError(
+                f"it is {member.format.type}, but '{members[0].file.name}' is {members[0].format.type}",
+                where=member.where,
+                hint="Make `path` match files of one kind, a stream for each",
+            )
+    return members
+
+
+def detect(file: FoundFile, spec: FormatSpec, limits: Limits) -> FileFormat:
+    """The format of one file. Raises ConfigError where name, content and declaration contradict."""
+    with open_file(file) as raw:
+        start = raw.read(16)
+    for magic, what in _REFUSED.items():
+        if start.startswith(magic):
+            raise ConfigError(f"it is {what}", where=f"file '{file.name}'", hint="Unpack or convert it first")
+    compression = _compression(file, spec, start)
+    named = _named_type(file.name)
+    if start.startswith(b"PAR1"):
+        _agree(file, "type", spec.type or named, "parquet")
+        return FileFormat("parquet")
+    with TextStream(file, compression, spec.encoding, limits) as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith(b"PAR1"):
+        raise ConfigError(
+            f"it is Parquet inside {compression}", where=f"file '{file.name}'", hint="Unpack it first"
+        )
+    wanted = spec.type or named
+    seen = _seen_type(head)
+    if not head.strip():
+        kind = wanted or "csv"
+    elif wanted in ("json", "jsonl"):
+        kind = _json_type(file, spec, wanted, seen)
+    elif wanted == "parquet":
+        raise _contradiction(file, "type", "parquet", "not")
+    else:
+        kind = wanted or {None: "csv", "lines": "jsonl"}.get(seen, "json")
+    return FileFormat(kind, compression, spec.encoding, _delimiter(kind, head, spec))
+
+
+def _compression(file: FoundFile, spec: FormatSpec, start: bytes) -> str:
+    seen = next((c for m, c in _MAGIC.items() if start.startswith(m)), "none")
+    if start[:3] == b"BZh" and start[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
+        seen = "bz2"
+    named = next((c for s, c in _COMPRESSIONS.items() if file.name.lower().endswith(s)), None)
+    if start or spec.compression not in (None, "none"):
+        _agree(file, "compression", spec.compression or named, seen)
+    return seen
+
+
+def _named_type(name: str) -> str | None:
+    lower = name.lower()
+    for suffix in _COMPRESSIONS:
+        lower = lower.removesuffix(suffix)
+    return next((t for s, t in _TYPES.items() if lower.endswith(s)), None)
+
+
+def _seen_type(head: bytes) -> str | None:
+    """What JSON it may be: `array`, `lines`, `object` (one, on one line), `pretty`; None for none."""
+    text = head.strip()
+    if text.startswith(b"["):
+        return "array"
+    if not text.startswith(b"{"):
+        return None
+    line, _, rest = text.partition(b"\n")
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return "pretty"
+    return "lines" if rest.strip() else "object"
+
+
+def _json_type(file: FoundFile, spec: FormatSpec, wanted: str, seen: str | None) -> str:
+    if wanted == "jsonl":
+        if seen == "array":
+            raise _contradiction(file, "type", "jsonl", "a JSON array")
+        return "jsonl"  # lines that are no JSON are for the reader to report
+    if seen is None:
+        raise _contradiction(file, "type", "json", "no JSON")
+    if seen == "lines" and spec.type:
+        raise _contradiction(file, "type", "json", "jsonl")
+    return "jsonl" if seen == "lines" else "json"
+
+
+def _delimiter(kind: str, head: bytes, spec: FormatSpec) -> str:
+    if FAMILIES[kind] != "delimited":
+        return ""
+    if spec.delimiter:
+        return spec.delimiter
+    if kind == "tsv":
+        return "\t"
+    return sniff_delimiter(head, spec.quote)
+
+
+def sniff_delimiter(head: bytes, quote: str) -> str:
+    """The sign that cuts the first record into most cells; a comma where none does."""
+    cells: dict[str, int] = {}
+    for delimiter in _DELIMITERS:
+        scanner = Scanner(delimiter, quote, skip_blank=True)
+        record = next((r for _, r, _ in scanner.records(_Once(head))), b"")
+        cells[delimiter] = len(scanner.split(record))
+    return max(_DELIMITERS, key=lambda d: cells[d])
+
+
+class _Once:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int, /) -> bytes:
+        data, self._data = self._data[:size], self._data[size:]
+        return data
+
+
+def _agree(file: FoundFile, what: str, said: str | None, seen: str) -> None:
+    if said is not None and said != seen:
+        raise _contradiction(file, what, said, seen)
+
+
+def _contradiction(file: FoundFile, what: str, said: str, seen: str) -> ConfigError:
+    return ConfigError(
+        f"its {what} should be {said}, by its name or the declaration, but its content is {seen}",
+        where=f"file '{file.name}'",
+        hint=f"Declare format.{what}, or correct the file's name",
+    )

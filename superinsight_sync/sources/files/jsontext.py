@@ -1,0 +1,272 @@
+"""JSON text into Python values and back without losing anything, record by record."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Protocol
+
+from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.sources.files.layout import Member
+from superinsight_sync.sources.files.records import MAX_RECORD_BYTES, Readable
+
+MAX_DEPTH = 100
+"""A record nested deeper is refused; how deep the parser could go depends on its caller."""
+_CHUNK_BYTES = 1 << 20
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_EXACT_DIGITS = 15
+"""A decimal text of so many digits survives float64 and back (IEEE 754, DBL_DIG)."""
+
+
+class _BadValueError(ValueError):
+    """JSON that can be parsed but not kept."""
+
+
+class OnBad(Protocol):
+    def __call__(self, line: int, reason: str, record: str, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One record: the line it starts on, its text, its object."""
+
+    line: int
+    text: str
+    value: dict[str, Any]
+
+
+def _number(text: str) -> float | Decimal:
+    """A float if it holds the number exactly as written, else a Decimal."""
+    value = float(text)
+    if len(text) <= _EXACT_DIGITS and "e" not in text and "E" not in text:
+        return value
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:
+        raise _BadValueError("a number's exponent is out of bounds") from None
+    return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _BadValueError("a key is there twice")
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise _BadValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_constant)
+_SKELETON = json.JSONDecoder(parse_float=len, parse_int=len)
+"""Finds the end of a value that is JSON but no record."""
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [v for values in inner for v in values]
+    return any(isinstance(v, dict | list) for v in level)
+
+
+def _checked(text: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _BadValueError("it is no JSON object")
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise _BadValueError("nested too deep")
+    if _SURROGATE.search(text):
+        try:
+            text_of(value).encode()
+        except UnicodeEncodeError:
+            raise _BadValueError("a text holds half a surrogate pair") from None
+    return value
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON at column {error.colno}: {error.msg.partition(':')[0]}"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return str(error) if isinstance(error, _BadValueError) else "an integer has too many digits"
+
+
+def lines(stream: Readable, member: Member, on_bad: OnBad) -> Iterator[Parsed]:
+    """The records of JSON Lines. Blank lines are none; a line that is no JSON object goes to `on_bad`."""
+    buffer, number, ended = b"", 0, False
+    while not ended:
+        chunk = stream.read(_CHUNK_BYTES)
+        ended = not chunk
+        *whole, buffer = (buffer + chunk).split(b"\n")
+        if ended:
+            whole.append(buffer)
+        elif len(buffer) > MAX_RECORD_BYTES:
+            raise DataError(
+                f"line {number + 1} has more than {MAX_RECORD_BYTES >> 20} MB", where=member.where
+            )
+        for raw in whole:
+            number += 1
+            text = raw.decode().strip(" \t\r")
+            if not text:
+                continue
+            try:
+                parsed = Parsed(number, text, _checked(text, _DECODER.decode(text)))
+            except (ValueError, RecursionError) as error:
+                on_bad(number, _reason(error), text)
+            else:
+                yield parsed
+
+
+def document(stream: Readable, member: Member, on_bad: OnBad) -> Iterator[Parsed]:
+    """The objects of one JSON array, or the one object that the file is.
+
+    Raises:
+        DataError: where the text is no JSON: what follows cannot be told apart from it.
+    """
+    window = _Window(stream, member)
+    first = window.skip_space()
+    if first != "[":
+        if first:
+            yield from window.element(on_bad)
+        if window.skip_space():
+            raise ConfigError(
+                f"another value follows on line {window.line}",
+                where=member.where,
+                hint="Write format: {type: jsonl} if every line is a record",
+            )
+        return
+    window.at += 1
+    if window.skip_space() == "]":
+        window.at += 1
+    else:
+        while True:
+            yield from window.element(on_bad)
+            sign = window.skip_space()
+            window.at += 1
+            if sign == "]":
+                break
+            if sign != ",":
+                raise window.broken("a comma or the end of the array is missing")
+            window.skip_space()
+    if window.skip_space():
+        raise window.broken("something follows the array")
+
+
+class _Window:
+    """The part of a document that is being looked at."""
+
+    def __init__(self, stream: Readable, member: Member) -> None:
+        self._stream = stream
+        self._member = member
+        self._pending = b""
+        self._ended = False
+        self.text = ""
+        self.at = 0
+        self._line = 1
+        self._counted = 0
+
+    @property
+    def line(self) -> int:
+        self._line += self.text.count("\n", self._counted, self.at)
+        self._counted = self.at
+        return self._line
+
+    def broken(self, what: str) -> DataError:
+        return DataError(
+            f"line {self.line}: no JSON: {what}", where=self._member.where, hint="Have the file written again"
+        )
+
+    def more(self) -> bool:
+        """Reads on, dropping what was looked at. False at the end."""
+        if self._ended:
+            return False
+        self._line = self.line
+        self.text, self.at, self._counted = self.text[self.at :], 0, 0
+        data = self._pending + self._stream.read(max(_CHUNK_BYTES, len(self.text)))
+        self._ended = len(data) == len(self._pending)
+        cut = len(data) - _incomplete(data)
+        self.text += data[:cut].decode()
+        self._pending = data[cut:]
+        return True
+
+    def skip_space(self) -> str:
+        """Goes to the next sign and returns it; an empty text at the end."""
+        while True:
+            found = _SPACE.match(self.text, self.at)
+            self.at = found.end() if found else self.at
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def element(self, on_bad: OnBad) -> Iterator[Parsed]:
+        """The value that starts here; one that is JSON but no record goes to `on_bad`."""
+        while True:
+            try:
+                value, end = self._decode()
+            except RecursionError:
+                raise self.broken("nested too deep") from None
+            except json.JSONDecodeError as error:
+                if len(self.text) - self.at > MAX_RECORD_BYTES:
+                    raise self.broken(f"no value of at most {MAX_RECORD_BYTES >> 20} MB") from None
+                if not self.more():
+                    raise self.broken(error.msg.partition(":")[0]) from None
+                continue
+            if end < len(self.text) or not isinstance(value, int | float) or not self.more():
+                break
+        line, text = self.line, self.text[self.at : end]
+        self.at = end
+        try:
+            if isinstance(value, ValueError):
+                raise value
+            parsed = Parsed(line, text, _checked(text, value))
+        except ValueError as error:
+            on_bad(line, _reason(error), text)
+        else:
+            yield parsed
+
+    def _decode(self) -> tuple[Any, int]:
+        """The value or what is wrong with it, and where it ends. Raises JSONDecodeError if it is no JSON."""
+        try:
+            return _DECODER.raw_decode(self.text, self.at)
+        except json.JSONDecodeError:
+            raise
+        except ValueError as error:
+            return error, _SKELETON.raw_decode(self.text, self.at)[1]
+
+
+def _incomplete(data: bytes) -> int:
+    """How many bytes at the end belong to a sign that is cut off."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:
+            return back if back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) else 0
+        if byte < 0x80:
+            return 0
+    return 0
+
+
+def text_of(value: Any) -> str:
+    """A parsed value as JSON text again, with every number as exact as it was."""
+    match value:
+        case Decimal():
+            return str(value)
+        case dict():
+            return "{" + ", ".join(f"{text_of(k)}: {text_of(v)}" for k, v in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(text_of, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def plain_text_of(value: Any) -> str:
+    """A value as the text of a cell: texts without quotes, numbers without exponent where they are short."""
+    match value:
+        case str():
+            return value
+        case float():
+            return format(Decimal(repr(value)), "f")
+    return text_of(value)

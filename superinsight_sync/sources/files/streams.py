@@ -1,0 +1,187 @@
+"""A file's content as a stream of valid UTF-8, decompressed and bounded, whatever it is on disk."""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
+from superinsight_sync.sources.files.listing import FoundFile
+
+CHUNK_BYTES = 1 << 20
+_RATIO_FLOOR_BYTES = 100 * 10**6
+_UTF8_BOM = b"\xef\xbb\xbf"
+_CORRUPT = (EOFError, zlib.error, lzma.LZMAError)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may grow to when it is decompressed. The ratio counts only beyond the first 100 MB."""
+
+    max_decompressed_bytes: int = 100 * 10**9
+    max_ratio: int = 1000
+
+    def check(self, file: FoundFile, size_bytes: int) -> None:
+        """Raises DataError if the file has grown too much."""
+        too_steep = size_bytes > _RATIO_FLOOR_BYTES and size_bytes > self.max_ratio * max(file.size_bytes, 1)
+        if size_bytes > self.max_decompressed_bytes or too_steep:
+            raise DataError(
+                f"{file.size_bytes} bytes grow to more than {size_bytes} when decompressed",
+                where=f"file '{file.name}'",
+                hint="If this is no attack, raise max_decompressed or max_ratio of the connection",
+            )
+
+
+def open_file(file: FoundFile) -> IO[bytes]:
+    """The file, opened. Raises AccessError, or TransientError if it is gone."""
+    try:
+        return file.path.open("rb")
+    except PermissionError as error:
+        raise AccessError("it may not be read", where=f"file '{file.name}'") from error
+    except OSError as error:
+        raise TransientError("it cannot be opened", where=f"file '{file.name}'") from error
+
+
+def check_encoding(encoding: str) -> None:
+    """Raises ConfigError for a name that is no text encoding."""
+    try:
+        codecs.getincrementaldecoder(encoding)
+        with suppress(UnicodeError):
+            b"a".decode(encoding)
+    except LookupError as error:
+        raise ConfigError(
+            f"'{encoding}' is no text encoding", hint="Write one like utf-8, utf-16, gb18030, latin-1"
+        ) from error
+
+
+class TextStream(io.RawIOBase):
+    """Reads a file as UTF-8 without a byte order mark.
+
+    Args:
+        compression: none, gzip, zstd, bz2 or xz.
+        encoding: how the text is written.
+
+    Raises:
+        DataError: while reading, with file and position, if the content is damaged, is not in this
+            encoding, or grows past the limits.
+        ConfigError: for UTF-16 text that is declared as something else.
+    """
+
+    def __init__(self, file: FoundFile, compression: str, encoding: str, limits: Limits) -> None:
+        super().__init__()
+        self.failure: SisError | None = None
+        self._file = file
+        self._limits = limits
+        self._raw = open_file(file)
+        self._bytes: Any = _decompressor(self._raw, compression)
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._encoding = encoding
+        self._is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+        self._taken = 0
+        self._lines = 0
+        self._ahead = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._bytes.close()
+            self._raw.close()
+        super().close()
+
+    def unread(self, data: bytes) -> None:
+        """Puts bytes back in front of what comes next."""
+        self._ahead = data + self._ahead
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, fewer only at the end."""
+        parts, missing = [self._ahead], size - len(self._ahead)
+        self._ahead = b""
+        while not self._ended and (size < 0 or missing > 0):
+            try:
+                part = self._next()
+            except SisError as error:
+                self.failure = error
+                raise
+            parts.append(part)
+            missing -= len(part)
+        data = b"".join(parts)
+        if 0 <= size < len(data):
+            data, self._ahead = data[:size], data[size:]
+        return data
+
+    def _next(self) -> bytes:
+        """The next piece of text; an empty one says nothing about the end."""
+        where = f"file '{self._file.name}'"
+        try:
+            chunk = bytes(self._bytes.read(CHUNK_BYTES))
+        except _CORRUPT as error:
+            raise DataError(f"it is damaged near byte {self._taken} of its content", where=where) from error
+        except OSError as error:
+            if error.errno is None:
+                raise DataError(
+                    f"it is damaged near byte {self._taken} of its content", where=where
+                ) from error
+            raise TransientError("it cannot be read", where=where) from error
+        first = self._taken == 0
+        self._ended = not chunk
+        if first:
+            self._check_mark(chunk)
+        if not (self._is_utf8 and chunk.isascii() and not self._decoder.getstate()[0]):
+            chunk = self._decode(chunk, first)
+        else:
+            self._taken += len(chunk)
+            self._lines += chunk.count(b"\n")
+        self._limits.check(self._file, self._taken)
+        return chunk
+
+    def _decode(self, chunk: bytes, first: bool) -> bytes:
+        pending = len(self._decoder.getstate()[0])
+        try:
+            text = self._decoder.decode(chunk, final=self._ended)
+        except UnicodeError as error:
+            start = getattr(error, "start", 0)
+            before = chunk[: max(0, start - pending)]
+            raise DataError(
+                f"byte {self._taken - pending + start}, about line {self._lines + before.count(10) + 1}, "
+                f"is not {self._encoding}",
+                where=f"file '{self._file.name}'",
+                hint="Declare format.encoding, or have the file written again",
+            ) from None
+        self._taken += len(chunk)
+        self._lines += text.count("\n")
+        if first:
+            text = text.removeprefix("\ufeff")
+            chunk = chunk.removeprefix(_UTF8_BOM)
+        return chunk if self._is_utf8 else text.encode()
+
+    def _check_mark(self, chunk: bytes) -> None:
+        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and self._is_utf8:
+            raise ConfigError(
+                f"it is UTF-16, not {self._encoding}",
+                where=f"file '{self._file.name}'",
+                hint="Write format: {encoding: utf-16}",
+            )
+
+
+def _decompressor(raw: IO[bytes], compression: str) -> Any:
+    match compression:
+        case "gzip":
+            return gzip.GzipFile(fileobj=raw)
+        case "bz2":
+            return bz2.BZ2File(raw)
+        case "xz":
+            return lzma.LZMAFile(raw)
+        case "zstd":
+            # zstandard's own reader takes a file that was cut off for a complete one.
+            import pyarrow as pa
+
+            return pa.CompressedInputStream(raw, "zstd")
+    return raw

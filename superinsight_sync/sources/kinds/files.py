@@ -1,0 +1,168 @@
+"""Kind `files`: CSV, TSV, JSON, JSON Lines and Parquet files of a local folder, compressed or not.
+
+A file is read whole, as it was when it was listed; one that changes meanwhile fails the read, to be tried
+again. The cursor ``_sis_file_modified_at`` reads only files that are new or changed; it trusts the file
+system's modification times, so a file that is put there with an older time is not new to it.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from superinsight_sync.core.errors import ConfigError, SisError, TransientError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import Duration, FormatSpec, Size, StreamSpec
+from superinsight_sync.security.secrets import resolve
+from superinsight_sync.sources.files.listing import Folder, FoundFile, is_asked_for, token_of
+from superinsight_sync.sources.files.streams import Limits
+from superinsight_sync.sources.protocol import (
+    Capabilities,
+    Column,
+    FoundStream,
+    KindConfig,
+    Probe,
+    ReadRequest,
+    StreamShape,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from superinsight_sync.sources.files.reading import FileRead, Table
+
+
+class Config(KindConfig):
+    """A local folder."""
+
+    path: str
+    """The folder or the one file, relative to the project; may refer to the environment: "{{ env.X }}"."""
+    settle: Duration = timedelta(0)
+    """A file modified more recently than this is taken to be still in the making and left alone."""
+    max_decompressed: Size = 100 * 10**9
+    """A file that grows to more bytes than this when decompressed is refused."""
+    max_ratio: int = Field(default=1000, ge=1)
+    """A file that grows by more than this factor (and beyond 100 MB) is refused."""
+
+
+class FilesSource:
+    """Reads the files of a folder. Never writes."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        places=frozenset({"path"}), snapshot=True, cancel=True
+    )
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config = config
+        self._project_dir = settings.project_dir
+        self._limits = Limits(config.max_decompressed, config.max_ratio)
+        self._tables: dict[str, tuple[str, Table]] = {}
+        self._described: dict[str, pa.Schema] = {}
+
+    def probe(self) -> Probe:
+        """Lists the folder. Raises ConfigError if it is not there, AccessError if it cannot be read."""
+        began = time.perf_counter()
+        files = self._folder().everything()
+        hidden = [f.name for f in files if not os.access(f.path, os.R_OK)]
+        warnings = [] if files else ["no file was found"]
+        if hidden:
+            warnings.append(f"{len(hidden)} files may not be read, the first is '{hidden[0]}'")
+        return Probe(
+            server=f"folder {self._config.path}",
+            latency_ms=(time.perf_counter() - began) * 1000,
+            warnings=tuple(warnings),
+            details={"files": len(files), "size_bytes": sum(f.size_bytes for f in files)},
+        )
+
+    def discover(self) -> Iterator[FoundStream]:
+        """A stream for each group of files of one folder, extension and set of columns."""
+        from superinsight_sync.sources.files.discovery import discover
+
+        return discover(self._folder().everything(), self._limits)
+
+    def describe(self, stream: StreamSpec) -> StreamShape:
+        """The columns of all files together, then `_sis_file`. Estimates rows where the files say them."""
+        table = self._table(stream)
+        self._described[_key(stream)] = table.schema
+        columns = tuple(Column(c.name, c.source_type, c.arrow) for c in table.columns)
+        return StreamShape(columns=columns, row_estimate=table.rows(table.members))
+
+    def read(self, request: ReadRequest) -> "FileRead":
+        """Streams the rows. `set_aside` and `rejects` of what it returns deal with broken records.
+
+        Raises:
+            TransientError: if files came or changed since `describe` so that the columns are others.
+        """
+        from superinsight_sync.sources.files.reading import FileRead
+
+        table = self._table(request.stream)
+        if self._described.get(_key(request.stream), table.schema) != table.schema:
+            raise TransientError(
+                "the files' columns changed since they were described", where=_where(request.stream)
+            )
+        return FileRead(table, request)
+
+    def count(self, request: ReadRequest) -> int:
+        """Counts by reading, except for whole Parquet files. Records that cannot be read do not count."""
+        table = self._table(request.stream)
+        rows = table.rows(table.selected(request)) if table.reads_whole_files(request) else None
+        if rows is not None:
+            return rows if request.limit is None else min(rows, request.limit)
+        read = self.read(request)
+        read.set_aside()
+        with read as reader:
+            return sum(batch.num_rows for batch in reader)
+
+    def token(self, request: ReadRequest) -> str | None:
+        """A hash of the listing: names, sizes, modification times. Take it before `describe` and `read`."""
+        return token_of(f for f in self._files(request.stream) if is_asked_for(f, request))
+
+    def _folder(self) -> Folder:
+        path = Path(resolve(self._config.path)).expanduser()
+        return Folder(self._project_dir / path, self._config.settle)
+
+    def _files(self, stream: StreamSpec) -> tuple[FoundFile, ...]:
+        if stream.path is None:
+            raise ConfigError("a stream of files needs `path`", where=_where(stream))
+        try:
+            return self._folder().files(stream.path)
+        except (ConfigError, TransientError) as error:
+            raise error.at(_where(stream)) from error
+
+    def _table(self, stream: StreamSpec) -> "Table":
+        """The stream's files as they are now; looked at again only if one changed."""
+        from superinsight_sync.sources.files.reading import Table
+
+        files = self._files(stream)
+        spec = stream.format or FormatSpec()
+        if not files and not spec.columns:
+            raise ConfigError(
+                f"no file matches '{stream.path}'",
+                where=_where(stream),
+                hint="Correct `path`, or declare format.columns so that an empty folder has columns",
+            )
+        listing = token_of(files)
+        known = self._tables.get(_key(stream))
+        if known is None or known[0] != listing:
+            try:
+                table = Table(files, spec, self._limits, stream.sync.cursor)
+                table.check_columns(stream, spec)
+            except SisError as error:
+                raise error.at(_where(stream)) from None
+            known = self._tables[_key(stream)] = (listing, table)
+        return known[1]
+
+
+def _key(stream: StreamSpec) -> str:
+    return stream.model_dump_json(include={"name", "path", "format", "sync", "primary_key"})
+
+
+def _where(stream: StreamSpec) -> str:
+    return f"stream '{stream.name}'"
+
+
+PLUGIN = FilesSource

@@ -1,0 +1,87 @@
+import pytest
+
+from superinsight_sync.security.sensitive import (
+    classify,
+    holds_sensitive,
+    kind_of_name,
+    kind_of_value,
+    kind_of_values,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("jane.doe+x@mail.example.com", "email"),
+        ("4111 1111 1111 1111", "card"),
+        ("4111 1111 1111 1112", None),
+        ("DE89 3704 0044 0532 0130 00", "iban"),
+        ("DE88 3704 0044 0532 0130 00", None),
+        ("123-45-6789", "national_id"),
+        ("11010519491231002X", "national_id"),
+        ("110105194912310021", None),
+        ("+49 151 23456789", "phone"),
+        ("(212) 555-0100", "phone"),
+        ("13812345678", "phone"),
+        ("192.168.0.1", "ip"),
+        ("2001:db8::1", "ip"),
+        ("sk-abcdefghijklmnop1234", "secret"),
+        ("2024-01-02", None),
+        ("2024-01-02 10:00:00", None),
+        ("N12345", None),
+        ("EWR", None),
+        ("999.1.1.1", None),
+        ("12:30", None),
+        ("", None),
+    ],
+)
+def test_values_are_told_by_shape_and_checksum(value: str, kind: str | None) -> None:
+    assert kind_of_value(value) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("email", "email"),
+        ("CustomerEmail", "email"),
+        ("phone_2", "phone"),
+        ("home_phone", "phone"),
+        ("first_name", "person_name"),
+        ("lastName", "person_name"),
+        ("SSN", "national_id"),
+        ("card_number", "card"),
+        ("iban", "iban"),
+        ("ip_address", "ip"),
+        ("billing_address", "address"),
+        ("zip", "address"),
+        ("dob", "birth_date"),
+        ("password_hash", "secret"),
+        ("手机号", "phone"),
+        ("tailnum", None),
+        ("ship_date", None),
+        ("description", None),
+        ("name", None),
+        ("origin", None),
+        ("tip_amount", None),
+        ("hotel", None),
+    ],
+)
+def test_columns_are_told_by_name(name: str, kind: str | None) -> None:
+    assert kind_of_name(name) == kind
+
+
+def test_a_bare_name_is_a_person_s_only_in_a_table_of_people() -> None:
+    assert classify("name", table="customers") == "person_name"
+    assert classify("name", table="airlines") is None
+
+
+def test_a_column_is_sensitive_when_a_third_of_it_looks_so() -> None:
+    assert kind_of_values(["a@b.com", "n/a", "none"]) == "email"
+    assert kind_of_values(["a@b.com", "x", "y", "z"]) is None
+    assert kind_of_values([]) is None
+
+
+def test_something_sensitive_inside_a_text_is_seen() -> None:
+    assert holds_sensitive("call +4915123456789 now")
+    assert holds_sensitive("mail bob@acme.com")
+    assert not holds_sensitive("Fixed wing multi engine")

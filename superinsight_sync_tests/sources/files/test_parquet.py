@@ -1,0 +1,118 @@
+"""Parquet."""
+
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync_tests.sources.files.folder import read, rows, source, stream
+
+UTC_US = pa.timestamp("us", tz="UTC")
+
+
+def write(folder: Path, name: str, table: pa.Table, **options: int) -> None:
+    pq.write_table(table, folder / name, **options)
+
+
+KEPT = [
+    (pa.array([1, None], pa.int8()), pa.int8()),
+    (pa.array(["a", None], pa.large_string()), pa.string()),
+    (pa.array(["a", None]).dictionary_encode(), pa.string()),
+    (pa.array([2**64 - 1, None], pa.uint64()), pa.decimal128(20, 0)),
+    (pa.array([Decimal("1.5"), None], pa.decimal128(30, 10)), pa.decimal128(30, 10)),
+    (pa.array([16 * 10**11, None], pa.timestamp("ms", tz="Asia/Shanghai")), UTC_US),
+    (pa.array([1_000, None], pa.timestamp("ns")), pa.timestamp("us")),
+    (pa.array([b"12", None], pa.binary(2)), pa.binary()),
+    (pa.array([[1], None], pa.large_list(pa.int32())), pa.list_(pa.int32())),
+    (pa.array([{"a": ["x"]}, None]), pa.struct([("a", pa.list_(pa.string()))])),
+    (pa.nulls(2), pa.string()),
+]
+
+
+@pytest.mark.parametrize(("array", "landed"), KEPT)
+def test_values_survive_in_a_type_that_tables_keep(
+    tmp_path: Path, array: pa.Array, landed: pa.DataType
+) -> None:
+    write(tmp_path, "a.parquet", pa.table({"v": array}))
+    table = read(tmp_path, "a.parquet")
+    assert table.schema.field("v").type == landed
+    if landed != UTC_US:
+        assert table["v"].to_pylist() == [Decimal(v) if landed == pa.decimal128(20, 0) and v else v
+                                          for v in array.to_pylist()]  # fmt: skip
+    else:
+        assert table["v"][0].as_py() == datetime.fromtimestamp(16 * 10**8, UTC)
+
+
+def test_times_of_day_are_texts(tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet", pa.table({"v": pa.array([time(1, 2, 3, 4)], pa.time64("us"))}))
+    assert rows(tmp_path, "a.parquet") == [{"v": "01:02:03.000004"}]
+
+
+def test_nanoseconds_are_refused_not_cut(tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet", pa.table({"v": pa.array([1_001], pa.timestamp("ns"))}))
+    with pytest.raises(DataError, match=r"column 'v' holds.*timestamp\[ns\].*columns: {v: string}"):
+        read(tmp_path, "a.parquet")
+    table = read(tmp_path, "a.parquet", format={"columns": {"v": "string"}})
+    assert table["v"].to_pylist() == ["1970-01-01 00:00:00.000001001"]
+
+
+def test_a_type_that_no_table_keeps_must_be_declared(tmp_path: Path) -> None:
+    many = pa.array([Decimal(5)], pa.decimal256(50, 0))
+    write(tmp_path, "a.parquet", pa.table({"v": many}))
+    with pytest.raises(ConfigError, match=r"column 'v' is decimal256\(50, 0\), which no table keeps"):
+        read(tmp_path, "a.parquet")
+    assert rows(tmp_path, "a.parquet", format={"columns": {"v": "decimal(38,0)"}}) == [{"v": Decimal(5)}]
+
+
+def test_schemas_are_joined_by_name_where_nothing_is_lost(tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet", pa.table({"x": pa.array([1], pa.int16()), "y": ["a"]}))
+    write(tmp_path, "b.parquet", pa.table({"z": [True], "x": pa.array([2**40])}))
+    write(tmp_path, "c.parquet", pa.table({"x": pa.nulls(1)}))
+    table = read(tmp_path, "*.parquet")
+    assert table.schema == pa.schema([("x", pa.int64()), ("y", pa.string()), ("z", pa.bool_())])
+    assert table["x"].to_pylist() == [1, 2**40, None]
+    decimals = [
+        pa.array([Decimal("1.5")], pa.decimal128(10, 1)),
+        pa.array([Decimal("0.25")], pa.decimal128(4, 3)),
+    ]
+    for name, column in zip("de", decimals, strict=True):
+        write(tmp_path, f"{name}.parquet", pa.table({"v": column}))
+    assert read(tmp_path, "[de].parquet")["v"].type == pa.decimal128(12, 3)
+
+
+def test_types_that_do_not_join_name_both_files(tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet", pa.table({"x": [1]}))
+    write(tmp_path, "b.parquet", pa.table({"x": ["1"]}))
+    message = r"file 'b\.parquet'.*column 'x' is string, but int64 in 'a\.parquet'"
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, "*.parquet")
+    assert read(tmp_path, "*.parquet", format={"columns": {"x": "string"}})["x"].to_pylist() == ["1", "1"]
+
+
+def test_row_groups_are_streamed(tmp_path: Path) -> None:
+    numbers = pa.table({"x": pa.array(range(300_000))})
+    write(tmp_path, "a.parquet", numbers, row_group_size=10_000)
+    write(tmp_path, "b.parquet", numbers.slice(0, 5), row_group_size=2)
+    files, spec = source(tmp_path), stream("*.parquet")
+    with files.read(ReadRequest(spec, batch_rows=7_000)) as reader:
+        batches = list(reader)
+    assert {b.num_rows for b in batches[:-1]} == {7_000}
+    assert pa.Table.from_batches(batches)["x"].to_pylist() == [*range(300_000), *range(5)]
+    assert files.describe(spec).row_estimate == files.count(ReadRequest(spec)) == 300_005
+    assert files.count(ReadRequest(spec, limit=7)) == 7
+
+
+def test_a_damaged_file_is_told_by_name(tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet", pa.table({"x": list(range(100_000))}))
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(whole[:-20])
+    with pytest.raises(DataError, match=r"file 'a\.parquet': it is damaged"):
+        read(tmp_path, "a.parquet")
+    (tmp_path / "a.parquet").write_bytes(whole[:1000] + b"\xff" * 50_000 + whole[51_000:])
+    with pytest.raises(DataError, match=r"file 'a\.parquet': it is damaged"):
+        read(tmp_path, "a.parquet")

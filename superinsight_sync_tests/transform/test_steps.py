@@ -1,0 +1,292 @@
+"""map, standardise, rule and sql on the cells people really have."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.transform.protocol import STEPS
+from superinsight_sync_tests.transform.conftest import Run
+
+PERSON = pa.table(
+    {
+        "id": [1, 2],
+        "Street": ["Main St", None],
+        "city": ["Bern", "東京"],
+        "geo": [{"lat": 1.5, "lon": None}, None],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"rename": {"id": "key"}},
+            {"key": 1, "Street": "Main St", "city": "Bern", "geo": {"lat": 1.5, "lon": None}},
+        ),
+        (
+            {"rename": {"id": "city", "city": "id"}, "drop": ["geo"]},
+            {"city": 1, "Street": "Main St", "id": "Bern"},
+        ),
+        ({"select": ["city", "id"]}, {"city": "Bern", "id": 1}),
+        ({"select": ["geo"], "unnest": "geo"}, {"geo_lat": 1.5, "geo_lon": None}),
+        ({"select": ["id", "geo"], "unnest": ["geo"], "prefix": ""}, {"id": 1, "lat": 1.5, "lon": None}),
+        (
+            {"drop": ["geo"], "rename": {"Street": "street"}, "nest": {"address": ["street", "city"]}},
+            {"id": 1, "address": {"street": "Main St", "city": "Bern"}},
+        ),
+        (
+            {"unnest": "geo", "nest": {"geo": ["geo_lat", "geo_lon"]}, "select": ["geo"]},
+            {"geo": {"lat": 1.5}},
+        ),
+    ],
+)
+def test_map_shapes_the_first_row(run: Run, config: dict[str, Any], expected: dict[str, Any]) -> None:
+    outcome = run(PERSON, {"step": "map", **config})
+    if "geo" in expected and expected["geo"] == {"lat": 1.5}:
+        expected = {"geo": {"geo_lat": 1.5, "geo_lon": None}}
+    assert outcome.rows[0] == expected
+    assert list(outcome.rows[0]) == list(expected)
+
+
+def test_map_carries_lineage_and_types_through(run: Run) -> None:
+    table = pa.table({"a": pa.array([1], pa.int16()), "b": pa.array(["x"], pa.large_string())})
+    outcome = run(table, {"step": "map", "rename": {"a": "c"}, "nest": {"n": ["c", "b"]}})
+    assert outcome.lineage == {"n": ("a", "b")}
+    assert outcome.table.schema.field("n").type == pa.struct([("c", pa.int16()), ("b", pa.large_string())])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rename": {"stret": "x"}}, "no column 'stret'. Did you mean 'Street'?"),
+        ({"drop": ["nothing"]}, "no column 'nothing'"),
+        ({"rename": {"id": "CITY"}}, "two columns would be called"),
+        ({"rename": {"id": "_sis_id"}}, "cannot be a column's name"),
+        ({"unnest": "city"}, "is no struct"),
+        ({"select": []}, "leaves no column"),
+        ({"derive": {"x": "1"}}, "derive"),
+    ],
+)
+def test_a_wrong_map_is_refused(run: Run, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(PERSON, {"step": "map", **config})
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("refine step 1 (map)")
+
+
+STANDARD: list[tuple[Any, dict[str | None, str | None]]] = [
+    ("text", {" a  b ": "a b", "\u3000x\u00a0\n y": "x y", "e\u0301": "é", "": "", "😀": "😀", None: None}),
+    ({"type": "text", "case": "upper"}, {"straße": "STRAẞE"}),
+    (
+        "email",
+        {
+            " Ann@Example.COM ": "ann@example.com",
+            "a@b": None,
+            "a b@c.de": None,
+            "a@@b.de": None,
+            "x@exämple.de": "x@exämple.de",
+        },
+    ),
+    (
+        {"type": "phone", "region": "DE"},
+        {
+            "030 123456": "+4930123456",
+            "+1 (212) 555-0100": "+12125550100",
+            "0049 30 123456": "+4930123456",
+            "12": None,
+            "abc": None,
+        },
+    ),
+    ("phone", {"+86 138 0013 8000": "+8613800138000", "13800138000": None, "+1 212 555 0100 ext. 9": None}),
+    (
+        "date",
+        {
+            "2026/03/05": "2026-03-05",
+            "2026年3月5日": "2026-03-05",
+            "Mar 5, 2026": "2026-03-05",
+            "05/03/2026": None,
+        },
+    ),
+    (
+        {"type": "date", "day_first": True},
+        {"05/03/2026": "2026-03-05", "5.3.2026": "2026-03-05", "31.02.2026": None},
+    ),
+    (
+        "country",
+        {
+            "Germany": "DE",
+            "deu": "DE",
+            "U.S.A.": "US",
+            "uk": "GB",
+            "Atlantis": None,
+            "Viet Nam": "VN",
+            "türkiye": "TR",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("how", "cells"), STANDARD, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize("otherwise", ["keep", "quarantine"])
+def test_standardise_writes_alike_keeps_or_quarantines(
+    run: Run, how: Any, cells: dict[str | None, str | None], otherwise: str
+) -> None:
+    table = {"key": list(range(len(cells))), "c": list(cells)}
+    outcome = run(table, {"step": "standardise", "columns": {"c": how}, "else": otherwise})
+    found = dict(zip(outcome.column("key"), outcome.column("c"), strict=True))
+    for key, (text, standard) in enumerate(cells.items()):
+        if standard is None and otherwise == "quarantine" and text is not None:
+            assert key not in found
+        else:
+            assert found[key] == (text if standard is None else standard)
+    assert {r["_sis_rule"] for r in outcome.records} <= {"standardise_c"}
+
+
+def test_a_lookup_of_many_values_keeps_each_row_its_own(run: Run) -> None:
+    numbers = [f"030 {n:06d}" for n in range(100_000, 140_000)]
+    table = {"c": numbers + numbers, "d": ["Germany", None] * len(numbers)}
+    columns = {"c": {"type": "phone", "region": "DE"}, "d": "country"}
+    outcome = run(table, {"step": "standardise", "columns": columns}, batch_rows=50_000)
+    rows = {(r["c"], r["d"]) for r in outcome.rows}
+    assert rows == {("+4930" + n[4:], "DE" if at % 2 == 0 else None) for at, n in enumerate(numbers)}
+    assert outcome.table.num_rows == 2 * len(numbers)
+
+
+AMOUNTS = {
+    "id": [1, 2, 3, 4],
+    "amount": [5, -1, None, 9_223_372_036_854_775_807],
+    "s": ["a", "b", None, "😀"],
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "passing"),
+    [
+        ({"check": "amount > 0"}, [1, 4]),
+        ({"check": "amount > 0", "nulls": "pass"}, [1, 3, 4]),
+        ({"check": "amount * amount > 0"}, [1, 2]),
+        ({"check": "amount * amount > 0", "nulls": "pass"}, [1, 2, 3, 4]),
+        ({"check": "s IN ('a', '😀')"}, [1, 4]),
+        ({"check": "s IS NULL OR length(s) = 1"}, [1, 2, 3, 4]),
+        ({"check": "regexp_matches(s, '^[a-z]$')"}, [1, 2]),
+        ({"check": "s::int > 0"}, []),
+        ({"check": "NULL"}, []),
+    ],
+)
+def test_a_rule_passes_only_what_is_true(run: Run, rule: dict[str, Any], passing: list[int]) -> None:
+    outcome = run(AMOUNTS, {"step": "rule", "name": "r", **rule})
+    assert outcome.column("id") == passing
+    assert sorted(json.loads(r["_sis_record"])["id"] for r in outcome.records) == sorted(
+        {1, 2, 3, 4} - set(passing)
+    )
+
+
+def test_a_warning_lets_pass_and_counts_what_stayed(run: Run) -> None:
+    outcome = run(
+        AMOUNTS,
+        {"step": "rule", "name": "known", "check": "s IS NOT NULL"},
+        {"step": "rule", "name": "small", "check": "amount < 100", "else": "warn"},
+        {"step": "rule", "name": "positive", "check": "amount > 0"},
+    )
+    assert outcome.column("id") == [1, 4]
+    assert outcome.warned == {"small": 1}
+    assert outcome.quarantined == {"known": 1, "positive": 1}
+
+
+HOSTILE = [
+    "amount > (SELECT 1)",
+    "read_csv('/etc/passwd') IS NULL",
+    "1; DROP TABLE _sis_base_0",
+    "_sis_row > 0",
+    "amont > 1",
+]
+
+
+@pytest.mark.parametrize("check", HOSTILE)
+def test_a_hostile_rule_is_refused_before_a_row_is_read(run: Run, check: str) -> None:
+    with pytest.raises(ConfigError, match=r"^refine step 1 \(rule\)"):
+        run(AMOUNTS, {"step": "rule", "name": "r", "check": check})
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        "SELECT * FROM _sis_base_0",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM duckdb_tables()",
+        "SELECT amount AS _sis_x FROM input",
+        "SELECT _sis_load_id FROM input",
+        "SELECT nothing FROM input",
+        "SELECT sum(s) AS t FROM input",
+    ],
+)
+def test_a_hostile_select_is_refused_before_a_row_is_read(run: Run, select: str) -> None:
+    with pytest.raises(ConfigError, match=r"^refine step 1 \(sql\)"):
+        run(AMOUNTS, {"step": "sql", "select": select})
+
+
+def test_sql_makes_new_rows_and_later_steps_judge_those(run: Run) -> None:
+    table = {
+        "city": ["a", "b", "a", "c"],
+        "n": [1, 2, 3, None],
+        "_sis_load_id": ["L1", "L1", "L2", "L1"],
+        "_sis_hash": list("wxyz"),
+    }
+    outcome = run(
+        table,
+        {"step": "rule", "name": "number", "check": "n IS NOT NULL"},
+        {"step": "sql", "select": "SELECT city, sum(n)::bigint AS total FROM input GROUP BY city"},
+        {"step": "rule", "name": "big", "check": "total > 3"},
+    )
+    assert [(r["city"], r["total"], r["_sis_load_id"]) for r in outcome.rows] == [("a", 4, "L2")]
+    assert len(outcome.rows[0]["_sis_hash"]) == 64
+    assert {r["_sis_rule"]: json.loads(r["_sis_record"]) for r in outcome.records} == {
+        "number": {"city": "c", "n": None},
+        "big": {"city": "b", "total": 2},
+    }
+    assert outcome.dropped == {"left_out_by_sql": 1}
+    assert outcome.lineage == {"city": ("city",), "total": ("n",)}
+
+
+def test_sql_that_carries_rows_keeps_their_system_columns(run: Run) -> None:
+    table = {"a": [1, 2], "_sis_load_id": ["L1", "L2"], "_sis_hash": ["x", "y"], "_sis_partition": ["p", "q"]}
+    outcome = run(table, {"step": "sql", "select": "SELECT *, a * 2 AS b FROM input WHERE a > 1"})
+    assert outcome.rows == [{"a": 2, "b": 4, "_sis_load_id": "L2", "_sis_hash": "y", "_sis_partition": "q"}]
+
+
+def test_sql_over_partitions_must_say_which(run: Run) -> None:
+    table = {"a": [1, 2], "_sis_partition": ["p", "q"]}
+    with pytest.raises(DataError, match="_sis_partition"):
+        run(table, {"step": "sql", "select": "SELECT sum(a) AS t FROM input"})
+
+
+def test_a_select_that_fails_on_its_data_tells_no_value(run: Run) -> None:
+    with pytest.raises(DataError) as caught:
+        run({"s": ["secret-value"]}, {"step": "sql", "select": "SELECT s::int AS n FROM input"})
+    assert "secret-value" not in str(caught.value)
+    assert caught.value.where == "refine step 1 (sql)"
+
+
+@pytest.mark.parametrize("name", STEPS.names())
+def test_every_step_has_a_documented_config(name: str) -> None:
+    schema = STEPS.config(name).model_json_schema()
+    assert schema["description"]
+    assert all("description" in p for p in schema["properties"].values()), schema["properties"]
+    assert STEPS.load(name).__doc__
+
+
+def test_steps_are_imported_without_heavy_libraries() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfrom superinsight_sync.transform.protocol import STEPS\n"
+        "[STEPS.config(n) for n in STEPS.names()]\n"
+        "heavy = {'duckdb', 'pyarrow', 'sqlglot', 'phonenumbers', 'pycountry'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
