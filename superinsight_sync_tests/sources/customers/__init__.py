@@ -45,7 +45,7 @@ class Customer:
     wrong_password: tuple[dict[str, Any], str] | None = None
     unreachable: dict[str, Any] | None = None
     busy: Callable[[], int] = field(default=lambda: 0)
-    text_cursor: bool = False
-    """Whether the cursor lands as ISO 8601 text instead of a timestamp."""
+    own_columns: tuple[str, ...] = ()
+    """Columns that the kind adds to the customer's."""
     exact_amount: bool = True
     """Whether the amount lands as a decimal instead of text."""
