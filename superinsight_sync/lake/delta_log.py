@@ -1,19 +1,23 @@
 """What a commit carries beside rows: load id, verb, checkpoints; and how it is found again.
 
-Where a checkpoint is kept. Its content is written first, to a file of the table's folder named by a hash of the
-content (``_checkpoints/<pointer>.json``, never changed afterwards). The commit that lands the rows then sets a
-Delta transaction identifier (`txn` action), ``sis.checkpoint/<partition>`` → pointer. So:
+Where a checkpoint is kept. Its content is written first, to a file of the table's folder named by a hash
+of the content (``_checkpoints/<pointer>.json``, never changed afterwards). The commit that lands the rows
+then sets a Delta transaction identifier (`txn` action), ``sis.checkpoint/<partition>`` → pointer. So:
 
-- rows and checkpoint become visible in one atomic commit; a kill before it leaves a file nobody points to;
-- `txn` actions are part of the table's state: they survive log cleanup, compaction and vacuum, and the newest of
-  each partition is found without reading history. A commit carries its own partitions only, however many there are;
-- a commit's metadata would be lost with its log file, and a pointer to a commit's number would not be known before
-  the commit is won;
-- `restore` does not take `txn` actions back, so a rollback sets those that changed to what they were, in its commit;
-- two writers of one checkpoint conflict by Delta's own rule for `txn` actions, and one does its commit anew.
+- rows and checkpoint become visible in one atomic commit; a kill before it leaves a file nobody points
+  to;
+- `txn` actions are part of the table's state: they survive log cleanup, compaction and vacuum, and the
+  newest of each partition is found without reading history. A commit carries its own partitions only,
+  however many there are;
+- a commit's metadata would be lost with its log file, and a pointer to a commit's number would not be
+  known before the commit is won;
+- `restore` does not take `txn` actions back, so a rollback sets those that changed to what they were, in
+  its commit;
+- two writers of one checkpoint conflict by Delta's own rule for `txn` actions, and one does its commit
+  anew.
 
-A load id is such an action too (``sis.load/<id>``: 1 landed, 0 rolled back). It has a time and so expires by
-``delta.setTransactionRetentionDuration``; checkpoints have none and never expire.
+A load id is such an action too (``sis.load/<id>``: 1 landed, 0 rolled back). It has a time and so expires
+by ``delta.setTransactionRetentionDuration``; checkpoints have none and never expire.
 """
 
 import hashlib
@@ -48,7 +52,7 @@ AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_
 
 
 def table_properties(row_hash: str) -> dict[str, str]:
-    """The Delta properties of a new table. Old log files are removed by `maintain` only, never by a writer."""
+    """The Delta properties of a new table. Only `maintain` removes old log files, never a writer."""
     return {
         "delta.logRetentionDuration": LOG_RETENTION,
         "delta.setTransactionRetentionDuration": LOG_RETENTION,
@@ -77,7 +81,7 @@ class CommitLog:
     def properties(self, verb: str, commit: Commit, *, serial: bool = False) -> CommitProperties:
         """Stages the checkpoints and returns what makes them part of the commit.
 
-        With `serial`, any commit since the table was opened makes this one fail instead of being rebased over it.
+        With `serial`, any commit since the table was opened fails this one instead of being stepped over.
         """
         marks = [Transaction(_LOAD_APP + commit.load_id, _LANDED, _now_ms())]
         marks += self.staged(commit.checkpoints)
@@ -128,7 +132,7 @@ class CommitLog:
         return {partition: pointer for partition, pointer in found.items() if pointer != _NONE}
 
     def undone(self, before: DeltaTable, since: int, until: int, load_id: str) -> list[Transaction]:
-        """Actions that set every checkpoint changed in versions `since`..`until` to what it was in `before`."""
+        """Actions that set each checkpoint changed in `since`..`until` to what it was in `before`."""
         changed = {
             app_id
             for version in range(since, until + 1)

@@ -1,10 +1,10 @@
 """Merging rows into a Delta table by key, always in one commit.
 
-Up to a million rows are merged from memory by Delta's own MERGE, which then prunes files by the keys' bounds. More
-are staged on the local disk and joined with the table by DuckDB, which spills, and the result replaces the table
-in one commit. Merging chunk after chunk would be simpler, but would show half a load to readers, would leave it
-there after a kill, and would copy every file once per chunk; so a load is one commit, whatever its size.
-"""
+Up to a million rows are merged from memory by Delta's own MERGE, which then prunes files by the keys'
+bounds. More are staged on the local disk and joined with the table by DuckDB, which spills, and the
+result replaces the table in one commit. Merging chunk after chunk would be simpler, but would show half a
+load to readers, would leave it there after a kill, and would copy every file once per chunk; so a load is
+one commit, whatever its size."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -135,7 +135,7 @@ def _equal(key: str, *, has_null: bool) -> str:
 
 
 class JoinedRows:
-    """Table and staged rows, merged by DuckDB within a memory limit, as one stream of the merged table's rows."""
+    """Table and staged rows, merged by DuckDB within a memory limit, as a stream of the whole result."""
 
     def __init__(self, staged: Staged, keys: Sequence[str], existing: Any, schema: pa.Schema) -> None:
         self._staged = staged

@@ -1,14 +1,14 @@
-"""One Delta table opened for one piece of work: by path, since a fresh handle is the cheapest after many commits."""
+"""One Delta table, opened by path for each piece of work: that is cheaper than a kept handle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from deltalake import DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
+from superinsight_sync.core.errors import ConfigError, TransientError
+from superinsight_sync.lake.delta_errors import storage_errors
 from superinsight_sync.lake.delta_log import table_properties
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.model.tables import PARTITION
@@ -34,16 +34,23 @@ class Address:
         """The same, for readers: raises ConfigError if no load ever landed or the version is gone."""
         try:
             table = self.open(version)
-        except LostRaceError:
-            raise
-        except Exception as error:  # noqa: BLE001
-            raise _no_version(error, version, self.name) from error
+        except TransientError as error:
+            if version is None or self.open() is None:
+                raise
+            raise ConfigError(
+                f"version {version} does not exist or is no longer kept",
+                where=self.name,
+                hint="See the table's history",
+            ) from error
         if table is None or table.version() == 0:
             raise ConfigError("there is no such table", where=self.name, hint="Materialize it first")
         return table
 
     def create(self, schema: pa.Schema) -> DeltaTable:
-        """Opens the table, or makes it as version 0, which counts as 'nothing landed yet'."""
+        """Opens the table, or makes it as version 0, which counts as 'nothing landed yet'.
+
+        Without retries, or the loser of two that make it would commit its creation anew as version 1.
+        """
         table = self.open()
         if table is not None:
             return table
@@ -57,20 +64,13 @@ class Address:
                     storage_options=dict(self.options),
                     configuration=dict(table_properties(row_hash_algorithm())),
                     raise_if_key_not_exists=False,
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except DeltaError:
                 table = self.open()
                 if table is None:
                     raise
                 return table
-
-
-def _no_version(error: Exception, version: int | None, name: str) -> Exception:
-    if version is None:
-        return error
-    return ConfigError(
-        f"version {version} does not exist or is no longer kept", where=name, hint="See the table's history"
-    )
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:

@@ -12,7 +12,7 @@ from superinsight_sync.model.tables import PARTITION
 
 
 def fitted_schema(incoming: pa.Schema, table: pa.Schema, where: str) -> pa.Schema:
-    """The incoming columns with the table's types where the table has them, so that a commit can add the others.
+    """The incoming columns with the table's types where the table has them, so that a commit adds the others.
 
     Raises ConfigError for a type that does not fit the table's, naming column, both types and what to do.
     """
@@ -31,7 +31,7 @@ def fitted_schema(incoming: pa.Schema, table: pa.Schema, where: str) -> pa.Schem
 
 
 class Landing:
-    """One read of the rows to land. Keeps the error that stopped the stream, since Arrow's C stream loses its type.
+    """One read of the rows to land. Keeps the error that stopped it, since Arrow's C stream loses the type.
 
     Attributes:
         schema: of the rows as they come.
@@ -69,7 +69,7 @@ class Landing:
                 yield fitted
         except SisError as error:
             self.error = error.at(where)
-            raise self.error from error
+            raise self.error from None
         except GeneratorExit:
             raise
         except BaseException as error:

@@ -48,7 +48,7 @@ def storage_options(url: str, given: Mapping[str, str] | None = None) -> dict[st
 
 
 def filesystem(url: str, options: Mapping[str, str]) -> "tuple[pyarrow.fs.FileSystem, str]":
-    """The file system that holds the URL, and the URL's path in it. Raises ConfigError for an unknown scheme."""
+    """The file system that holds the URL, and the path in it. Raises ConfigError for an unknown scheme."""
     import pyarrow as pa
     import pyarrow.fs
 
@@ -80,7 +80,7 @@ def _s3(options: Mapping[str, str]) -> "pyarrow.fs.S3FileSystem":
 
 
 def checked_path(path: str) -> str:
-    """A relative path with `/`. Raises ConfigError for one that leaves the root or is not in its plain form."""
+    """A relative path with `/`. Raises ConfigError for one that leaves the root or is not plain."""
     parts = path.split("/")
     if any(p in ("", ".", "..") for p in parts) or "\\" in path or "\0" in path:
         raise ConfigError(
@@ -90,7 +90,7 @@ def checked_path(path: str) -> str:
 
 
 def table_address(root_url: str, path: str) -> str:
-    """The table's address as deltalake takes it. Raises ConfigError for a percent sign, which deltalake misreads."""
+    """The table's address as deltalake takes it. Raises ConfigError for a '%', which deltalake misreads."""
     checked_path(path)
     if "%" in path:
         raise ConfigError(f"the table name '{path}' holds a percent sign", hint="Rename the source or stream")

@@ -53,7 +53,7 @@ class Store(Protocol):
     def merge(
         self, table: TableRef, read: ReadBatches, commit: Commit, *, keys: Sequence[str]
     ) -> CommitResult:
-        """Updates rows with equal keys whose `_sis_hash` differs, inserts the others. Keys match NULL to NULL.
+        """Updates rows with equal keys whose `_sis_hash` differs, inserts the others. NULL keys match NULL.
 
         Of several rows with one key in the read the last one wins.
         """
@@ -68,7 +68,7 @@ class Store(Protocol):
         partitions: Sequence[str] | None = None,
         load_ids: Sequence[str] | None = None,
     ) -> "pa.RecordBatchReader":
-        """The rows of a version (default: newest), as a stream. Raises ConfigError if there is no such table."""
+        """The rows of a version (default: newest), as a stream. Raises ConfigError if there is no table."""
         ...
 
     def dataset(self, table: TableRef, *, version: int | None = None) -> "pyarrow.dataset.Dataset":

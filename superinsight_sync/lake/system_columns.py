@@ -1,9 +1,9 @@
 """The columns every row gets on its way into the lake: load, time, hash, partition.
 
 The row hash is polars' `hash_rows` over the storable form of the data columns: measured at 0.09 CPU seconds a
-million rows of 22 mixed columns, where mixing the columns with numpy costs several times that. Polars does not
-promise the same values in its next release, so the algorithm's name holds a fingerprint of what the installed
-one makes of a fixed probe: if the values change, the name changes, and the table's property shows it.
+million rows of 22 mixed columns. Polars does not promise the same values in its next release, so the
+algorithm's name holds a fingerprint of what the installed one makes of a fixed probe: if the values change, the
+name changes, and the table's property shows it.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def add_system_columns(
     extracted_at: datetime,
     partition_of: tuple[str, PartitionUnit] | None = None,
 ) -> pa.RecordBatchReader:
-    """The same rows as a stream, with `_sis_load_id`, `_sis_extracted_at`, `_sis_hash` and, if asked for, `_sis_partition`.
+    """The rows as a stream, with load id, extraction time, hash and, if asked for, partition key appended.
 
     Args:
         reader: the rows. A `_sis_partition` among them stays, other columns named `_sis_*` are made anew.
@@ -72,7 +72,7 @@ def add_system_columns(
 
 
 def row_hash(batch: pa.RecordBatch) -> pa.Array:
-    """The rows' hashes, int64. Equal rows have equal hashes in every batch and run; NULL is not the empty text."""
+    """The rows' hashes, int64. Equal rows have equal hashes in every batch and run; NULL is not ''."""
     import polars as pl
 
     if not batch.num_columns:
@@ -87,7 +87,7 @@ def row_hash(batch: pa.RecordBatch) -> pa.Array:
 
 @cache
 def row_hash_algorithm() -> str:
-    """The name of the installed algorithm, such as ``polars-rows-1-9f86d081``; a change of values changes it."""
+    """The name of the installed algorithm, such as ``polars-rows-1-9f86d081``; changed values change it."""
     probe = pa.record_batch(
         {
             "i": pa.array([1, None, -(2**63)], pa.int64()),
@@ -106,7 +106,7 @@ def row_hash_algorithm() -> str:
 def partition_keys(cursor: pa.Array, unit: PartitionUnit, column: str) -> pa.Array:
     """The partition key of every cursor value, as `model.window.partition_key` gives it; NULL stays NULL.
 
-    Keys are made once per distinct hour or day of the batch. Raises DataError for text that is no ISO 8601 time.
+    Keys are made once per distinct hour or day of the batch. Raises DataError for text that is no ISO 8601.
     """
     hours = _hours_since_epoch(_plain(cursor), column)
     if unit != "hour":

@@ -5,7 +5,6 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,62 +14,13 @@ from pydantic import (
 )
 
 from superinsight_sync.model.window import PartitionUnit
+from superinsight_sync.model.written import NAME_PATTERN as NAME_PATTERN
+from superinsight_sync.model.written import RESERVED_PREFIX as RESERVED_PREFIX
+from superinsight_sync.model.written import Cron as Cron
+from superinsight_sync.model.written import Duration as Duration
+from superinsight_sync.model.written import Name as Name
+from superinsight_sync.model.written import Size as Size
 
-NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
-RESERVED_PREFIX = "_sis_"
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-def parse_duration(value: object) -> object:
-    """``10m``, ``1h30m``, ``7d`` or a number of seconds as a timedelta; anything else is left to pydantic."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(seconds=value)
-    if isinstance(value, str):
-        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", value)
-        if parts and "".join(n + u for n, u in parts) == value.replace(" ", ""):
-            return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
-        raise ValueError(f"'{value}' is not a duration; write it like 30s, 10m, 1h30m or 7d")
-    return value
-
-
-_SIZES = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "kib": 1 << 10,
-    "mib": 1 << 20,
-    "gib": 1 << 30,
-}
-
-
-def parse_size(value: object) -> object:
-    """``64MB``, ``1GiB`` or a number of bytes as an int."""
-    if isinstance(value, str):
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", value.strip())
-        if found and found.group(2).lower() in _SIZES:
-            return int(float(found.group(1)) * _SIZES[found.group(2).lower()])
-        raise ValueError(f"'{value}' is not a size; write it like 64MB or 1GiB")
-    return value
-
-
-def check_cron(value: str) -> str:
-    """A five-field cron expression, so at most one tick a minute."""
-    from croniter import croniter
-
-    if len(value.split()) != 5 or not croniter.is_valid(value):
-        raise ValueError(f"'{value}' is no cron expression of five fields, such as */15 * * * * (UTC)")
-    return value
-
-
-Cron = Annotated[str, AfterValidator(check_cron)]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration, json_schema_input_type=str | float),
-]
-Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str | int)]
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Severity = Literal["critical", "warning"]
 
 
@@ -109,6 +59,7 @@ class PartitionSpec(Declared):
     """Time partitions over the cursor column; a partition is the unit of replay and repair. Times are UTC."""
 
     by: PartitionUnit
+    """How long one partition is. Weeks start on Sunday."""
     start: date | datetime
     """The first partition."""
     end: date | datetime | None = None
@@ -148,17 +99,24 @@ class SavePlan(Declared):
     """Save strategies of a stream's two tables, each a name or an object."""
 
     raw: Save = SaveSpec()
+    """Where rows are kept as the source has them."""
     refined: Save = SaveSpec()
+    """Where the cleaned rows are kept. Datasets and checks of other streams read it from the lake."""
 
 
 class FormatSpec(Declared):
     """How files are read. What is left out is detected."""
 
     type: Literal["csv", "tsv", "json", "jsonl", "parquet"] | None = None
+    """What the files are. Default: by name and content."""
     compression: Literal["none", "gzip", "zstd", "bz2", "xz"] | None = None
+    """How they are compressed. Default: by name and content."""
     encoding: str = "utf-8"
+    """The text's encoding, by its Python name."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    """What stands between two cells. Default: detected among `,` `;` tab and `|`."""
     quote: str = Field(default='"', min_length=1, max_length=1)
+    """What stands around a cell that holds delimiters."""
     header: bool = True
     """Whether the first row of a CSV holds the column names."""
     null_values: tuple[str, ...] = ("",)
@@ -168,7 +126,7 @@ class FormatSpec(Declared):
 
 
 class ExpectSpec(BaseModel):
-    """One expectation of a refined table: a built-in check or any Great Expectations type with its arguments."""
+    """One expectation of a refined table: a built-in check or a type of Great Expectations, with its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
@@ -203,18 +161,24 @@ class FieldSpec(Declared):
     """What a person says of a field; it always wins over rules and LLM."""
 
     description: str | None = None
+    """What the field means, one sentence."""
     unit: str | None = None
+    """The unit of its values, such as `EUR` or `mile`."""
     semantic_type: str | None = None
+    """What kind of thing it holds, such as `email` or `identifier`."""
     sensitivity: Literal["public", "internal", "personal", "secret"] | None = None
+    """Who may see its values."""
 
 
 class DictionarySpec(Declared):
     """How the stream is described."""
 
     language: str = "en"
+    """The language descriptions are written in, such as `en` or `zh`."""
     use_llm: bool = True
-    """Whether an LLM may improve the description when OPENAI_API_KEY is set. It sees the profile, never rows."""
+    """Whether an LLM may improve the description if OPENAI_API_KEY is set. It sees the profile, never rows."""
     fields: dict[str, FieldSpec] = {}
+    """Column → what a person says of it."""
 
 
 class StreamDefaults(Declared):
@@ -227,15 +191,20 @@ class StreamDefaults(Declared):
     max_row_error_share: float | None = Field(default=None, ge=0, le=1)
     """The same as a share of the records read, 0 to 1."""
     schedule: Cron | None = None
+    """When the stream is pulled, in UTC. Default: only when somebody asks."""
     priority: int | None = None
+    """The higher it is, the earlier the stream is read, and its run started. Default: 0."""
     save: SavePlan | None = None
+    """Where the raw and the refined rows are kept."""
     schema_contract: Literal["evolve", "freeze"] | None = None
+    """New or missing columns at the source: `evolve` (the default) takes them, `freeze` stops the pull."""
 
 
 class StreamSpec(StreamDefaults):
     """One table, query or folder of a source, and what becomes of it."""
 
     name: Name
+    """The stream's name in asset keys and table paths."""
     table: str | None = None
     """`schema.table` of a database."""
     query: str | None = None
@@ -243,13 +212,21 @@ class StreamSpec(StreamDefaults):
     path: str | None = None
     """File name or glob, relative to the source's folder: `weather/*.csv`."""
     format: FormatSpec | None = None
+    """How the files of `path` are read."""
     description: str | None = None
+    """What the stream holds, shown in the UI."""
     primary_key: tuple[str, ...] = ()
+    """Columns that identify a record: for merge, dedupe and the dictionary."""
     sync: SyncSpec = SyncSpec()
+    """How the stream is read and landed."""
     partition: PartitionSpec | None = None
+    """Time partitions over the cursor. Default: none."""
     refine: tuple[StepSpec, ...] = ()
+    """The steps from raw to refined rows, in order. Default: rows are taken over as they are."""
     expect: tuple[ExpectSpec, ...] = ()
+    """Checks of the refined rows."""
     dictionary: DictionarySpec = DictionarySpec()
+    """How the stream is described."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -292,14 +269,19 @@ class SourceSpec(Declared):
     """A customer system and the streams taken from it."""
 
     name: Name
+    """The source's name: the group in the UI and the first part of asset keys."""
     tenant: Name = "default"
+    """Whose data it is: the first folder in the lake. A dataset reads its own tenant only."""
     owners: tuple[str, ...] = ()
     """`team:name` or e-mail addresses, shown in the UI and told about failures."""
     description: str | None = None
+    """What the system is."""
     connection: dict[str, Any]
     """`kind` and what that kind needs. Secrets only by reference: "{{ env.NAME }}"."""
     defaults: StreamDefaults = StreamDefaults()
+    """Keys that every stream has unless it says otherwise."""
     streams: tuple[StreamSpec, ...] = Field(min_length=1)
+    """What is taken from it, each as its own chain of assets."""
     max_concurrency: int = Field(default=4, ge=1, le=64)
     """How many streams are read at once within a run."""
 
@@ -339,9 +321,11 @@ class SplitSpec(Declared):
     """How a dataset is split. A group never spans two splits, and stays in its split as data grows."""
 
     ratios: dict[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    """Split → its share. The shares sum to 1."""
     group_by: tuple[str, ...] = ()
     """Columns whose values belong together. Default: the whole row."""
     seed: int = 0
+    """Another seed gives another split."""
 
     @field_validator("ratios")
     @classmethod
@@ -358,9 +342,13 @@ class DatasetSpec(Declared):
     """An AI-ready export over refined streams."""
 
     name: Name
+    """The dataset's name: its asset is `datasets/<name>`."""
     tenant: Name = "default"
+    """Whose data it is. Its inputs must be of the same tenant."""
     owners: tuple[str, ...] = ()
+    """`team:name` or e-mail addresses, shown in the UI."""
     description: str | None = None
+    """What the dataset is for."""
     inputs: dict[Name, str]
     """Table names of the SELECT and the refined streams they stand for: `{flights: airline/flights}`."""
     select: str
@@ -368,8 +356,11 @@ class DatasetSpec(Declared):
     order_by: tuple[str, ...] = ()
     """Columns that order the rows of every file. Default: all columns."""
     split: SplitSpec = SplitSpec()
+    """How rows are shared out."""
     formats: tuple[Literal["json", "jsonl", "csv", "parquet"], ...] = ("jsonl",)
+    """In which formats every split is written."""
     schedule: Cron | None = None
+    """When it is built, in UTC, besides when its inputs change."""
 
     @field_validator("inputs")
     @classmethod

@@ -9,11 +9,15 @@ from superinsight_sync.model.results import CheckOutcome
 from superinsight_sync.orchestration import keys, metadata
 from superinsight_sync.orchestration.engines import engine_of
 from superinsight_sync.orchestration.failures import failures_shown
-from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
+from superinsight_sync.orchestration.partitions import partitions_definition, tagged_keys
 
 
 def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefinition | None:
-    """All checks of a stream's refined table as one step; None if it declares none."""
+    """All checks of a stream's refined table as one step; None if it declares none.
+
+    They have no partitions of their own: a partitioned check in a run over a range is shown as skipped. What they
+    look at is still the run's partitions alone.
+    """
     if not stream.expect:
         return None
     from superinsight_sync.quality.expectations import check_name
@@ -24,7 +28,6 @@ def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefin
             check_name(e),
             asset=key,
             blocking=e.severity == "critical",
-            partitions_def=partitions_definition(stream.partition),
         )
         for e in stream.expect
     ]
@@ -34,7 +37,8 @@ def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefin
         from superinsight_sync.pipeline.check import check_stream
 
         with failures_shown():
-            outcomes = check_stream(engine_of(context), source, stream, partitions=run_keys(context))
+            keys_of_run = tagged_keys(context.run.tags, partitions_definition(stream.partition))
+            outcomes = check_stream(engine_of(context), source, stream, partitions=keys_of_run)
         yield from (_result(key, o) for o in outcomes)
 
     return check

@@ -1,5 +1,6 @@
 """Partition declarations → Dagster's time windows, and a run's partition keys back again."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import dagster as dg
@@ -7,6 +8,10 @@ import dagster as dg
 from superinsight_sync.model.declaration import PartitionSpec
 from superinsight_sync.model.window import PartitionUnit, floor, following, key_format
 from superinsight_sync.pipeline.spans import aware
+
+KEY_TAG = "dagster/partition"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 _CRONS: dict[PartitionUnit, str] = {
     "hour": "0 * * * *",
@@ -31,10 +36,25 @@ def partitions_definition(spec: PartitionSpec | None) -> dg.TimeWindowPartitions
     )
 
 
-def run_keys(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[str, ...]:
+def run_keys(context: dg.AssetExecutionContext) -> tuple[str, ...]:
     """The partition keys of this run, in order; empty if it has none."""
-    run = context if isinstance(context, dg.AssetExecutionContext) else context.op_execution_context
-    return tuple(run.partition_keys) if run.has_partition_key or run.has_partition_key_range else ()
+    return (
+        tuple(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else ()
+    )
+
+
+def tagged_keys(
+    tags: Mapping[str, str], definition: dg.TimeWindowPartitionsDefinition | None
+) -> tuple[str, ...]:
+    """The partition keys that a run's tags name, for steps that have no partitions themselves."""
+    if definition is None:
+        return ()
+    if KEY_TAG in tags:
+        return (tags[KEY_TAG],)
+    if RANGE_START_TAG not in tags:
+        return ()
+    span = dg.PartitionKeyRange(tags[RANGE_START_TAG], tags[RANGE_END_TAG])
+    return tuple(definition.get_partition_keys_in_range(span))
 
 
 def current_keys(spec: PartitionSpec, since: datetime, until: datetime) -> list[str]:

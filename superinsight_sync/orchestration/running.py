@@ -11,10 +11,9 @@ from dagster import AssetKey, DagsterInstance
 
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.orchestration.engines import FORCE_TAG
+from superinsight_sync.orchestration.partitions import KEY_TAG, RANGE_END_TAG, RANGE_START_TAG
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_START = "dagster/asset_partition_range_start"
-_END = "dagster/asset_partition_range_end"
 
 
 @dataclass(frozen=True)
@@ -167,8 +166,8 @@ def _execute(
     job = defs.resolve_implicit_global_asset_job_def()
     tags = {FORCE_TAG: "true"} if force else {}
     if run.first is not None and run.last is not None:
-        span = {_START: run.first, _END: run.last}
-        tags |= span if run.first != run.last else {"dagster/partition": run.first}
+        span = {RANGE_START_TAG: run.first, RANGE_END_TAG: run.last}
+        tags |= span if run.first != run.last else {KEY_TAG: run.first}
     result = job.execute_in_process(
         instance=dagster, asset_selection=list(run.assets), tags=tags, raise_on_error=False, run_config=_QUIET
     )

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.settings import Settings, load_settings
@@ -11,9 +12,13 @@ from superinsight_sync.lake.blobs import BlobStore
 from superinsight_sync.lake.opening import open_blobs, open_store
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import SaveSpec, SourceSpec, StreamSpec
-from superinsight_sync.model.tables import Stage, TableRef
+from superinsight_sync.model.results import ColumnInfo
+from superinsight_sync.model.tables import SYSTEM_COLUMNS, Stage, TableRef
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.state.opening import State, open_state
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 Progress = Callable[[str, int], None]
@@ -89,6 +94,13 @@ def open_engine(run_id: str | None = None, settings: Settings | None = None) -> 
 def new_load_id() -> str:
     """Unique and sortable by time: ``20260131T235959-1a2b3c4d``."""
     return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def columns_of(schema: "pa.Schema") -> tuple[ColumnInfo, ...]:
+    """A table's data columns as people see them."""
+    return tuple(
+        ColumnInfo(f.name, str(f.type), nullable=f.nullable) for f in schema if f.name not in SYSTEM_COLUMNS
+    )
 
 
 def table_of(source: SourceSpec, stream: StreamSpec, stage: Stage) -> TableRef:

@@ -121,14 +121,12 @@ def _bury(engine: Engine, task: Task, error: SisError) -> None:
     """Keeps what is needed to do the work again."""
     payload = {"source": task.source, "stream": task.stream, "partitions": list(task.partitions)}
     engine.state.dead_letters.add(
-        FailedWork(
-            task.verb,
-            f"{task.source}/{task.stream}",
-            payload,
-            error,
-            attempts=RETRIES.retries + 1,
-            tenant=task.tenant,
-        )
+        verb=task.verb,
+        target=f"{task.source}/{task.stream}",
+        payload=payload,
+        error=error,
+        attempts=RETRIES.retries + 1,
+        tenant=task.tenant,
     )
 
 

@@ -120,7 +120,7 @@ def _bad_inputs(dataset: DatasetSpec, sources: dict[str, SourceSpec]) -> Iterato
 
 def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, int]]:
     try:
-        nodes = list(yaml.compose_all(file.read_text(), Loader=yaml.CSafeLoader))
+        nodes: list[yaml.Node | None] = list(yaml.compose_all(file.read_text(), Loader=yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problems.append(Problem(file, line, f"no valid YAML: {error.problem}"))
@@ -197,7 +197,7 @@ def _inner(model: Any, part: object) -> Any:
 
 def _line(node: yaml.Node, path: tuple[Any, ...]) -> int:
     """The line of the deepest node on the path that exists, counted from 1."""
-    line = node.start_mark.line
+    line: int = node.start_mark.line
     for part in path:
         if isinstance(node, yaml.MappingNode):
             found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
@@ -207,4 +207,4 @@ def _line(node: yaml.Node, path: tuple[Any, ...]) -> int:
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line
-    return line + 1
+    return int(line) + 1

@@ -9,9 +9,9 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, ThresholdError
 from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
-from superinsight_sync.model.results import ColumnInfo, RefineResult
-from superinsight_sync.model.tables import SYSTEM_COLUMNS, Checkpoint, Commit, CommitResult, TableRef
-from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.model.results import RefineResult
+from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
+from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
@@ -137,6 +137,7 @@ def _landed(job: _Refine, key: str) -> str | None:
 
 def _unchanged(job: _Refine) -> RefineResult:
     point = job.store.checkpoint(job.table, (job.partitions or ("",))[-1])
+    planned = plan(job.stream.refine, job.raw.schema(job.table.at("raw")), job.context)
     return RefineResult(
         stream=job.stream.name,
         rows_read=0,
@@ -145,6 +146,8 @@ def _unchanged(job: _Refine) -> RefineResult:
         load_id=point.load_id if point else "",
         table_rows=job.store.count(job.table),
         unchanged=True,
+        columns=columns_of(planned.schema),
+        lineage=dict(planned.lineage),
         partitions=job.partitions,
     )
 
@@ -210,11 +213,7 @@ def _land(
         table_rows=job.store.count(job.table),
         duplicates=refined.duplicates,
         quarantined=dict(refined.quarantined),
-        columns=tuple(
-            ColumnInfo(f.name, str(f.type), nullable=f.nullable)
-            for f in refined.schema
-            if f.name not in SYSTEM_COLUMNS
-        ),
+        columns=columns_of(refined.schema),
         lineage=dict(refined.lineage),
         partitions=job.partitions,
         rows_by_partition=dict(refined.rows_by_partition),

@@ -19,7 +19,7 @@ from superinsight_sync.model.window import PartitionUnit, partition_key
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 UNITS: tuple[PartitionUnit, ...] = ("hour", "day", "week", "month")
-TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))
 
 
 def test_the_columns_are_appended_and_the_data_stays() -> None:
@@ -46,7 +46,11 @@ def test_the_columns_are_appended_and_the_data_stays() -> None:
 
 
 ROWS = st.lists(
-    st.tuples(st.none() | st.integers(-9, 9), st.none() | st.text("aé😀", max_size=2), st.none() | st.lists(st.booleans(), max_size=2)),
+    st.tuples(
+        st.none() | st.integers(-9, 9),
+        st.none() | st.text("aé😀", max_size=2),
+        st.none() | st.lists(st.booleans(), max_size=2),
+    ),
     min_size=1,
     max_size=8,
 )  # fmt: skip
@@ -70,7 +74,8 @@ def test_the_hash_of_a_row_is_the_same_in_another_process() -> None:
 
     code = (
         "import pyarrow as pa; from superinsight_sync.lake.system_columns import *;"
-        "print(row_hash(pa.record_batch({'a': [1, None], 'b': ['', None]})).to_pylist(), row_hash_algorithm())"
+        "batch = pa.record_batch({'a': [1, None], 'b': ['', None]});"
+        "print(row_hash(batch).to_pylist(), row_hash_algorithm())"
     )
     runs = {
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout for _ in range(2)

@@ -60,8 +60,14 @@ def test_a_value_that_would_not_survive_is_an_error_without_the_value(array: pa.
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.decimal256(39, 0), pa.dense_union([pa.field("a", pa.int8())]), pa.struct([]), pa.list_(pa.decimal256(76, 0))]
-)  # fmt: skip
+    "kind",
+    [
+        pa.decimal256(39, 0),
+        pa.dense_union([pa.field("a", pa.int8())]),
+        pa.struct([]),
+        pa.list_(pa.decimal256(76, 0)),
+    ],
+)
 def test_a_type_with_no_lossless_way_is_refused(kind: pa.DataType) -> None:
     with pytest.raises(ConfigError, match="column 'c' has the type"):
         storable_schema(pa.schema([("c", kind)]))

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from superinsight_sync_tests.servers.ports import free_port, wait_for_port
 
-_KEY, _SECRET = "sis-test-key", "sis-test-secret"  # noqa: S105 - of this server, for this test run
+_KEY, _SECRET = "sis-test-key", "sis-test-secret"
 _HTTP = ("master", "volume", "filer", "s3", "admin", "webdav")
 
 

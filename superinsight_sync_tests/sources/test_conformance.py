@@ -73,7 +73,13 @@ def test_a_window_is_half_open(
     request = ReadRequest(stream(**customer.place, sync=INCREMENTAL), window=window)
     inside = expected(lambda at: window.start <= at < window.end)
     assert ids(read(source, request)) == inside
-    assert source.count(request) == len(inside)
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24, ROWS + 10])
+def test_a_window_s_rows_are_counted(customer: Customer, source: Source, hours: int) -> None:
+    window = Window(FIRST + timedelta(hours=3), FIRST + timedelta(hours=3 + hours))
+    request = ReadRequest(stream(**customer.place, sync=INCREMENTAL), window=window)
+    assert source.count(request) == len(expected(lambda at: window.start <= at < window.end))
 
 
 @pytest.mark.parametrize("after", [0, 1, 700, ROWS - 1, ROWS])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
 from superinsight_sync.security.secrets import resolve
@@ -22,8 +23,6 @@ from superinsight_sync.sources.protocol import (
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
-
-    from superinsight_sync.sources.sql.postgres_types import PgColumn
 
 
 class Config(KindConfig):
@@ -41,8 +40,8 @@ class Config(KindConfig):
     )
     special_values: Literal["fail", "null"] = Field(
         default="fail",
-        description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an error, "
-        "or read NULL and count them.",
+        description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an "
+        "error, or read NULL and count them.",
     )
 
 
@@ -58,9 +57,17 @@ class PostgresSource:
         self._settings = settings
 
     def _dsn(self) -> str:
+        from psycopg import ProgrammingError
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-        params = conninfo_to_dict(resolve(self._config.dsn))
+        try:
+            params = conninfo_to_dict(resolve(self._config.dsn))
+        except ProgrammingError:
+            raise ConfigError(
+                "the DSN cannot be read",
+                where="connection.dsn",
+                hint="Write postgresql://user:password@host:5432/database; escape special characters as %XX",
+            ) from None
         timeout_ms = int(self._config.statement_timeout.total_seconds() * 1000)
         own = (
             f"-c default_transaction_read_only=on -c statement_timeout={timeout_ms} -c timezone=UTC "
@@ -115,7 +122,7 @@ class PostgresSource:
         from superinsight_sync.sources.batches import schema_of, shaped
         from superinsight_sync.sources.sql.errors import mapped
         from superinsight_sync.sources.sql.postgres_catalogue import describe, select_sql
-        from superinsight_sync.sources.sql.postgres_types import Converter
+        from superinsight_sync.sources.sql.postgres_types import Converter, several_dimensions
 
         with self._catalogue() as db:
             shape, columns = describe(db, request.stream)
@@ -132,7 +139,7 @@ class PostgresSource:
                     limit=request.limit,
                 )
             except (OSError, pa.ArrowException) as error:
-                raise mapped(error) from error
+                raise several_dimensions(error) or mapped(error) from error
 
         with self._stream(sql) as batches:
             reader = pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed(batches))

@@ -10,8 +10,10 @@ from superinsight_sync.security.secrets import redact
 _DETAIL = re.compile(r"\b(DETAIL|CONTEXT|LINE \d+|QUERY|STATEMENT)\b:.*|\bLINE \d+:.*", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|`[^`]*`")
 _VALUE = re.compile(
-    r"(invalid input syntax|invalid input value|out of range|parse (?:string|value)|truncated|incorrect \w+ value"
-    r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long|invalid value)",
+    r"(invalid input syntax|invalid input value|out of range|parse (?:string|value)|truncated"
+    r"|incorrect \w+ value"
+    r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long"
+    r"|invalid value|division by zero|integer overflow)",
     re.IGNORECASE,
 )
 _STATE = re.compile(r"(?:SQLSTATE:?\s*|ERROR \d+ \()([0-9A-Z]{5})")
@@ -88,13 +90,13 @@ def mapped(error: BaseException, where: str = "") -> SisError:
     if isinstance(error, SisError):
         return error
     text = str(error)
-    cls = _by_number(error, text) or _by_state(error, text) or _by_type(error) or _by_words(text.lower())
+    cls = _by_number(error, text) or _by_state(error, text) or _by_words(error, text)
     return cls(_safe_text(error, cls), where=where, hint=_HINTS[cls])
 
 
 @contextmanager
 def from_panic(where: str = "") -> Iterator[None]:
-    """Maps what connectorx raises: RuntimeError, and its Rust panics, which are no `Exception` and have no module."""
+    """Maps what connectorx raises: RuntimeError, and Rust panics, which are no `Exception`."""
     try:
         yield
     except RuntimeError as error:
@@ -127,13 +129,13 @@ def _by_state(error: BaseException, text: str) -> type[SisError] | None:
     return next((cls for prefixes, cls in _STATES if state and state.startswith(prefixes)), None)
 
 
-def _by_type(error: BaseException) -> type[SisError] | None:
-    return DataError if type(error).__name__ == "ArrowInvalid" else None
-
-
-def _by_words(text: str) -> type[SisError]:
-    if any(w in text for w in _ACCESS):
+def _by_words(error: BaseException, text: str) -> type[SisError]:
+    lower = text.lower()
+    if _VALUE.search(text):
+        return DataError
+    if any(w in lower for w in _ACCESS):
         return AccessError
-    if any(w in text for w in _TRANSIENT):
+    if any(w in lower for w in _TRANSIENT):
         return TransientError
-    return ConfigError
+    conversion = type(error).__name__ == "ArrowInvalid" and "[libpq]" not in text
+    return DataError if conversion else ConfigError

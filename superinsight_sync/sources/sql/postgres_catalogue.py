@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -12,20 +13,22 @@ from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
-from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table
-from superinsight_sync.sources.sql.postgres_types import SCALED_NAN, PgColumn
+from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
+from superinsight_sync.sources.sql.postgres_types import SCALED_NAN, SEVERAL_DIMENSIONS, PgColumn
 
 Connection = psycopg.Connection[Any]
 
 _TYPES = """
     WITH RECURSIVE base AS (
-        SELECT t.oid AS top, t.oid, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typtypmod
+        SELECT t.oid AS top, t.oid, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typtypmod, t.typelem
         FROM pg_type t WHERE t.oid = ANY(%s)
         UNION ALL
         SELECT b.top, t.oid, t.typname, t.typtype, t.typcategory, t.typbasetype,
-               CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE b.typtypmod END
+               CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE b.typtypmod END, t.typelem
         FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd')
-    SELECT top, typname, typcategory, typtypmod FROM base WHERE typtype <> 'd'"""
+    SELECT top, typname, typcategory, typtypmod,
+           (SELECT e.typname FROM pg_type e WHERE e.oid = base.typelem AND e.typtype = 'b')
+    FROM base WHERE typtype <> 'd'"""
 
 _TABLES = """
     SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint FROM pg_class c
@@ -36,8 +39,12 @@ _TABLES = """
       AND has_table_privilege(c.oid, 'SELECT')
     ORDER BY 1, 2"""
 
+_ABOUT = """
+    SELECT oid, CASE WHEN reltuples >= 0 THEN reltuples::bigint END, coalesce(obj_description(oid, 'pg_class'), '')
+    FROM pg_class WHERE oid = %s::regclass"""
+
 _COLUMNS = """
-    SELECT a.attname, a.attnotnull, coalesce(col_description(a.attrelid, a.attnum), '')
+    SELECT a.attname, a.attnotnull, coalesce(col_description(a.attrelid, a.attnum), ''), a.attndims
     FROM pg_attribute a WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped"""
 
 _KEYS = """
@@ -61,12 +68,16 @@ def can_write(db: Connection) -> bool:
 
 def found_streams(db: Connection, schemas: Sequence[str]) -> Iterator[FoundStream]:
     """Every table and view the account can read."""
-    for schema, table, rows in db.execute(_TABLES, {"schemas": list(schemas)}).fetchall():
-        place = f"{schema}.{table}" if "." not in schema + table else f'"{schema}"."{table}"'
+    tables = db.execute(_TABLES, {"schemas": list(schemas)}).fetchall()
+    names = stream_names([(schema, table) for schema, table, _ in tables])
+    for (schema, table, rows), name in zip(tables, names, strict=True):
+        place = f"{schema}.{table}"
+        if "." in schema + table or '"' in schema + table:
+            place = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, table))
         spec = StreamSpec.model_construct(name="found", table=place)
         shape, columns = describe(db, spec)
         yield FoundStream(
-            name=table.lower(),
+            name=name,
             place="table",
             value=place,
             columns=tuple(
@@ -80,7 +91,7 @@ def found_streams(db: Connection, schemas: Sequence[str]) -> Iterator[FoundStrea
 
 def _relation(db: Connection, stream: StreamSpec) -> sql.Composable:
     if stream.query is not None:
-        return sql.SQL("({}) AS stream").format(sql.SQL(check_select(stream.query, "postgres")))  # type: ignore[arg-type]
+        return sql.SQL("({}) AS stream").format(sql.SQL(check_select(stream.query, "postgres")))
     schema, table = split_table(stream.table or "", None)
     return sql.Identifier(schema, table) if schema else sql.Identifier(table)
 
@@ -98,9 +109,10 @@ def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[PgC
             for i, d in enumerate(cursor.description or ())
         ]
     known = {
-        oid: (name, category, mod) for oid, name, category, mod in db.execute(_TYPES, ([r[1] for r in raw],))
+        oid: (name, category, mod, element)
+        for oid, name, category, mod, element in db.execute(_TYPES, ([r[1] for r in raw],))
     }
-    facts, primary_key, foreign_keys = _facts(db, stream)
+    facts, keys, about = _facts(db, stream)
     columns = tuple(
         PgColumn(
             name,
@@ -108,12 +120,13 @@ def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[PgC
             known[oid][0],
             known[oid][1],
             mod if mod >= 0 else known[oid][2] if known[oid][2] is not None else -1,
-            *facts.get(name, (True, "")),
+            known[oid][3],
+            *facts.get(name, (True, "", 1)),
         )
         for name, oid, mod, display in raw
     )
     _check_cursor(stream, columns)
-    return StreamShape(tuple(c.column for c in columns), primary_key, foreign_keys), columns
+    return StreamShape(tuple(c.column for c in columns), *keys, *about), columns
 
 
 def _check_table(db: Connection, table: str) -> None:
@@ -124,21 +137,27 @@ def _check_table(db: Connection, table: str) -> None:
         raise not_there("table", table, names)
 
 
-def _facts(db: Connection, stream: StreamSpec) -> tuple[dict[str, tuple[bool, str]], tuple[str, ...], Any]:
-    """Nullability and comments by column, the primary key, the foreign keys; nothing for a query."""
+def _facts(
+    db: Connection, stream: StreamSpec
+) -> tuple[dict[str, tuple[bool, str, int]], tuple[Any, Any], tuple[Any, str]]:
+    """Nullability and comments by column; primary and foreign keys; row estimate and comment. Nothing for a query."""
     if stream.table is None:
-        return {}, (), ()
+        return {}, ((), ()), (None, "")
     relation = _relation(db, stream).as_string(db)
-    row = db.execute("SELECT %s::regclass::oid", (relation,)).fetchone()
-    oid = row[0] if row else None
-    facts = {name: (not required, comment) for name, required, comment in db.execute(_COLUMNS, (oid,))}
+    row = db.execute(_ABOUT, (relation,)).fetchone()
+    assert row is not None
+    oid, estimate, note = row
+    facts = {
+        name: (not required, comment, dimensions)
+        for name, required, comment, dimensions in db.execute(_COLUMNS, (oid,))
+    }
     keys = defaultdict(list)
     for kind, columns, target, target_columns in db.execute(_KEYS, (oid,)):
         keys[kind if isinstance(kind, str) else kind.decode()].append(
             (tuple(columns), target, tuple(target_columns or ()))
         )
     primary = keys["p"][0][0] if keys["p"] else ()
-    return facts, primary, tuple(keys["f"])
+    return facts, (primary, tuple(keys["f"])), (estimate, note)
 
 
 def _check_cursor(stream: StreamSpec, columns: Sequence[PgColumn]) -> None:
@@ -159,13 +178,13 @@ def _where(request: ReadRequest, columns: Sequence[PgColumn]) -> sql.Composable:
     if name is None or (request.window is None and request.after is None):
         return sql.SQL("")
     cursor = next(c for c in columns if c.name == name)
-    cast = sql.SQL(cursor.base) if cursor.base in ("date", "timestamp", "timestamptz") else None  # type: ignore[arg-type]
 
     def literal(value: Any) -> sql.Composable:
-        if cursor.base == "timestamp" and getattr(value, "tzinfo", None) is not None:
-            value = value.replace(tzinfo=None)
-        found = sql.Literal(value)
-        return sql.SQL("{}::{}").format(found, cast) if cast is not None else found
+        if isinstance(value, datetime) and cursor.base in ("date", "timestamp"):
+            # A date is compared as its midnight: cast to a date, an hour's bounds would be equal and hold no row.
+            naive = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+            return sql.SQL("{}::timestamp").format(sql.Literal(naive))
+        return sql.Literal(value)
 
     column, parts = sql.Identifier(name), []
     if request.window is not None:
@@ -188,6 +207,13 @@ def _selected(column: PgColumn) -> sql.Composable:
             )
         case "json":
             return sql.SQL("to_jsonb({0})::text AS {0}").format(name)
+        case "list":
+            stop = sql.SQL("(array_ndims({0})::text || {1})::{2}[]").format(
+                name,
+                sql.Literal(f" are {SEVERAL_DIMENSIONS}{column.name}"),
+                sql.Identifier(column.element or ""),
+            )
+            return sql.SQL("CASE WHEN array_ndims({0}) > 1 THEN {1} ELSE {0} END AS {0}").format(name, stop)
     return name
 
 

@@ -3,10 +3,13 @@
 Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` becomes a decimal:
 up to 17 digits it travels as the integer ``value * 10^s``, up to 38 as text (the driver's own decoding costs more than
 either); other numerics stay exact text.
-Everything that Arrow has no equal for (intervals, uuid, json, arrays, ranges, network and geometric types, times,
-money, enums) is read as PostgreSQL's text; arrays and composites as JSON text, which keeps their dimensions.
+One-dimensional arrays of booleans, numbers and text become lists; since PostgreSQL holds an array of any dimensions in
+such a column, a value of several stops the read. Other arrays and composites are read as JSON text. Everything else
+that Arrow has no equal for (intervals, uuid, json, ranges, network and geometric types, times, money, enums) is read as
+PostgreSQL's text.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +20,7 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 
-Read = Literal["plain", "text", "json", "numeric", "scaled"]
+Read = Literal["plain", "text", "json", "numeric", "scaled", "list"]
 
 _PLAIN = {
     "bool": pa.bool_(),
@@ -34,6 +37,7 @@ _PLAIN = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
+_LISTS = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar"})
 _MAX_DIGITS = 38
 _MAX_SCALED_DIGITS = 17
 SCALED_NAN = -(2**63)
@@ -45,18 +49,24 @@ _FIRST_MICROSECOND = -210_866_803_200_000_000
 
 @dataclass(frozen=True)
 class PgColumn:
-    """A column and how it is selected. `base` is the type's name below domains, `modifier` its typmod."""
+    """A column as the catalogue has it. `base` is the type's name below domains, `modifier` its typmod."""
 
     name: str
     source_type: str
     base: str
     category: str
     modifier: int
+    element: str | None = None
+    """Of an array: its elements' type, if that is no domain."""
     nullable: bool = True
     comment: str = ""
+    dimensions: int = 1
+    """Of an array: as declared, which the database does not enforce."""
 
     @property
     def read(self) -> Read:
+        if self.category == "A" and self.element in _LISTS and self.dimensions <= 1:
+            return "list"
         if self.category == "A" or self.category == "C":
             return "json"
         if self.base == "numeric" and self.digits is not None:
@@ -75,6 +85,8 @@ class PgColumn:
     def arrow(self) -> pa.DataType:
         if self.read in ("numeric", "scaled") and self.digits is not None:
             return pa.decimal128(*self.digits)
+        if self.read == "list" and self.element is not None:
+            return pa.list_(_PLAIN[self.element])
         return _PLAIN[self.base] if self.read == "plain" else pa.string()
 
     @property
@@ -84,6 +96,10 @@ class PgColumn:
         return Column(
             self.name, self.source_type, self.arrow, self.nullable, replaced=replaced, comment=self.comment
         )
+
+
+SEVERAL_DIMENSIONS = "several dimensions in "
+"""Part of the text of the error that an array of several dimensions raises in the statement; the column follows."""
 
 
 class Converter:
@@ -120,7 +136,7 @@ class Converter:
         if self._special == "fail":
             raise DataError(
                 f"column '{column.name}' holds {column.replaced}, which no Arrow value can express",
-                hint='Set `special_values: "null"` on the connection to read NULL and count them, or convert them in a query',
+                hint='Set `special_values: "null"` on the connection to read NULL and count it, or use a query',
             )
         self._replaced[column.name] += count
         return pc.if_else(special, pa.scalar(None, array.type), array)
@@ -130,3 +146,15 @@ def _scaled(array: pa.Array, decimal: pa.Decimal128Type) -> pa.Array:
     """Integers counting 10^-scale as decimals: widened, then given the scale, which changes no bit."""
     wide = array.cast(pa.decimal128(19, 0))
     return pa.Array.from_buffers(decimal, len(wide), wide.buffers(), wide.null_count, wide.offset)
+
+
+def several_dimensions(error: BaseException) -> DataError | None:
+    """The error that names the column, if it was such an array that stopped the statement."""
+    found = re.search(rf'{SEVERAL_DIMENSIONS}(.*)"', str(error))
+    if found is None:
+        return None
+    name = found.group(1)
+    return DataError(
+        f"column '{name}' is read as a list and holds an array of several dimensions",
+        hint=f'Read the stream with a query that selects to_jsonb("{name}") AS "{name}"',
+    )

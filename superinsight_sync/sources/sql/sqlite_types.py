@@ -1,8 +1,9 @@
 """SQLite's declared types → Arrow, by affinity (https://www.sqlite.org/datatype3.html, section 3.1).
 
-SQLite lets a column hold values of other types than declared. INTEGER columns are read as 64-bit integers, REAL
-as floats, BLOB as binary, BOOLEAN as booleans, everything else (text, dates, decimals, no type) as exact text. A value
-that does not fit is never converted in silence: the read stops and says which column holds how many of them.
+SQLite lets a column hold values of other types than declared. INTEGER columns are read as 64-bit
+integers, REAL as floats, BLOB as binary, BOOLEAN as booleans, everything else (text, dates, decimals, no
+type) as exact text. A value that does not fit is never converted in silence: the read stops and says
+which column holds how many of them.
 """
 
 from typing import Literal
@@ -24,7 +25,7 @@ SENTINELS: dict[Family, str] = {"integer": "0", "real": "0.0", "blob": "x''", "b
 
 _FITS: dict[Family, str] = {
     "integer": "typeof({0}) IN ('integer', 'null')",
-    "real": "typeof({0}) IN ('real', 'integer', 'null')",
+    "real": "typeof({0}) IN ('real', 'null') OR (typeof({0}) = 'integer' AND abs({0}) <= 9007199254740992)",
     "blob": "typeof({0}) IN ('blob', 'null')",
     "boolean": "{0} IS NULL OR (typeof({0}) = 'integer' AND {0} IN (0, 1))",
     "text": "typeof({0}) <> 'blob'",
@@ -34,7 +35,8 @@ _READ: dict[Family, str] = {
     "real": "CAST({0} AS REAL)",
     "blob": "{0}",
     "boolean": "{0}",
-    "text": "CAST({0} AS TEXT)",
+    "text": "CASE WHEN typeof({0}) <> 'real' THEN CAST({0} AS TEXT)"
+    " WHEN CAST(CAST({0} AS TEXT) AS REAL) = {0} THEN CAST({0} AS TEXT) ELSE printf('%!.17g', {0}) END",
 }
 _STOP = "abs(-9223372036854775807 - 1)"
 """Raises `integer overflow`, the one error an expression can raise by itself."""

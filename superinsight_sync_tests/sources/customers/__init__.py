@@ -1,4 +1,4 @@
-"""For each kind of source a customer's system to test it on: `customers/<kind>.py` defines `customer(request)`."""
+"""A customer's system to test each kind of source on: `customers/<kind>.py` has `customer(request)`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Row = tuple[int, str | None, Decimal, datetime]
 
 
 def rows() -> list[Row]:
-    """(id, note, amount, updated_at): an hour apart, notes NULL at first, with emoji, quotes and line ends later."""
+    """(id, note, amount, updated_at): an hour apart, notes NULL at first, then with emoji and quotes."""
     notes = ("plain", "größe 😀", 'o\'hara "q"', "line\nend", "", None)
     return [
         (

@@ -1,0 +1,180 @@
+"""Runs a dataset's SELECT in a locked and bounded DuckDB: rows in a fixed order, each with its split."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+
+from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
+from superinsight_sync.core.sql import SafeSelect, close_to, quote, safe_select
+from superinsight_sync.export.batches import BATCH_ROWS
+from superinsight_sync.export.split import bucket_sql, split_sql
+from superinsight_sync.model.declaration import RESERVED_PREFIX, DatasetSpec
+
+BUCKET = "_sis_bucket"
+SPLIT = "_sis_split"
+
+Input: TypeAlias = pyarrow.dataset.Dataset | Callable[[], pa.RecordBatchReader]
+"""A table of the SELECT: a dataset, or what opens a new stream over the same rows at each call."""
+
+_AS_TEXT = {"uuid", "enum", "bit", "time with time zone", "null"}
+_AS_DECIMAL = {"hugeint", "uhugeint"}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The SELECT's rows, readable while the `select_rows` context is open.
+
+    Attributes:
+        columns: names in the SELECT's order.
+        lineage: column → the (input's alias, column) pairs its values come from.
+        rows: all rows, ordered by split and then as declared, with `_sis_bucket` and `_sis_split` at the end.
+    """
+
+    columns: tuple[str, ...]
+    lineage: Mapping[str, tuple[tuple[str, str], ...]]
+    rows: pa.RecordBatchReader
+
+
+@contextmanager
+def select_rows(
+    spec: DatasetSpec, inputs: Mapping[str, Input], *, scratch_dir: Path, memory_limit_bytes: int
+) -> Iterator[Selected]:
+    """Raises ConfigError for a SELECT that is refused or does not fit its inputs, before a row is read."""
+    with duckdb_errors(), open_duckdb(memory_limit_bytes, scratch_dir) as connection:
+        tables = {alias: _register(connection, alias, inputs[alias]) for alias in spec.inputs}
+        safe = safe_select(spec.select, tables)
+        for name, value in (
+            ("threads", "1" if _depends_on_row_order(safe.sql) else "2"),
+            ("preserve_insertion_order", "true"),
+            ("enable_progress_bar", "false"),
+            ("lock_configuration", "true"),
+        ):
+            connection.execute(f"SET {name} = {value}")
+        types = _column_types(connection, safe)
+        rows = connection.sql(_ordered_sql(spec, safe, types)).to_arrow_reader(BATCH_ROWS)
+        yield Selected(tuple(types), safe.lineage, rows)
+
+
+@contextmanager
+def duckdb_errors(where: str = "select") -> Iterator[None]:
+    """DuckDB's errors as ours. Those of running rows quote values, so their text is not passed on."""
+    try:
+        yield
+    except SisError as error:
+        raise error.at(where) from None
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+        raise ConfigError(str(error).splitlines()[0], where=where) from None
+    except duckdb.OutOfMemoryException:
+        raise ConfigError(
+            "the rows do not fit into the memory and scratch space the export may use",
+            where=where,
+            hint="Raise SIS_MEMORY_LIMIT_MB, or free disk space",
+        ) from None
+    except duckdb.IOException:
+        raise TransientError("the scratch folder cannot be written", where=where) from None
+    except (duckdb.Error, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"a value cannot be computed ({type(error).__name__})",
+            where=where,
+            hint="Guard the expression with TRY(…) or TRY_CAST, or filter such rows out",
+        ) from None
+
+
+class _Reopened:
+    """Lets DuckDB scan an input again each time the SELECT names it."""
+
+    def __init__(self, opener: Callable[[], pa.RecordBatchReader]) -> None:
+        self._open = opener
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._open().__arrow_c_stream__(requested_schema)
+
+
+def _register(connection: duckdb.DuckDBPyConnection, alias: str, given: Input) -> Sequence[str]:
+    """Makes the input a table without our system columns, which change with every load."""
+    if isinstance(given, pyarrow.dataset.Dataset):
+        names, scanned = given.schema.names, given
+    else:
+        names, scanned = given().schema.names, _Reopened(given)
+    data = [name for name in names if not name.startswith(RESERVED_PREFIX)]
+    source = f"{RESERVED_PREFIX}input_{alias}"
+    connection.register(source, scanned)
+    listed = ", ".join(quote(name) for name in data)
+    connection.execute(f"CREATE TEMP VIEW {quote(alias)} AS SELECT {listed} FROM {quote(source)}")  # noqa: S608
+    return data
+
+
+def _depends_on_row_order(sql: str) -> bool:
+    """Whether two threads could give other values: sums of floats, first values, ties, a limit."""
+    import sqlglot
+    from sqlglot import exp
+
+    sensitive = (exp.AggFunc, exp.Window, exp.Limit, exp.Fetch, exp.Distinct)
+    return sqlglot.parse_one(sql, read="duckdb").find(*sensitive) is not None
+
+
+def _column_types(connection: duckdb.DuckDBPyConnection, safe: SafeSelect) -> dict[str, Any]:
+    relation = connection.sql(safe.sql)
+    names = relation.columns
+    folded = [name.casefold() for name in names]
+    for name in names:
+        if name.startswith(RESERVED_PREFIX):
+            raise ConfigError(f"column '{name}' begins with {RESERVED_PREFIX}", hint="Rename it with AS")
+        if folded.count(name.casefold()) > 1:
+            raise ConfigError(f"the SELECT gives column '{name}' twice", hint="Rename one with AS")
+    return dict(zip(names, relation.types, strict=True))
+
+
+def _ordered_sql(spec: DatasetSpec, safe: SafeSelect, types: Mapping[str, Any]) -> str:
+    for name in spec.order_by:
+        if name not in types:
+            raise ConfigError(f"order_by: there is no column '{name}'", hint=close_to(name, types))
+    typed = ", ".join(f"{_exportable(name, kind)} AS {quote(name)}" for name, kind in types.items())
+    order = [*spec.order_by, *(name for name in types if name not in spec.order_by)]
+    keys = [SPLIT, *(f"{quote(name)} ASC NULLS LAST" for name in order)]
+    keys += [tie for name in order if (tie := _tie_breaker(name, types[name]))]
+    bucket = bucket_sql(spec.split, {name: str(kind) for name, kind in types.items()})
+    return (
+        f"WITH _sis_typed AS (SELECT {typed} FROM ({safe.sql}) AS _sis_chosen), "  # noqa: S608
+        f"_sis_keyed AS (SELECT *, {bucket} AS {BUCKET} FROM _sis_typed) "
+        f"SELECT *, CAST({split_sql(spec.split, BUCKET)} AS INTEGER) AS {SPLIT} FROM _sis_keyed "
+        f"ORDER BY {', '.join(keys)}"
+    )
+
+
+def _exportable(name: str, kind: Any) -> str:
+    """The column, as text or decimal where DuckDB has a type that Arrow has not."""
+    column = quote(name)
+    if kind.id in _AS_TEXT or str(kind) == "JSON":
+        return f"CAST({column} AS VARCHAR)"
+    if kind.id in _AS_DECIMAL:
+        return f"CAST({column} AS DECIMAL(38, 0))"
+    if lost := set(_leaf_ids(kind)) & {"bit", "time with time zone"}:
+        raise ConfigError(
+            f"column '{name}' has {min(lost)} inside a list, struct or map", hint="Cast it to VARCHAR"
+        )
+    return column
+
+
+def _leaf_ids(kind: Any) -> Iterator[str]:
+    if kind.id not in ("list", "array", "struct", "tuple", "map"):
+        yield kind.id
+        return
+    for _, inner in kind.children:
+        if not isinstance(inner, int):
+            yield from _leaf_ids(inner)
+
+
+def _tie_breaker(name: str, kind: Any) -> str:
+    """Tells apart what DuckDB's order takes for equal: the two zeros of a float."""
+    text = str(kind)
+    if text in ("FLOAT", "DOUBLE"):
+        return f"signbit({quote(name)})"
+    return f"CAST({quote(name)} AS VARCHAR)" if "FLOAT" in text or "DOUBLE" in text else ""

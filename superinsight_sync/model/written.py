@@ -1,0 +1,63 @@
+"""Values of declarations that are written in a form of their own: names, durations, sizes, cron."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+RESERVED_PREFIX = "_sis_"
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_duration(value: object) -> object:
+    """``10m``, ``1h30m``, ``7d`` or a number of seconds as a timedelta; anything else is left to pydantic."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    if isinstance(value, str):
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", value)
+        if parts and "".join(n + u for n, u in parts) == value.replace(" ", ""):
+            return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+        raise ValueError(f"'{value}' is not a duration; write it like 30s, 10m, 1h30m or 7d")
+    return value
+
+
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+}
+
+
+def parse_size(value: object) -> object:
+    """``64MB``, ``1GiB`` or a number of bytes as an int."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", value.strip())
+        if found and found.group(2).lower() in _SIZES:
+            return int(float(found.group(1)) * _SIZES[found.group(2).lower()])
+        raise ValueError(f"'{value}' is not a size; write it like 64MB or 1GiB")
+    return value
+
+
+def check_cron(value: str) -> str:
+    """A five-field cron expression, so at most one tick a minute."""
+    from croniter import croniter
+
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError(f"'{value}' is no cron expression of five fields, such as */15 * * * * (UTC)")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(check_cron)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration, json_schema_input_type=str | float),
+]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str | int)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
