@@ -102,10 +102,16 @@ _VALUES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "small": ("numeric(12,2)", st.decimals(-(10**9), 10**9, places=2)),
     "wide": ("numeric(38,10)", st.decimals(-(10**27), 10**27, places=10)),
     "float": ("double precision", st.floats(allow_nan=False, allow_infinity=False)),
-    "text": ("text", st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)),
+    "text": (
+        "text",
+        st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20),
+    ),
     "day": ("date", st.dates(date(1, 1, 1), date(9999, 12, 31))),
     "local": ("timestamp", st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))),
-    "instant": ("timestamptz", st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))),
+    "instant": (
+        "timestamptz",
+        st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
+    ),
     "truth": ("boolean", st.booleans()),
     "bytes": ("bytea", st.binary(max_size=20)),
 }
@@ -185,7 +191,9 @@ def test_any_number_of_transient_failures_is_retried_three_times_at_most(failure
         patch.setattr(Reading, "__call__", failing)
         patch.setattr("superinsight_sync.core.retry.RetryPolicy.delay_s", lambda self, attempt: 0.0)
         engine = open_engine(settings=load_settings({"SIS_PROJECT_DIR": folder}))
-        source = shop_source(make_shop(Path(folder) / "shop.db", [(1, "c", "1.00", "2026-01-01", "2026-01-01")]))
+        source = shop_source(
+            make_shop(Path(folder) / "shop.db", [(1, "c", "1.00", "2026-01-01", "2026-01-01")])
+        )
         if failures <= 3:
             result = pull_stream(engine, source, source.streams[0])
             assert (result.retries, result.table_rows) == (failures, 1)
