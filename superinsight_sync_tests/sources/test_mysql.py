@@ -1,6 +1,6 @@
 """MariaDB: every type arrives exactly, as text, or not at all. (No MySQL server can be had for tests.)"""
 
-# ruff: noqa: DTZ001 - a statement or a naive time a line
+
 
 import os
 import struct
