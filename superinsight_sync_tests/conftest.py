@@ -1,5 +1,6 @@
 """Servers that tests share: one of each per test process, started when first asked for."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -34,3 +35,11 @@ def mariadb_server() -> Iterator[MariadbServer]:
 def s3_server() -> Iterator[S3Server]:
     with running_s3() as server:
         yield server
+
+
+@pytest.fixture
+def s3_root(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix of its own on a real S3 server, whose credentials are in the environment."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"{s3_server.create_bucket('lake')}/{uuid.uuid4().hex}"

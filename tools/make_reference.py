@@ -297,7 +297,11 @@ _OTHERS = {
         ("SIS_LLM_MODEL", "`gpt-5.4-mini`", "The model's name."),
         ("SIS_LLM_MAX_TOKENS", "`200000`", "Most tokens that describing one stream may use."),
         ("SIS_LLM_TIMEOUT_S", "`60`", "Seconds that one answer may take."),
-        ("SIS_LLM_USD_PER_MILLION", "not set", "Prices of input and output, `0.25,2`, dollars a million tokens, to estimate costs."),
+        (
+            "SIS_LLM_USD_PER_MILLION",
+            "not set",
+            "Prices of input and output, `0.25,2`, dollars a million tokens, to estimate costs.",
+        ),
     ),
     "Checks": (
         ("SIS_GX_MAX_ROWS", "`5000000`", "A Great Expectations check of more rows is not run, and says so."),

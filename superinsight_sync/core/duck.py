@@ -29,6 +29,7 @@ def open_duckdb(
         connection = duckdb.connect(config={**config, "preserve_insertion_order": "false"})
         try:
             connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")
             connection.execute("SET enable_external_access = false")
             yield connection
         finally:

@@ -45,6 +45,8 @@ class PullResult:
     load_id: str
     size_bytes: int = 0
     table_rows: int = 0
+    unreadable: int = 0
+    """Records that could not even be read; they are kept with their reason."""
     unchanged: bool = False
     partitions: tuple[str, ...] = ()
     rows_by_partition: Mapping[str, int] = field(default_factory=dict)
@@ -128,4 +130,4 @@ class ExportResult:
     unchanged: bool = False
     columns: tuple[ColumnInfo, ...] = ()
     lineage: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    """Column → ((input stream key, column), …)."""
+    """Column → ((name of the input in the SELECT, column), …)."""

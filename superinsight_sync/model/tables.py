@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-Stage = Literal["raw", "refined", "quarantine"]
+Stage = Literal["raw", "refined", "quarantine", "unreadable"]
+"""`quarantine` holds records that refine set aside, `unreadable` those that could not even be read as records."""
 
 LOAD_ID = "_sis_load_id"
 EXTRACTED_AT = "_sis_extracted_at"

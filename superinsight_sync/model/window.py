@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 PartitionUnit = Literal["hour", "day", "week", "month"]
@@ -72,7 +73,7 @@ def window_of_keys(unit: PartitionUnit, keys: Iterable[str]) -> Window:
     windows = sorted((window_of_key(unit, k) for k in keys), key=lambda w: w.start)
     if not windows:
         raise ValueError("no partition keys")
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in pairwise(windows):
         if before.end != after.start:
             raise ValueError(f"partition keys are not contiguous: a gap from {before.end} to {after.start}")
     return Window(windows[0].start, windows[-1].end)

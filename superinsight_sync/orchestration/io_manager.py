@@ -11,7 +11,7 @@ from superinsight_sync.orchestration.engines import engine_of_run
 from superinsight_sync.orchestration.failures import failures_shown
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 
 class LakeIOManager(dg.IOManager):

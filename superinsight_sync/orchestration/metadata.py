@@ -69,6 +69,8 @@ def of_pull(result: PullResult) -> Metadata:
     if stats.cursor_after is not None:
         found["sis/cursor_before"] = _cursor(stats.cursor_before)
         found["sis/cursor_after"] = _cursor(stats.cursor_after)
+    if result.unreadable:
+        found["sis/unreadable"] = result.unreadable
     if stats.replaced_values:
         found["sis/values_set_to_null"] = dg.MetadataValue.json(dict(stats.replaced_values))
     if result.schema_changes:

@@ -1,39 +1,67 @@
-"""Dagster's own storage: SQLite by default, PostgreSQL where SIS_DATABASE_URL says so. Named in ``dagster.yaml``."""
+"""Where Dagster keeps its own things. Named in ``dagster.yaml``, which cannot choose by itself; a class can.
 
-import re
-from pathlib import Path
-from typing import Any
+Runs and events: SQLite by default, PostgreSQL where SIS_DATABASE_URL says so. Files: under ``SIS_HOME``.
+The base classes are Dagster's internals: `dagster==1.13.*` is pinned, and a test runs a job on both.
+"""
 
+from typing import Any, Self
+
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
 from superinsight_sync.core.settings import load_settings
-
-_POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
-
-
-def dagster_postgres_url(url: str) -> str:
-    """The URL with the driver that Dagster needs: with another one its first event fails."""
-    return _POSTGRES.sub("postgresql+psycopg2://", url, count=1)
+from superinsight_sync.state.urls import DAGSTERS, is_postgres, parse_url
 
 
 class SyncStorage(DagsterSqliteStorage):
-    """One ``dagster.yaml`` for both: YAML cannot choose between storages, a class can."""
+    """Stands for SQLite under ``<home>/dagster`` or the PostgreSQL of SIS_DATABASE_URL."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Any:
-        settings = load_settings()
-        if _POSTGRES.match(settings.database_url):
-            from dagster_postgres import DagsterPostgresStorage
+    def from_config_value(  # type: ignore[override]
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> DagsterStorage:
+        """The storage itself. Raises ConfigError if SIS_DATABASE_URL is neither PostgreSQL nor SQLite."""
+        url = parse_url(load_settings().database_url, DAGSTERS)
+        if not is_postgres(url):
+            return DagsterSqliteStorage.from_local(_folder(), inst_data)
+        from dagster_postgres import DagsterPostgresStorage
 
-            found: Any = DagsterPostgresStorage(
-                dagster_postgres_url(settings.database_url), inst_data=inst_data
-            )
-            return found  # type: ignore[no-any-return]
-        folder = settings.home / "dagster"
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return DagsterSqliteStorage(base_dir=str(folder), inst_data=inst_data)
+        storage: DagsterStorage = DagsterPostgresStorage(
+            url.render_as_string(hide_password=False), inst_data=inst_data
+        )
+        return storage
+
+
+class SyncComputeLogs(LocalComputeLogManager):
+    """What steps print, under ``<home>/dagster/logs``."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        return cls(_folder("logs"), inst_data=inst_data)
+
+
+class SyncArtifacts(LocalArtifactStorage):
+    """What Dagster itself keeps in files, under ``<home>/dagster``."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        return cls(_folder(), inst_data=inst_data)
+
+
+def _folder(name: str = "") -> str:
+    return str(load_settings().home / "dagster" / name)

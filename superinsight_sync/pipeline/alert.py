@@ -1,8 +1,8 @@
 """Alert: tell people, through the configured channels, what failed."""
 
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.settings import load_settings
-from superinsight_sync.monitoring.alerts import Alert, send
+from superinsight_sync.monitoring.alerts import Alert, keep_as_dead_letter, send
+from superinsight_sync.pipeline.engine import open_engine
 
 
 def alert_run_failed(*, run_id: str, job: str, source: str, text: str) -> None:
@@ -18,4 +18,5 @@ def alert_run_failed(*, run_id: str, job: str, source: str, text: str) -> None:
         url=None,
         at=utc_now(),
     )
-    send(alert, load_settings())
+    engine = open_engine(run_id)
+    send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))

@@ -120,7 +120,7 @@ def _bad_inputs(dataset: DatasetSpec, sources: dict[str, SourceSpec]) -> Iterato
 
 def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, int]]:
     try:
-        nodes = list(yaml.compose_all(file.read_text(), Loader=yaml.CSafeLoader))
+        nodes: list[yaml.Node | None] = list(yaml.compose_all(file.read_text(), Loader=yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problems.append(Problem(file, line, f"no valid YAML: {error.problem}"))

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.lake.store import Store
+from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
@@ -18,8 +21,8 @@ from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, t
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
-from superinsight_sync.state.leases import Lease
 from superinsight_sync.sources.protocol import ReadRequest, Source, StreamShape, open_source
+from superinsight_sync.state.leases import Lease
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class _Pull:
         point = Checkpoint(load_id=self.load_id, at=utc_now(), **checkpoint)
         return Commit(
             self.load_id,
-            checkpoints={key: point for key in self.partitions or ("",)},
+            checkpoints=dict.fromkeys(self.partitions or ("",), point),
             metadata={"run_id": self.engine.run_id, "verb": "pull"},
         )
 
@@ -197,6 +200,7 @@ def _result(
     stats = landed.reading.stats(
         seconds=seconds, cursor_before=landed.cursor_before, cursor_after=landed.cursor_after
     )
+    unreadable = _keep_unreadable(pull, landed)
     tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
     tally.load_id, tally.version = pull.load_id, landed.done.version
     pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
@@ -207,12 +211,34 @@ def _result(
         load_id=pull.load_id,
         size_bytes=landed.done.size_bytes,
         table_rows=pull.store.count(pull.table),
+        unreadable=unreadable,
         partitions=pull.partitions,
         rows_by_partition=landed.reading.rows_by_partition,
         columns=tuple(c.info for c in shape.columns),
         schema_changes=changes,
         retries=tally.retries,
     )
+
+
+def _keep_unreadable(pull: _Pull, landed: _Landed) -> int:
+    """Lands what could not be read as records, with its reason; how many. Before the threshold is looked at."""
+    found = landed.reading.unreadable()
+    table = pull.table.at("unreadable")
+    if found is None or (not found.num_rows and not pull.engine.lake.exists(table)):
+        return 0
+    commit = Commit(f"{pull.load_id}-unreadable", metadata={"run_id": pull.engine.run_id, "verb": "pull"})
+
+    def read() -> pa.RecordBatchReader:
+        return add_system_columns(found.to_reader(), load_id=pull.load_id, extracted_at=utc_now())
+
+    if pull.stream.disposition == "replace" and not pull.partitions:
+        pull.engine.lake.replace(table, read, commit)
+    else:
+        pull.engine.lake.merge(
+            table, read, commit, keys=[n for n in ("file", "line") if n in found.schema.names]
+        )
+    pull.engine.state.quarantine.record(table, pull.load_id, {"unreadable": found.num_rows})
+    return int(found.num_rows)
 
 
 def _unchanged(pull: _Pull, started: float) -> PullResult:

@@ -14,7 +14,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.results import ReadStats
 from superinsight_sync.model.tables import PARTITION
-from superinsight_sync.sources.protocol import ReadRequest, Source
+from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
 
 
 class Reading:
@@ -38,6 +38,7 @@ class Reading:
         self._progress = progress
         self._stack = ExitStack()
         self._failure: SisError | None = None
+        self._aside: SettingAside | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -50,7 +51,11 @@ class Reading:
     def __call__(self) -> pa.RecordBatchReader:
         self._stack.close()
         self._reset()
-        batches = self._stack.enter_context(self._source.read(self._request))
+        read = self._source.read(self._request)
+        self._aside = read if isinstance(read, SettingAside) else None
+        if self._aside is not None and self._request.stream.on_row_error == "quarantine":
+            self._aside.set_aside()
+        batches = self._stack.enter_context(read)
         self._columns = batches.schema.names
         stream = self._request.stream
         partition_of = None
@@ -83,6 +88,10 @@ class Reading:
                 for entry in pc.value_counts(batch.column(index)).to_pylist():
                     self.rows_by_partition[entry["values"]] += entry["counts"]
             yield batch
+
+    def unreadable(self) -> pa.Table | None:
+        """What could not be read as records: where, why and the text; None if the kind has no such thing."""
+        return self._aside.rejects() if self._aside is not None else None
 
     def stats(self, *, seconds: float, cursor_before: Any = None, cursor_after: Any = None) -> ReadStats:
         """Statistics of the last read."""

@@ -1,7 +1,7 @@
 """Retain: compaction, vacuum, and the removal of what is older than its retention time."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from superinsight_sync.core.clock import utc_now
@@ -11,6 +11,9 @@ from superinsight_sync.pipeline.engine import Engine, table_of
 
 FILE_RETENTION = timedelta(days=7)
 """How long files of old versions stay, so that rollback and reading as of a version work."""
+
+HISTORY_RETENTION = timedelta(days=90)
+"""How long executions, their logs and counts stay in our database."""
 
 
 def maintain_lake(
@@ -27,6 +30,13 @@ def maintain_lake(
         done.update(engine.lake.maintain(table, retention=file_retention))
         done["tables"] += 1
     return dict(done)
+
+
+def maintain_state(engine: Engine, alive_run_ids: Collection[str]) -> dict[str, int]:
+    """Ends executions whose run died without a word, and purges history past `HISTORY_RETENTION`."""
+    ended = engine.state.executions.sweep_orphans(alive_run_ids)
+    purged = engine.state.purge(utc_now() - HISTORY_RETENTION)
+    return {"orphans_ended": ended, "history_rows_purged": sum(purged.values())}
 
 
 def _expire(engine: Engine, source: SourceSpec) -> int:

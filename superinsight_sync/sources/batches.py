@@ -10,7 +10,7 @@ Convert = Callable[[pa.Array, Column], pa.Array]
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
-    """The Arrow schema that a read of these columns has. Nullability is not part of it: drivers do not keep it."""
+    """The Arrow schema that a read of these columns has. Drivers do not keep nullability."""
     return pa.schema([pa.field(c.name, c.arrow) for c in columns])
 
 

@@ -112,8 +112,8 @@ class ReadRequest:
 class Source(Protocol):
     """One configured customer system. Cheap to make; connects when a method needs it; usable from threads.
 
-    Every method may raise TransientError, AccessError and ConfigError; drivers' errors are mapped to these and
-    their texts redacted. Nothing it does can write to the source: the connection is read-only
+    Every method may raise TransientError, AccessError and ConfigError; drivers' errors are mapped to these
+    and their texts redacted. Nothing it does can write to the source: the connection is read-only
     and a query passes a parser first.
     """
 

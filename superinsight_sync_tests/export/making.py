@@ -26,7 +26,9 @@ def dataset(**changes: Any) -> DatasetSpec:
     )
 
 
-def build(spec: DatasetSpec, work: Path, *, version: int = 1, rows_per_batch: int | None = None, **tables: pa.Table) -> Built:
+def build(
+    spec: DatasetSpec, work: Path, *, version: int = 1, rows_per_batch: int | None = None, **tables: pa.Table
+) -> Built:
     """Builds over tables; with `rows_per_batch` they come as streams cut that way."""
     if rows_per_batch:
         inputs: dict[str, Any] = {

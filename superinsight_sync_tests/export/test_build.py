@@ -18,7 +18,9 @@ from superinsight_sync_tests.export.making import build, dataset, digests, local
 SPLIT = {"split": {"group_by": ["customer"], "seed": 3}}
 
 
-def rows_of(built: object, splits: tuple[str, ...] = ("train", "validation", "test")) -> list[dict[str, object]]:
+def rows_of(
+    built: object, splits: tuple[str, ...] = ("train", "validation", "test")
+) -> list[dict[str, object]]:
     lines = [local(built, f"data/{s}.jsonl").read_text(encoding="utf-8") for s in splits]  # type: ignore[arg-type]
     return [json.loads(line) for text in lines for line in text.split("\n")[:-1]]
 
@@ -27,7 +29,7 @@ def rows_of(built: object, splits: tuple[str, ...] = ("train", "validation", "te
     "select",
     [
         "SELECT * FROM rows",
-        "SELECT customer, sum(amount) AS total, count(*) AS n, any_value(note) AS note FROM rows GROUP BY ALL",
+        "SELECT customer, sum(amount) AS total, count(*) AS n, any_value(note) AS x FROM rows GROUP BY ALL",
     ],
 )
 def test_a_rebuild_gives_the_same_bytes_however_the_input_is_cut(tmp_path: Path, select: str) -> None:
@@ -45,7 +47,9 @@ def test_the_order_of_input_rows_does_not_matter(tmp_path: Path) -> None:
     table = orders(5_000)
     shuffled = table.take(pa.array(reversed(range(5_000))))
     spec = dataset(order_by=["customer"], **SPLIT)
-    assert digests(build(spec, tmp_path / "1", rows=table)) == digests(build(spec, tmp_path / "2", rows=shuffled))
+    assert digests(build(spec, tmp_path / "1", rows=table)) == digests(
+        build(spec, tmp_path / "2", rows=shuffled)
+    )
 
 
 def test_both_zeros_keep_their_place(tmp_path: Path) -> None:
@@ -59,16 +63,21 @@ def test_every_row_is_in_one_file_and_no_customer_in_two(tmp_path: Path) -> None
     built = build(dataset(**SPLIT), tmp_path / "w", rows=orders(3_000))
     assert sorted(r["order_id"] for r in rows_of(built)) == list(range(1, 3_001))  # type: ignore[type-var]
     customers = [
-        {r["customer"] for r in rows_of(built, (s,)) if r["customer"]} for s in ("train", "validation", "test")
+        {r["customer"] for r in rows_of(built, (s,)) if r["customer"]}
+        for s in ("train", "validation", "test")
     ]
     assert not (customers[0] & customers[1] or customers[0] & customers[2] or customers[1] & customers[2])
     frames = [pd.read_parquet(local(built, f"data/{s}.parquet")) for s in ("train", "validation", "test")]
     assert sum(map(len, frames)) == 3_000
-    assert built.fields["rows_by_split"] == {s: len(f) for s, f in zip(("train", "validation", "test"), frames, strict=True)}
+    assert built.fields["rows_by_split"] == {
+        s: len(f) for s, f in zip(("train", "validation", "test"), frames, strict=True)
+    }
 
 
 def test_rows_come_as_ordered(tmp_path: Path) -> None:
-    built = build(dataset(order_by=["amount"], split={"ratios": {"all": 1}}), tmp_path / "w", rows=orders(500))
+    built = build(
+        dataset(order_by=["amount"], split={"ratios": {"all": 1}}), tmp_path / "w", rows=orders(500)
+    )
     amounts = [r["amount"] for r in rows_of(built, ("all",))]
     assert amounts == sorted(amounts)  # type: ignore[type-var]
 
@@ -83,9 +92,11 @@ def test_system_columns_are_not_seen(tmp_path: Path) -> None:
 def test_lineage_goes_to_the_inputs_columns(tmp_path: Path) -> None:
     spec = dataset(
         inputs={"rows": "shop/orders", "people": "crm/people"},
-        select="SELECT r.order_id, r.amount * p.rate AS price FROM rows r JOIN people p ON p.name = r.customer",
+        select="SELECT r.order_id, amount * rate AS price FROM rows r JOIN people p ON p.name = r.customer",
     )
-    people = pa.table({"name": ["c1", "c2"], "rate": pa.array([Decimal("1.5"), Decimal("2")], pa.decimal128(5, 2))})
+    people = pa.table(
+        {"name": ["c1", "c2"], "rate": pa.array([Decimal("1.5"), Decimal("2")], pa.decimal128(5, 2))}
+    )
     built = build(spec, tmp_path / "w", rows=orders(100), people=people)
     assert built.lineage["price"] == (("people", "rate"), ("rows", "amount"))
     assert built.fields["columns"][1]["sources"] == ("crm/people.rate", "shop/orders.amount")
@@ -144,7 +155,9 @@ def test_a_select_that_is_not_safe_is_refused(tmp_path: Path, select: str) -> No
         ({"select": "SELECT ordr_id FROM rows"}, "ordr_id"),
     ],
 )
-def test_a_wrong_declaration_is_told_with_the_column(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_a_wrong_declaration_is_told_with_the_column(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=f"(?i){message}"):
         build(dataset(**changes), tmp_path / "w", rows=orders(3))
 
@@ -158,7 +171,9 @@ def test_a_value_that_cannot_be_computed_is_not_quoted(tmp_path: Path) -> None:
 
 def test_sums_and_uuids_arrive_in_types_that_files_hold(tmp_path: Path) -> None:
     table = pa.table({"n": pa.array([2**62] * 4), "u": ["5b8b2e5e-6f3c-4b3a-9a51-0f1d6c5f0a01"] * 4})
-    spec = dataset(select="SELECT CAST(u AS UUID) AS u, sum(n) AS s FROM rows GROUP BY ALL", split={"ratios": {"all": 1}})
+    spec = dataset(
+        select="SELECT CAST(u AS UUID) AS u, sum(n) AS s FROM rows GROUP BY ALL", split={"ratios": {"all": 1}}
+    )
     built = build(spec, tmp_path / "w", rows=table)
     assert pq.read_table(local(built, "data/all.parquet")).to_pylist() == [
         {"u": "5b8b2e5e-6f3c-4b3a-9a51-0f1d6c5f0a01", "s": Decimal(2**64)}
@@ -189,17 +204,20 @@ from pathlib import Path
 import pyarrow as pa
 from superinsight_sync.export.build import build_dataset
 from superinsight_sync_tests.export.making import dataset
-schema = pa.schema([("id", pa.int64()), ("customer", pa.string()), ("amount", pa.float64()), ("text", pa.string())])
+text = pa.string()
+schema = pa.schema([("id", pa.int64()), ("customer", text), ("amount", pa.float64()), ("text", text)])
 rows = int(sys.argv[1])
 def opened():
     def batches():
         for start in range(0, rows, 50_000):
             ids = pa.array(range(start, start + 50_000))
-            yield pa.record_batch([ids, pa.array([f"c{(i * 7919) % 50_000}" for i in range(50_000)]),
-                ids.cast(pa.float64()), pa.array([f"{i:064d}" for i in range(start, start + 50_000)])], schema=schema)
+            customers = pa.array([f"c{(i * 7919) % 50_000}" for i in range(50_000)])
+            texts = pa.array([f"{i:064d}" for i in range(start, start + 50_000)])
+            yield pa.record_batch([ids, customers, ids.cast(pa.float64()), texts], schema=schema)
     return pa.RecordBatchReader.from_batches(schema, batches())
 spec = dataset(order_by=["customer"], split={"group_by": ["customer"]}, formats=["jsonl", "csv", "parquet"])
-built = build_dataset(spec, {"rows": opened}, {"rows": 1}, work_dir=Path(sys.argv[2]), memory_limit_bytes=192 << 20)
+work = Path(sys.argv[2])
+built = build_dataset(spec, {"rows": opened}, {"rows": 1}, work_dir=work, memory_limit_bytes=192 << 20)
 assert built.fields["rows"] == rows
 sys.stdout.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10))
 """

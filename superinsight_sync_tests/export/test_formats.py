@@ -56,9 +56,11 @@ def decimals(places: int, digits: int = 38) -> st.SearchStrategy[Decimal]:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-AT = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda d: d.replace(tzinfo=UTC))  # noqa: DTZ001
-NAIVE = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001
-STRUCT = st.fixed_dictionaries({"a": st.none() | TEXT, "b": st.none() | decimals(2, 10), "at": st.none() | AT})
+AT = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda d: d.replace(tzinfo=UTC))
+NAIVE = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
+STRUCT = st.fixed_dictionaries(
+    {"a": st.none() | TEXT, "b": st.none() | decimals(2, 10), "at": st.none() | AT}
+)
 SHORT = st.floats(width=32)
 VALUES: list[st.SearchStrategy[Any]] = [
     st.booleans(),
@@ -221,7 +223,11 @@ def test_bytes_do_not_depend_on_how_the_rows_arrive(name: str) -> None:
 @pytest.mark.parametrize("name", ["json", "jsonl", "csv", "parquet"])
 def test_no_rows_make_a_readable_file(name: str) -> None:
     data = written(name, table_of([]))
-    empty = {"json": lambda: json.loads(data), "jsonl": lambda: data.split(), "csv": lambda: list(cells(data.decode()))[1:]}
+    empty = {
+        "json": lambda: json.loads(data),
+        "jsonl": lambda: data.split(),
+        "csv": lambda: list(cells(data.decode()))[1:],
+    }
     assert (pq.read_table(io.BytesIO(data)).to_pylist() if name == "parquet" else empty[name]()) == []
 
 
@@ -231,7 +237,14 @@ def test_csv_is_read_back_by_pandas_and_duckdb(tmp_path: Path) -> None:
             "id": pa.array([1, 2**62, None]),
             "s": ['a "quoted", line\nbreak\r', "", None],
             "d": pa.array([Decimal("1.10"), None, Decimal("-0.05")], pa.decimal128(12, 2)),
-            "at": pa.array([datetime(2026, 1, 1, tzinfo=UTC), None, datetime(1999, 1, 1, tzinfo=timezone(timedelta(hours=5)))], pa.timestamp("us", "UTC")),
+            "at": pa.array(
+                [
+                    datetime(2026, 1, 1, tzinfo=UTC),
+                    None,
+                    datetime(1999, 1, 1, tzinfo=timezone(timedelta(hours=5))),
+                ],
+                pa.timestamp("us", "UTC"),
+            ),
             "day": [date(2026, 2, 3), None, date(1, 1, 1)],
             "ok": [True, None, False],
         }
@@ -245,7 +258,12 @@ def test_csv_is_read_back_by_pandas_and_duckdb(tmp_path: Path) -> None:
     types = "{'id':'BIGINT','s':'VARCHAR','d':'DECIMAL(12,2)','at':'TIMESTAMPTZ','day':'DATE','ok':'BOOLEAN'}"
     connection = duckdb.connect()
     connection.execute("SET TimeZone='UTC'")
-    connection.execute("CREATE TABLE t AS SELECT * FROM read_csv(?, columns=" + types + ", allow_quoted_nulls=false, strict_mode=true)", [str(path)])
+    connection.execute(
+        "CREATE TABLE t AS SELECT * FROM read_csv(?, columns="
+        + types
+        + ", allow_quoted_nulls=false, strict_mode=true)",
+        [str(path)],
+    )
     read = connection.sql("SELECT * FROM t").to_arrow_table()
     assert read.to_pylist() == table.to_pylist()
 
@@ -253,5 +271,5 @@ def test_csv_is_read_back_by_pandas_and_duckdb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["json", "jsonl", "csv", "parquet"])
 def test_a_type_that_cannot_be_held_is_refused_by_column(name: str) -> None:
     table = pa.table({"ok": [1], "span": pa.array([timedelta(1)], pa.duration("us"))})
-    with pytest.raises(ConfigError, match="'span'.*duration"):
+    with pytest.raises(ConfigError, match=r"'span'.*duration"):
         written(name, table)

@@ -38,7 +38,12 @@ SPECS = st.builds(
     st.lists(st.sampled_from(SCHEMA.names), unique=True, max_size=3).map(tuple),
     st.integers(-5, 5),
     st.sampled_from(
-        [{"train": 0.8, "validation": 0.1, "test": 0.1}, {"a": 0.5, "b": 0.5}, {"all": 1.0}, {"x": 0.1, "y": 0.9}]
+        [
+            {"train": 0.8, "validation": 0.1, "test": 0.1},
+            {"a": 0.5, "b": 0.5},
+            {"all": 1.0},
+            {"x": 0.1, "y": 0.9},
+        ]
     ),
 )
 
@@ -136,5 +141,5 @@ def test_bounds_are_exact_where_ratios_are_not() -> None:
 
 
 def test_an_unknown_group_column_is_refused_with_the_close_one() -> None:
-    with pytest.raises(ConfigError, match="'custmer'.*Did you mean 'customer'"):
+    with pytest.raises(ConfigError, match=r"'custmer'.*Did you mean 'customer'"):
         bucket_sql(SplitSpec(group_by=("custmer",)), {"customer": "VARCHAR"})

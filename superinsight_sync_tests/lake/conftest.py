@@ -1,6 +1,5 @@
 """The stores that the conformance suite runs on. A store joins by an entry in STORES."""
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,17 +10,6 @@ from superinsight_sync.lake.hybrid import HybridStore
 from superinsight_sync.lake.memory import MemoryStore
 from superinsight_sync.lake.opening import open_store
 from superinsight_sync.lake.store import Store
-
-_NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def s3_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A prefix of its own on a real S3 server, whose credentials are in the environment."""
-    server = request.getfixturevalue("s3_server")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return f"{server.create_bucket('lake')}/{next(_NUMBERS)}"
 
 
 def _local(request: pytest.FixtureRequest) -> Store:

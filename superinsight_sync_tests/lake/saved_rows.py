@@ -62,7 +62,7 @@ TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "day": (pa.date32(), st.dates()),
     "instant": (
         pa.timestamp("us", "UTC"),
-        st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001
+        st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
     ),
     "local": (pa.timestamp("us"), st.datetimes()),
     "numbers": (pa.list_(pa.int64()), st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=4)),
@@ -77,7 +77,7 @@ TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "moments": (
         pa.list_(pa.timestamp("us", "UTC")),
         st.lists(
-            st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001
+            st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
             max_size=3,
         ),
     ),
@@ -119,7 +119,7 @@ EVERYTHING = pa.table(
         "instant": pa.array(
             [datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC), None], pa.timestamp("us", "UTC")
         ),
-        "local": pa.array([datetime(2026, 3, 29, 2, 30), None], pa.timestamp("us")),  # noqa: DTZ001
+        "local": pa.array([datetime(2026, 3, 29, 2, 30), None], pa.timestamp("us")),
         "day": pa.array([date(1, 1, 1), None]),
         'odd "name" %s {0}': pa.array([1, None]),
     }

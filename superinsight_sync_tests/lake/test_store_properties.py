@@ -17,7 +17,7 @@ from superinsight_sync.lake.types import storable_type
 from superinsight_sync_tests.lake.conftest import STORES
 from superinsight_sync_tests.lake.rows import breaking, commit, names, new_table, orders, reads
 
-NAIVE = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))  # noqa: DTZ001
+NAIVE = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))
 AWARE = NAIVE.map(lambda at: at.replace(tzinfo=UTC))
 ORDER = "order"
 TEXT = st.text(st.characters(codec="utf-8"))

@@ -19,7 +19,7 @@ from superinsight_sync.model.window import PartitionUnit, partition_key
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 UNITS: tuple[PartitionUnit, ...] = ("hour", "day", "week", "month")
-TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))
 
 
 def test_the_columns_are_appended_and_the_data_stays() -> None:

@@ -93,10 +93,12 @@ def running_mariadb() -> Iterator[MariadbServer]:
             capture_output=True,
         )  # fmt: skip
         server.start()
-        with pymysql.connect(host="127.0.0.1", port=server.port, user="root", autocommit=True) as db:
-            with db.cursor() as cursor:
-                cursor.execute("CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY %s", (PASSWORD,))
-                cursor.execute("GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION")
+        with (
+            pymysql.connect(host="127.0.0.1", port=server.port, user="root", autocommit=True) as db,
+            db.cursor() as cursor,
+        ):
+            cursor.execute("CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY %s", (PASSWORD,))
+            cursor.execute("GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION")
         yield server
     finally:
         server.stop()

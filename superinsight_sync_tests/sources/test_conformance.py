@@ -19,6 +19,8 @@ from superinsight_sync.sources.protocol import SOURCE_KINDS, ReadRequest, Source
 from superinsight_sync_tests.sources.customers import FIRST, ROWS, Customer, rows
 from superinsight_sync_tests.sources.reading import INCREMENTAL, read, stream
 
+COLUMNS = ["id", "note", "amount", "updated_at"]
+
 
 @pytest.fixture(scope="module")
 def source(customer: Customer, project: Settings) -> Source:
@@ -47,7 +49,7 @@ def test_every_row_arrives_as_it_is(customer: Customer, source: Source) -> None:
 def test_a_read_has_the_schema_that_was_described(customer: Customer, source: Source) -> None:
     declared = stream(**customer.place)
     shape = source.describe(declared)
-    assert [c.name for c in shape.columns] == ["id", "note", "amount", "updated_at"]
+    assert [c.name for c in shape.columns] == [*COLUMNS, *customer.own_columns]
     assert read(source, ReadRequest(declared)).schema == schema_of(shape.columns)
     with source.read(ReadRequest(declared, limit=1)) as batches:
         assert batches.schema == schema_of(shape.columns)
@@ -73,7 +75,13 @@ def test_a_window_is_half_open(
     request = ReadRequest(stream(**customer.place, sync=INCREMENTAL), window=window)
     inside = expected(lambda at: window.start <= at < window.end)
     assert ids(read(source, request)) == inside
-    assert source.count(request) == len(inside)
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24, ROWS + 10])
+def test_a_window_s_rows_are_counted(customer: Customer, source: Source, hours: int) -> None:
+    window = Window(FIRST + timedelta(hours=3), FIRST + timedelta(hours=3 + hours))
+    request = ReadRequest(stream(**customer.place, sync=INCREMENTAL), window=window)
+    assert source.count(request) == len(expected(lambda at: window.start <= at < window.end))
 
 
 @pytest.mark.parametrize("after", [0, 1, 700, ROWS - 1, ROWS])
@@ -116,7 +124,7 @@ def test_the_connection_test_passes(source: Source) -> None:
 
 def test_discovery_finds_the_stream_and_it_can_be_read(customer: Customer, source: Source) -> None:
     found = next(f for f in source.discover() if "orders" in f.name)
-    assert [c.name for c in found.columns] == ["id", "note", "amount", "updated_at"]
+    assert [c.name for c in found.columns if c.name not in customer.own_columns] == COLUMNS
     assert read(source, ReadRequest(stream(**{found.place: found.value}), limit=7)).num_rows == 7
     if "table" in source.capabilities.places:
         assert found.primary_key == ("id",)

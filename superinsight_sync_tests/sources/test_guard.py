@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 import pytest
@@ -111,7 +111,7 @@ ATTACKS: dict[str, list[str]] = {
         "SELECT pg_create_logical_replication_slot('a', 'pgoutput')",
         "SELECT pg_logical_slot_get_changes('a', null, null)",
         "SELECT a OPERATOR(evil.+) b FROM t",
-        "SELECT U&\"pg\\005fsleep\"(1)",
+        'SELECT U&"pg\\005fsleep"(1)',
         "SELECT 'x'::evil.type",
         "TABLE t; DROP TABLE t",
         "SELECT * FROM t FOR NO KEY UPDATE",
@@ -181,7 +181,11 @@ ATTACKS: dict[str, list[str]] = {
     ],
 }
 NEUTRALISED = {
-    "mysql": ["SELECT 1 /*!50000 UNION SELECT SLEEP(1) */", "SELECT 1 /*M!100000 ; DELETE FROM t */", "SELECT 1 # x"],
+    "mysql": [
+        "SELECT 1 /*!50000 UNION SELECT SLEEP(1) */",
+        "SELECT 1 /*M!100000 ; DELETE FROM t */",
+        "SELECT 1 # x",
+    ],
     "postgres": ["SELECT 1 /* /* */ ; DELETE FROM t */", "SELECT 1 -- ; DELETE FROM t"],
     "sqlite": ["SELECT 1 /* ; DELETE FROM t */", "SELECT 1 -- ; DELETE FROM t"],
 }
@@ -242,7 +246,9 @@ _SEPARATORS = [" ", "\n", "\t", "/**/", " -- x\n", "/* ; */"]
 def mutated(draw: st.DrawFn) -> tuple[str, str, str]:
     """(dialect, attack, the attack written another way: case, spaces and comments between words, nested, or joined)."""
     dialect = draw(st.sampled_from(DIALECTS))
-    attack = draw(st.sampled_from([a for a in [*ANYWHERE, *ATTACKS[dialect]] if len(a) > 8 and "\x00" not in a]))
+    attack = draw(
+        st.sampled_from([a for a in [*ANYWHERE, *ATTACKS[dialect]] if len(a) > 8 and "\x00" not in a])
+    )
     quoted = re.split(r"('[^']*'|\"[^\"]*\"|--.*|/\*.*?\*/)", attack)
     changed = "".join(
         piece if n % 2 else "".join(draw(st.sampled_from([c.upper(), c.lower()])) for c in piece)
@@ -281,8 +287,53 @@ def assert_only_reads(written: str, dialect: str) -> None:
     dialect=st.sampled_from(DIALECTS),
     words=st.lists(
         st.sampled_from(
-            "SELECT 1 * FROM t u WHERE a = 'x' \" ' ` ; -- /* */ ( ) , DELETE INSERT INTO UPDATE SET DROP TABLE WITH AS "
-            "UNION ALL RETURNING f( FOR LIMIT BY ORDER VALUES \\ $$ E' @a := # \n".split(" ")
+            [
+                "SELECT",
+                "1",
+                "*",
+                "FROM",
+                "t",
+                "u",
+                "WHERE",
+                "a",
+                "=",
+                "'x'",
+                '"',
+                "'",
+                "`",
+                ";",
+                "--",
+                "/*",
+                "*/",
+                "(",
+                ")",
+                ",",
+                "DELETE",
+                "INSERT",
+                "INTO",
+                "UPDATE",
+                "SET",
+                "DROP",
+                "TABLE",
+                "WITH",
+                "AS",
+                "UNION",
+                "ALL",
+                "RETURNING",
+                "f(",
+                "FOR",
+                "LIMIT",
+                "BY",
+                "ORDER",
+                "VALUES",
+                "\\",
+                "$$",
+                "E'",
+                "@a",
+                ":=",
+                "#",
+                "\n",
+            ]
         ),
         max_size=25,
     ),
@@ -298,10 +349,8 @@ def test_whatever_gets_through_only_reads(dialect: str, words: list[str]) -> Non
 @given(dialect=st.sampled_from(DIALECTS), text=st.text(max_size=60))
 def test_any_text_is_refused_with_our_error_or_read(dialect: str, text: str) -> None:
     for sql in (text, f"SELECT {text}", f"SELECT '{text}'", f'SELECT "{text}" FROM t'):
-        try:
+        with suppress(ConfigError):
             assert check_select(sql, dialect)
-        except ConfigError:
-            pass
 
 
 _HOSTILE = st.text(alphabet="'\"\\`;-/*#$ax \n%:@é😀", max_size=20)
@@ -317,12 +366,18 @@ def test_a_literal_keeps_its_value_and_stays_one(
     with closing(sqlite3.connect(":memory:")) as lite:
         assert lite.execute(check_select(f"SELECT {quoted}", "sqlite")).fetchone() == (value,)
     with mariadb_server.connect() as my, my.cursor() as cursor:
-        cursor.execute(check_select("SELECT '" + value.replace("\\", "\\\\").replace("'", "''") + "'", "mysql"))
+        cursor.execute(
+            check_select("SELECT '" + value.replace("\\", "\\\\").replace("'", "''") + "'", "mysql")
+        )
         assert cursor.fetchone() == (value,)
 
 
 def test_too_long_and_too_deep_queries_are_refused() -> None:
-    for sql in ("SELECT " + "1," * MAX_CHARS + "1", "SELECT " + "(" * 5000 + "1" + ")" * 5000, "SELECT " + "- " * 9000 + "1"):
+    for sql in (
+        "SELECT " + "1," * MAX_CHARS + "1",
+        "SELECT " + "(" * 5000 + "1" + ")" * 5000,
+        "SELECT " + "- " * 9000 + "1",
+    ):
         with pytest.raises(ConfigError):
             check_select(sql, "postgres")
     assert check_select("SELECT " + "(" * (MAX_NESTING - 1) + "1" + ")" * (MAX_NESTING - 1), "postgres")

@@ -1,5 +1,7 @@
 """PostgreSQL: every type arrives exactly, as text, or not at all."""
 
+# ruff: noqa: DTZ001 - a statement or a naive time a line
+
 import json
 import math
 import os
@@ -20,7 +22,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.window import Window
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.servers.postgres import PostgresServer
-from superinsight_sync_tests.sources.reading import INCREMENTAL, column, read, read_all, stream
+from superinsight_sync_tests.sources.reading import column, read, read_all, stream
 
 Db = psycopg.Connection[Any]
 
@@ -104,7 +106,9 @@ def test_each_type_arrives_exactly_after_rows_of_nulls(db: Db, source: Source) -
     db.execute("CREATE DOMAIN cents AS base_cents CHECK (VALUE > 0)")
     db.execute("CREATE TYPE pair AS (a int, b text)")
     names = [f"c{n}" for n in range(len(TORTURE))]
-    db.execute(f"CREATE TABLE torture (id int, {', '.join(f'{n} {t}' for n, t in zip(names, TORTURE, strict=True))})")
+    db.execute(
+        f"CREATE TABLE torture (id int, {', '.join(f'{n} {t}' for n, t in zip(names, TORTURE, strict=True))})"
+    )
     db.execute("INSERT INTO torture (id) SELECT generate_series(1, 70000)")
     marks = ", ".join(f"%s::{t}" for t in TORTURE)
     db.execute(f"INSERT INTO torture VALUES (0, {marks})", [text for text, _, _ in TORTURE.values()])
@@ -131,7 +135,11 @@ def test_an_array_of_two_dimensions_in_a_list_column_stops_the_read(db: Db, sour
     with pytest.raises(DataError, match="to_jsonb"):
         read_all(source, table="dims")
     query = "SELECT id, to_jsonb(a) AS a FROM dims"
-    assert [a and json.loads(a) for a in column(read_all(source, query=query), "a")] == [[1, 2], None, [[1, 2], [3, 4]]]
+    assert [a and json.loads(a) for a in column(read_all(source, query=query), "a")] == [
+        [1, 2],
+        None,
+        [[1, 2], [3, 4]],
+    ]
 
 
 SPECIAL = {"numeric(10,2)": "NaN", "date": "infinity", "timestamp": "-infinity", "timestamptz": "infinity"}
@@ -166,14 +174,20 @@ def test_the_ends_of_time_are_never_another_time(db: Db, source: Source, at: str
 
 def test_comments_keys_and_estimates_are_described(db: Db, source: Source) -> None:
     db.execute("CREATE TABLE parent (a int, b int, PRIMARY KEY (b, a))")
-    db.execute("CREATE TABLE child (id int PRIMARY KEY, x int, y int NOT NULL, FOREIGN KEY (x, y) REFERENCES parent (b, a))")
+    db.execute(
+        "CREATE TABLE child (id int PRIMARY KEY, x int, y int NOT NULL, FOREIGN KEY (x, y) REFERENCES parent (b, a))"
+    )
     db.execute("COMMENT ON TABLE child IS 'of a parent'; COMMENT ON COLUMN child.x IS 'its b'")
     db.execute("INSERT INTO parent VALUES (1, 1); ANALYZE parent")
     shape = source.describe(stream(table="child"))
     assert shape.comment == "of a parent"
     assert shape.primary_key == ("id",)
     assert shape.foreign_keys == ((("x", "y"), "parent", ("b", "a")),)
-    assert [(c.name, c.nullable, c.comment) for c in shape.columns] == [("id", False, ""), ("x", True, "its b"), ("y", False, "")]
+    assert [(c.name, c.nullable, c.comment) for c in shape.columns] == [
+        ("id", False, ""),
+        ("x", True, "its b"),
+        ("y", False, ""),
+    ]
     assert source.describe(stream(table="parent")).row_estimate == 1
     assert source.describe(stream(table="parent")).primary_key == ("b", "a")
 
@@ -181,7 +195,9 @@ def test_comments_keys_and_estimates_are_described(db: Db, source: Source) -> No
 def test_strange_names_are_read(db: Db, source: Source) -> None:
     table, name = 'we"ird.tab le; DROP', 'co"l; -- %s {} é😀'
     quoted = psycopg.sql.Identifier(table)
-    db.execute(psycopg.sql.SQL("CREATE TABLE {} ({} int, \"select\" int)").format(quoted, psycopg.sql.Identifier(name)))
+    db.execute(
+        psycopg.sql.SQL('CREATE TABLE {} ({} int, "select" int)').format(quoted, psycopg.sql.Identifier(name))
+    )
     db.execute(psycopg.sql.SQL("INSERT INTO {} VALUES (1, 2)").format(quoted))
     found = next(f for f in source.discover() if f.name.startswith("we_ird"))
     assert column(read_all(source, table=found.value), name) == [1]
@@ -200,7 +216,9 @@ def test_an_hour_of_a_date_column_holds_its_midnight(db: Db, source: Source) -> 
 
 
 def test_cursors_of_other_types_start_where_they_should(db: Db, source: Source) -> None:
-    db.execute("CREATE TABLE versions (n int8, d numeric(12,3), t text); INSERT INTO versions SELECT i, i, 'v' || i FROM generate_series(1, 9) i")
+    db.execute(
+        "CREATE TABLE versions (n int8, d numeric(12,3), t text); INSERT INTO versions SELECT i, i, 'v' || i FROM generate_series(1, 9) i"
+    )
     for name, by, after in (("n", "version", 7), ("d", "version", Decimal("7.000")), ("t", "version", "v7")):
         declared = stream(table="versions", sync={"mode": "incremental", "cursor": name, "by": by})
         assert column(read(source, ReadRequest(declared, after=after)), "n") == [7, 8, 9]
@@ -212,11 +230,15 @@ def test_partitions_need_a_time(db: Db, source: Source) -> None:
     db.execute("CREATE TABLE untimed (t text)")
     partition = {"by": "day", "start": "2026-01-01"}
     with pytest.raises(ConfigError, match="'t' is text"):
-        source.describe(stream(table="untimed", sync={"mode": "incremental", "cursor": "t"}, partition=partition))
+        source.describe(
+            stream(table="untimed", sync={"mode": "incremental", "cursor": "t"}, partition=partition)
+        )
 
 
 def test_a_read_sees_one_snapshot(db: Db, source: Source) -> None:
-    db.execute("CREATE TABLE moving (id int, v text); INSERT INTO moving SELECT i, repeat('x', 300) FROM generate_series(1, 200000) i")
+    db.execute(
+        "CREATE TABLE moving (id int, v text); INSERT INTO moving SELECT i, repeat('x', 300) FROM generate_series(1, 200000) i"
+    )
     with source.read(ReadRequest(stream(table="moving"), batch_rows=1000)) as batches:
         batches.read_next_batch()
         db.execute("DELETE FROM moving")
@@ -225,7 +247,9 @@ def test_a_read_sees_one_snapshot(db: Db, source: Source) -> None:
 
 def test_nothing_can_be_written(db: Db, source: Source) -> None:
     db.execute("CREATE TABLE target (a int); CREATE SEQUENCE numbers")
-    db.execute("CREATE FUNCTION sneaky() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO target VALUES (1); RETURN 1; END $$")
+    db.execute(
+        "CREATE FUNCTION sneaky() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO target VALUES (1); RETURN 1; END $$"
+    )
     db.execute("CREATE VIEW innocent AS SELECT sneaky() AS a, nextval('numbers') AS b")
     for call in (lambda s: read(source, ReadRequest(s)), lambda s: source.count(ReadRequest(s))):
         try:
@@ -238,9 +262,13 @@ def test_nothing_can_be_written(db: Db, source: Source) -> None:
     assert db.execute("SELECT is_called FROM numbers").fetchone() == (False,)
 
 
-def test_an_account_that_can_only_read_gives_no_warning(db: Db, dsn: str, source: Source, project: Settings) -> None:
+def test_an_account_that_can_only_read_gives_no_warning(
+    db: Db, dsn: str, source: Source, project: Settings
+) -> None:
     assert "can write" in source.probe().warnings[0]
-    db.execute("CREATE TABLE readable (a int); CREATE ROLE onlooker LOGIN; GRANT SELECT ON readable TO onlooker; CREATE TABLE hidden (a int)")
+    db.execute(
+        "CREATE TABLE readable (a int); CREATE ROLE onlooker LOGIN; GRANT SELECT ON readable TO onlooker; CREATE TABLE hidden (a int)"
+    )
     os.environ["TEST_PG_ONLOOKER"] = dsn.replace("postgres@", "onlooker@")
     onlooker = open_source({"kind": "postgres", "dsn": "{{ env.TEST_PG_ONLOOKER }}"}, project)
     assert onlooker.probe().warnings == ()
@@ -250,7 +278,9 @@ def test_an_account_that_can_only_read_gives_no_warning(db: Db, dsn: str, source
 
 
 def test_a_statement_that_takes_too_long_is_stopped(db: Db, dsn: str, project: Settings) -> None:
-    hasty = open_source({"kind": "postgres", "dsn": "{{ env.TEST_PG_TYPES }}", "statement_timeout": "100ms"}, project)
+    hasty = open_source(
+        {"kind": "postgres", "dsn": "{{ env.TEST_PG_TYPES }}", "statement_timeout": "100ms"}, project
+    )
     query = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT n FROM r WHERE n < 0"
     with pytest.raises(TransientError, match="statement timeout"):
         read(hasty, ReadRequest(stream(query=query)))
@@ -264,21 +294,32 @@ def test_errors_hold_no_value(db: Db, source: Source) -> None:
     assert "very-personal" not in str(caught.value)
 
 
-@pytest.mark.parametrize("dsn_text", ["pa55word", "postgresql://u:pa55word@h:99x/d", "host=h password", "postgresql://%zz:pa55word@h/d"])
-def test_a_dsn_that_cannot_be_read_is_not_told(project: Settings, dsn_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "dsn_text",
+    ["pa55word", "postgresql://u:pa55word@h:99x/d", "host=h password", "postgresql://%zz:pa55word@h/d"],
+)
+def test_a_dsn_that_cannot_be_read_is_not_told(
+    project: Settings, dsn_text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TEST_PG_BAD", dsn_text)
     with pytest.raises(SisError) as caught:
-        open_source({"kind": "postgres", "dsn": "{{ env.TEST_PG_BAD }}", "connect_timeout": "1s"}, project).probe()
+        open_source(
+            {"kind": "postgres", "dsn": "{{ env.TEST_PG_BAD }}", "connect_timeout": "1s"}, project
+        ).probe()
     assert "pa55word" not in str(caught.value)
 
 
 def test_a_server_that_dies_while_reading_is_a_transient_error(db: Db, source: Source, dsn: str) -> None:
-    db.execute("CREATE TABLE big (v text); INSERT INTO big SELECT repeat(md5(i::text), 20) FROM generate_series(1, 200000) i")
+    db.execute(
+        "CREATE TABLE big (v text); INSERT INTO big SELECT repeat(md5(i::text), 20) FROM generate_series(1, 200000) i"
+    )
 
     def read_and_kill() -> None:
         with source.read(ReadRequest(stream(table="big"), batch_rows=100)) as batches:
             batches.read_next_batch()
-            db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%big%' AND pid <> pg_backend_pid()")
+            db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%big%' AND pid <> pg_backend_pid()"
+            )
             batches.read_all()
 
     with pytest.raises(TransientError):
@@ -307,9 +348,13 @@ _ROWS = st.lists(st.tuples(*(st.one_of(st.none(), values) for _, values in VALUE
 
 
 @given(rows=_ROWS)
-def test_any_value_of_a_supported_type_survives_source_to_arrow(dsn: str, source: Source, rows: list[tuple[Any, ...]]) -> None:
+def test_any_value_of_a_supported_type_survives_source_to_arrow(
+    dsn: str, source: Source, rows: list[tuple[Any, ...]]
+) -> None:
     with psycopg.connect(dsn, autocommit=True) as db:
-        db.execute(f"CREATE TABLE IF NOT EXISTS any_value (row int, {', '.join(f'{n} {t}' for n, (t, _) in VALUES.items())})")
+        db.execute(
+            f"CREATE TABLE IF NOT EXISTS any_value (row int, {', '.join(f'{n} {t}' for n, (t, _) in VALUES.items())})"
+        )
         db.execute("TRUNCATE any_value")
         casts = ", ".join(f"%s::{t}" for t, _ in VALUES.values())
         for number, row in enumerate(rows):

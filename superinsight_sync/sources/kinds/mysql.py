@@ -1,5 +1,6 @@
 """MySQL and MariaDB, read through connectorx in a session that can write nothing."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
 from superinsight_sync.security.secrets import resolve
@@ -22,8 +23,8 @@ from superinsight_sync.sources.protocol import (
 )
 
 if TYPE_CHECKING:
-    import pymysql
     import pyarrow as pa
+    import pymysql
 
 _DEFAULT_PORT = 3306
 _SLOW_CONSUMER_S = 3600
@@ -47,7 +48,8 @@ class Config(KindConfig):
     )
     special_values: Literal["fail", "null"] = Field(
         default="fail",
-        description="Zero dates, which no Arrow value can hold: stop with an error, or read NULL and count them.",
+        description="Zero dates, which no Arrow value can hold: stop with an error, or read NULL and "
+        "count them.",
     )
 
 
@@ -109,30 +111,33 @@ class MysqlSource:
         import pymysql
 
         from superinsight_sync.sources.sql.errors import mapped
+        from superinsight_sync.sources.sql.mysql_catalogue import version_of
 
         timeout_s = max(1, int(self._config.connect_timeout.total_seconds()))
+        address = self._address()
+        address["password"] = address["password"].encode()  # of a str, pymysql sends latin-1
         try:
             with pymysql.connect(
-                **self._address(), charset="utf8mb4", autocommit=True, connect_timeout=timeout_s
+                **address, charset="utf8mb4", autocommit=True, connect_timeout=timeout_s
             ) as connection:
                 with connection.cursor() as cursor:
-                    for statement in self._session(connection.get_server_info()):
+                    for statement in self._session(version_of(connection)):
                         cursor.execute(statement)
                 yield connection
         except pymysql.Error as error:
             raise mapped(error) from error
 
     def probe(self) -> Probe:
-        from superinsight_sync.sources.sql.mysql_catalogue import can_write
+        from superinsight_sync.sources.sql.mysql_catalogue import can_write, version_of
 
         started = time.perf_counter()
         with self._catalogue() as db:
-            version = db.get_server_info()
+            version = version_of(db)
             latency_ms = 1000 * (time.perf_counter() - started)
             writable = can_write(db)
         name = "MariaDB" if "mariadb" in version.lower() else "MySQL"
         warnings = ("the account can write; give it read rights only",) if writable else ()
-        return Probe(f"{name} {version.removeprefix('5.5.5-').split('-')[0]}", latency_ms, warnings)
+        return Probe(f"{name} {version.split('-')[0]}", latency_ms, warnings)
 
     def discover(self) -> Iterator[FoundStream]:
         from superinsight_sync.sources.sql.mysql_catalogue import found_streams
@@ -151,13 +156,13 @@ class MysqlSource:
         import pyarrow as pa
 
         from superinsight_sync.sources.batches import schema_of, shaped
-        from superinsight_sync.sources.sql.mysql_catalogue import describe, select_sql
+        from superinsight_sync.sources.sql.mysql_catalogue import describe, select_sql, version_of
         from superinsight_sync.sources.sql.mysql_types import Converter
 
         marker = f"sis-{uuid.uuid4().hex}"
         with self._catalogue() as db:
             shape, columns = describe(db, request.stream)
-            sql, session = select_sql(db, request, columns, marker), self._session(db.get_server_info())
+            sql, session = select_sql(db, request, columns, marker), self._session(version_of(db))
         converter = Converter(request, self._config.special_values)
         with self._stream(sql, session, request.batch_rows, marker) as batches:
             typed = shaped(
@@ -179,7 +184,7 @@ class MysqlSource:
         from superinsight_sync.sources.sql.errors import from_panic
 
         with from_panic():
-            reader = connectorx.read_sql(
+            reader: Any = connectorx.read_sql(
                 self._url(),
                 sql,
                 return_type="arrow_stream",
@@ -211,11 +216,11 @@ class MysqlSource:
         return f"mysql://{user}:{password}@{host}:{at['port']}/{quote(at['database'] or '', safe='')}"
 
     def _kill(self, marker: str) -> None:
-        """Ends the statement that carries the marker, if it still runs."""
+        """Ends the statement that carries the marker, if it still runs and the server can be reached."""
         from superinsight_sync.sources.sql.mysql_catalogue import rows_of
 
         find = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE %s AND ID <> CONNECTION_ID()"
-        with self._catalogue() as db:
+        with contextlib.suppress(SisError), self._catalogue() as db:
             for (number,) in rows_of(db, find, (f"%{marker}%",)):
                 rows_of(db, f"KILL CONNECTION {int(number)}")
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from superinsight_sync.sources.sql.postgres_types import PgColumn
-
 
 class Config(KindConfig):
     """How to reach a PostgreSQL database."""
@@ -42,8 +40,8 @@ class Config(KindConfig):
     )
     special_values: Literal["fail", "null"] = Field(
         default="fail",
-        description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an error, "
-        "or read NULL and count them.",
+        description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an "
+        "error, or read NULL and count them.",
     )
 
 

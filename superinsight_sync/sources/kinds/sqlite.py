@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_LAST_COMMIT = slice(16, 40)
+"""In the header of the log's index: frames, pages, last checksum, salts (sqlite.org/walformat.html, 2.1)."""
+
+
 class Config(KindConfig):
     """Which file."""
 
@@ -98,11 +102,14 @@ class SqliteSource:
 
         from superinsight_sync.sources.batches import schema_of, shaped
         from superinsight_sync.sources.sql.errors import mapped
-        from superinsight_sync.sources.sql.sqlite_catalogue import describe, mixed_values, select_sql
+        from superinsight_sync.sources.sql.sqlite_catalogue import describe, mixed_values, select_sql, untimed
         from superinsight_sync.sources.sql.sqlite_types import as_declared
 
         with self._open() as db:
             shape = describe(db, request.stream)
+            wrong_cursor = untimed(db, request)
+        if wrong_cursor:
+            raise wrong_cursor
         sql = select_sql(request, shape.columns)
 
         def typed(batches: Any) -> Iterator[pa.RecordBatch]:
@@ -139,14 +146,21 @@ class SqliteSource:
         return found if request.limit is None else min(found, request.limit)
 
     def token(self, request: ReadRequest) -> str | None:
-        """The file's change counter, size and time, and the log's: they differ after any commit."""
+        """Change counter, size and time of the file; size and time of its log; checksum of the log's
+        last commit: they differ after any commit, also if the log is written anew within a clock's tick."""
         if not self._path.is_file():
             return None
         with self._path.open("rb") as file:
             header = file.read(100)
         log = self._path.with_name(self._path.name + "-wal")
         stats = [self._path.stat()] + ([log.stat()] if log.exists() else [])
-        return f"{header[24:28].hex()}:" + ",".join(f"{s.st_size}.{s.st_mtime_ns}" for s in stats)
+        index = self._path.with_name(self._path.name + "-shm")
+        if log.exists() and index.exists():
+            with index.open("rb") as file:
+                header += file.read(_LAST_COMMIT.stop)[_LAST_COMMIT]
+        return f"{header[24:28].hex()}{header[100:].hex()}:" + ",".join(
+            f"{s.st_size}.{s.st_mtime_ns}" for s in stats
+        )
 
 
 def _without_first_row(batches: Any) -> "Iterator[pa.RecordBatch]":

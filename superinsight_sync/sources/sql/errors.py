@@ -10,8 +10,10 @@ from superinsight_sync.security.secrets import redact
 _DETAIL = re.compile(r"\b(DETAIL|CONTEXT|LINE \d+|QUERY|STATEMENT)\b:.*|\bLINE \d+:.*", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|`[^`]*`")
 _VALUE = re.compile(
-    r"(invalid input syntax|invalid input value|out of range|parse (?:string|value)|truncated|incorrect \w+ value"
-    r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long|invalid value|division by zero|integer overflow)",
+    r"(invalid input syntax|invalid input value|out of range|parse (?:string|value)|truncated"
+    r"|incorrect \w+ value"
+    r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long"
+    r"|invalid value|division by zero|integer overflow)",
     re.IGNORECASE,
 )
 _STATE = re.compile(r"(?:SQLSTATE:?\s*|ERROR \d+ \()([0-9A-Z]{5})")
@@ -94,7 +96,7 @@ def mapped(error: BaseException, where: str = "") -> SisError:
 
 @contextmanager
 def from_panic(where: str = "") -> Iterator[None]:
-    """Maps what connectorx raises: RuntimeError, and its Rust panics, which are no `Exception` and have no module."""
+    """Maps what connectorx raises: RuntimeError, and Rust panics, which are no `Exception`."""
     try:
         yield
     except RuntimeError as error:

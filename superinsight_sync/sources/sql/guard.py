@@ -1,8 +1,9 @@
 """The gate for queries that people write: one statement that only reads, or nothing.
 
-An allow-list: syntax and functions that nobody has judged harmless are refused, so what a later version of a server
-or of the parser adds stays out until somebody reads it. What passes is written anew from its syntax tree without
-comments, so that nothing hides in them. It is the second wall: the connection itself is read-only.
+An allow-list: syntax and functions that nobody has judged harmless are refused, so what a later version
+of a server or of the parser adds stays out until somebody reads it. What passes is written anew from its
+syntax tree without comments, so that nothing hides in them. It is the second wall: the connection itself
+is read-only.
 """
 
 from typing import TYPE_CHECKING
@@ -18,75 +19,79 @@ MAX_PAD = 1_000
 """Padding to more characters is refused: it makes memory out of nothing."""
 
 _SYNTAX = """
-    Select From Where Group Having Order Ordered Limit Offset Fetch LimitOptions Distinct Qualify Star
-    Union Except Intersect Subquery With CTE Table TableAlias Alias Aliases Join Lateral Values Tuple TableSample
-    Rollup Cube GroupingSets Filter Window WindowSpec WithinGroup Explode IgnoreNulls RespectNulls Version Unnest
-    Column Identifier Literal Boolean Null Paren Var Dot National HexString BitString ByteString Introducer CharacterSet
-    And Or Xor Not EQ NEQ GT GTE LT LTE NullSafeEQ NullSafeNEQ Between In Is Like ILike Escape Glob SimilarTo
-    RegexpLike RegexpILike Any All Exists Overlaps Add Sub Mul Div IntDiv Mod Pow Neg DPipe Collate
-    BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitwiseLeftShift BitwiseRightShift
-    Case If Coalesce Nullif Greatest Least Cast TryCast DataType DataTypeParam Interval IntervalSpan AtTimeZone
-    Bracket Slice Array JSONPath JSONPathRoot JSONPathKey JSONPathSubscript JSONPathWildcard JSONPathSlice
-    JSONKeyValue JSONExtractQuote FormatJson
+    Select From Where Group Having Order Ordered Limit Offset Fetch LimitOptions Distinct Qualify
+    Star Union Except Intersect Subquery With CTE Table TableAlias Alias Aliases Join Lateral Values
+    Tuple TableSample Rollup Cube GroupingSets Filter Window WindowSpec WithinGroup Explode
+    IgnoreNulls RespectNulls Version Unnest Column Identifier Literal Boolean Null Paren Var Dot
+    National HexString BitString ByteString Introducer CharacterSet And Or Xor Not EQ NEQ GT GTE LT
+    LTE NullSafeEQ NullSafeNEQ Between In Is Like ILike Escape Glob SimilarTo RegexpLike RegexpILike
+    Any All Exists Overlaps Add Sub Mul Div IntDiv Mod Pow Neg DPipe Collate BitwiseAnd BitwiseOr
+    BitwiseXor BitwiseNot BitwiseLeftShift BitwiseRightShift Case If Coalesce Nullif Greatest Least
+    Cast TryCast DataType DataTypeParam Interval IntervalSpan AtTimeZone Bracket Slice Array
+    JSONPath JSONPathRoot JSONPathKey JSONPathSubscript JSONPathWildcard JSONPathSlice JSONKeyValue
+    JSONExtractQuote FormatJson
 """
 _FUNCTIONS = """
-    Abs Acos Acosh Asin Asinh Atan Atan2 Atanh Cbrt Ceil Cos Cosh Cot Degrees Exp Floor Ln Log Pi Radians Rint Round Sign
-    Sin Sinh Sqrt Tan Tanh Trunc WidthBucket Factorial
-    Ascii BitLength ByteLength Chr Concat ConcatWs Contains Elt EndsWith Format Hex LowerHex Initcap Left Length Lower
-    Overlay Pad Replace Reverse Right RegexpCount RegexpExtract RegexpExtractAll RegexpInstr RegexpReplace RegexpSplit
-    RegexpSubstr Soundex Split SplitPart StartsWith StrPosition StringToArray Substring SubstringIndex Translate Trim
-    Unhex Unicode Upper MD5 MD5Digest SHA SHA1Digest SHA2 SHA2Digest ToBase64 FromBase64 Encode Decode ToChar ToNumber
-    NumberToStr Typeof Convert ConvertToCharset
-    CurrentDate CurrentDatetime CurrentTime CurrentTimestamp Localtime Localtimestamp UtcDate UtcTime UtcTimestamp
-    ConvertTimezone Date DateAdd DateBin DateDiff DateFromParts DateStrToDate DateSub DateTrunc Datetime DatetimeAdd
-    DatetimeDiff DatetimeSub DatetimeTrunc Day DayOfMonth DayOfWeek DayOfWeekIso DayOfYear Dayname Extract Hour
-    JustifyDays JustifyHours JustifyInterval LastDay MakeInterval Minute Month Monthname Quarter Second StrToDate
-    StrToTime StrToUnix Time TimeAdd TimeDiff TimeFromParts TimeStrToDate TimeStrToTime TimeStrToUnix TimeSub
-    TimeToStr TimeToUnix TimeTrunc Timestamp TimestampAdd TimestampDiff TimestampFromParts TimestampSub TimestampTrunc
-    ToDays TsOrDsAdd TsOrDsDiff TsOrDsToDate TsOrDsToDatetime TsOrDsToTime TsOrDsToTimestamp UnixSeconds
-    UnixMillis UnixMicros UnixToStr UnixToTime Week WeekOfYear Year YearOfWeek YearOfWeekIso
-    ArrayAgg ArrayAppend ArrayConcat ArrayContains ArrayContainedBy ArrayContainsAll ArrayOverlaps ArrayPosition
-    ArrayPrepend ArrayRemove ArraySize ArrayToString
-    JSONArray JSONArrayAgg JSONArrayContains JSONBContains JSONBExists JSONBExtract JSONBExtractScalar JSONBObjectAgg
-    JSONExists JSONExtract JSONExtractArray JSONExtractScalar JSONFormat JSONKeys JSONObject JSONObjectAgg JSONType
-    JSONValue JSONStripNulls JSONCast ParseJSON IsNullValue
-    AnyValue Avg BitwiseAndAgg BitwiseOrAgg BitwiseXorAgg Corr Count CountIf CovarPop CovarSamp CumeDist DenseRank First
-    FirstValue GroupConcat Grouping Lag Last LastValue Lead LogicalAnd LogicalOr Max Median Min Mode NthValue Ntile
-    PercentRank PercentileCont PercentileDisc Rank RegrSlope RegrIntercept RegrCount RegrR2 RowNumber Stddev StddevPop
-    StddevSamp Sum Variance VariancePop
+    Abs Acos Acosh Asin Asinh Atan Atan2 Atanh Cbrt Ceil Cos Cosh Cot Degrees Exp Floor Ln Log Pi
+    Radians Rint Round Sign Sin Sinh Sqrt Tan Tanh Trunc WidthBucket Factorial Ascii BitLength
+    ByteLength Chr Concat ConcatWs Contains Elt EndsWith Format Hex LowerHex Initcap Left Length
+    Lower Overlay Pad Replace Reverse Right RegexpCount RegexpExtract RegexpExtractAll RegexpInstr
+    RegexpReplace RegexpSplit RegexpSubstr Soundex Split SplitPart StartsWith StrPosition
+    StringToArray Substring SubstringIndex Translate Trim Unhex Unicode Upper MD5 MD5Digest SHA
+    SHA1Digest SHA2 SHA2Digest ToBase64 FromBase64 Encode Decode ToChar ToNumber NumberToStr Typeof
+    Convert ConvertToCharset CurrentDate CurrentDatetime CurrentTime CurrentTimestamp Localtime
+    Localtimestamp UtcDate UtcTime UtcTimestamp ConvertTimezone Date DateAdd DateBin DateDiff
+    DateFromParts DateStrToDate DateSub DateTrunc Datetime DatetimeAdd DatetimeDiff DatetimeSub
+    DatetimeTrunc Day DayOfMonth DayOfWeek DayOfWeekIso DayOfYear Dayname Extract Hour JustifyDays
+    JustifyHours JustifyInterval LastDay MakeInterval Minute Month Monthname Quarter Second
+    StrToDate StrToTime StrToUnix Time TimeAdd TimeDiff TimeFromParts TimeStrToDate TimeStrToTime
+    TimeStrToUnix TimeSub TimeToStr TimeToUnix TimeTrunc Timestamp TimestampAdd TimestampDiff
+    TimestampFromParts TimestampSub TimestampTrunc ToDays TsOrDsAdd TsOrDsDiff TsOrDsToDate
+    TsOrDsToDatetime TsOrDsToTime TsOrDsToTimestamp UnixSeconds UnixMillis UnixMicros UnixToStr
+    UnixToTime Week WeekOfYear Year YearOfWeek YearOfWeekIso ArrayAgg ArrayAppend ArrayConcat
+    ArrayContains ArrayContainedBy ArrayContainsAll ArrayOverlaps ArrayPosition ArrayPrepend
+    ArrayRemove ArraySize ArrayToString JSONArray JSONArrayAgg JSONArrayContains JSONBContains
+    JSONBExists JSONBExtract JSONBExtractScalar JSONBObjectAgg JSONExists JSONExtract
+    JSONExtractArray JSONExtractScalar JSONFormat JSONKeys JSONObject JSONObjectAgg JSONType
+    JSONValue JSONStripNulls JSONCast ParseJSON IsNullValue AnyValue Avg BitwiseAndAgg BitwiseOrAgg
+    BitwiseXorAgg Corr Count CountIf CovarPop CovarSamp CumeDist DenseRank First FirstValue
+    GroupConcat Grouping Lag Last LastValue Lead LogicalAnd LogicalOr Max Median Min Mode NthValue
+    Ntile PercentRank PercentileCont PercentileDisc Rank RegrSlope RegrIntercept RegrCount RegrR2
+    RowNumber Stddev StddevPop StddevSamp Sum Variance VariancePop
 """
 _ALLOWED = frozenset((_SYNTAX + _FUNCTIONS).split())
 
+_POSTGRES = """
+    to_char to_date to_timestamp to_number age date_part date_bin make_date make_timestamp
+    make_timestamptz jsonb_extract_path jsonb_extract_path_text json_extract_path
+    json_extract_path_text jsonb_array_length json_array_length to_jsonb to_json jsonb_build_object
+    json_build_object jsonb_typeof json_typeof row_to_json array_length array_to_string cardinality
+    string_to_array split_part regexp_replace regexp_match regexp_matches btrim ltrim rtrim initcap
+    md5 encode decode octet_length char_length character_length bit_length format translate
+    width_bucket trunc ceil floor mod sign isfinite statement_timestamp hashtext bool_and bool_or
+    every string_agg array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg num_nulls
+    percentile_cont percentile_disc mode st_astext st_asgeojson st_x st_y st_srid array_ndims lower
+    upper
+"""
+_MYSQL = """
+    date_format str_to_date unix_timestamp from_unixtime convert_tz json_unquote json_length
+    json_value find_in_set field elt inet_ntoa inet_aton inet6_ntoa inet6_aton uuid_to_bin
+    bin_to_uuid truncate now curdate curtime adddate subdate st_astext st_asgeojson st_x st_y
+    st_srid st_asbinary timestampdiff timestampadd ltrim rtrim instr char_length character_length
+    octet_length bit_length bit_count crc32 strcmp quote ord insert mid makedate maketime
+    sec_to_time time_to_sec period_diff period_add to_seconds yearweek weekday microsecond addtime
+    subtime bit_and bit_or bit_xor json_depth json_valid json_quote hex conv oct bin
+"""
+_SQLITE = """
+    strftime julianday unixepoch datetime time date json_extract json_type json_valid
+    json_array_length typeof printf format instr hex total unhex ifnull iif likelihood likely
+    unlikely quote ltrim rtrim trim char unicode timediff octet_length concat concat_ws group_concat
+    string_agg sign max min nullif round
+"""
 _NAMED: dict[str, frozenset[str]] = {
-    "postgres": frozenset(
-        """
-        to_char to_date to_timestamp to_number age date_part date_bin make_date make_timestamp make_timestamptz
-        jsonb_extract_path jsonb_extract_path_text json_extract_path json_extract_path_text jsonb_array_length
-        json_array_length to_jsonb to_json jsonb_build_object json_build_object jsonb_typeof json_typeof row_to_json
-        array_length array_to_string cardinality string_to_array split_part regexp_replace regexp_match regexp_matches
-        btrim ltrim rtrim initcap md5 encode decode octet_length char_length character_length bit_length
-        format translate width_bucket trunc ceil floor mod sign isfinite statement_timestamp hashtext
-        bool_and bool_or every string_agg array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg num_nulls
-        percentile_cont percentile_disc mode st_astext st_asgeojson st_x st_y st_srid array_ndims lower upper
-        """.split()
-    ),
-    "mysql": frozenset(
-        """
-        date_format str_to_date unix_timestamp from_unixtime convert_tz json_unquote json_length json_value
-        find_in_set field elt inet_ntoa inet_aton inet6_ntoa inet6_aton uuid_to_bin bin_to_uuid truncate now curdate curtime adddate subdate
-        st_astext st_asgeojson st_x st_y st_srid st_asbinary timestampdiff timestampadd ltrim rtrim instr
-        char_length character_length octet_length bit_length bit_count crc32 strcmp quote ord insert mid
-        makedate maketime sec_to_time time_to_sec period_diff period_add to_seconds yearweek weekday microsecond
-        addtime subtime bit_and bit_or bit_xor json_depth json_valid json_quote hex conv oct bin
-        """.split()
-    ),
-    "sqlite": frozenset(
-        """
-        strftime julianday unixepoch datetime time date json_extract json_type json_valid json_array_length typeof
-        printf format instr hex total unhex ifnull iif likelihood likely unlikely quote ltrim rtrim trim char unicode
-        timediff octet_length concat concat_ws group_concat string_agg sign max min nullif round
-        """.split()
-    ),
+    "postgres": frozenset(_POSTGRES.split()),
+    "mysql": frozenset(_MYSQL.split()),
+    "sqlite": frozenset(_SQLITE.split()),
 }
 
 

@@ -26,7 +26,8 @@ _COLUMNS = """
     SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE = 'YES', COLUMN_COMMENT FROM information_schema.COLUMNS
     WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION"""
 _KEYS = """
-    SELECT CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME
+    SELECT CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME,
+        REFERENCED_COLUMN_NAME
     FROM information_schema.KEY_COLUMN_USAGE
     WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s
       AND (CONSTRAINT_NAME = 'PRIMARY' OR REFERENCED_TABLE_NAME IS NOT NULL)
@@ -40,6 +41,11 @@ def rows_of(db: Connection, sql: str, arguments: Sequence[Any] = ()) -> list[tup
     with db.cursor() as cursor:
         cursor.execute(sql, arguments or None)
         return list(cursor.fetchall())
+
+
+def version_of(db: Connection) -> str:
+    """What the server says it is, such as ``10.11.6-MariaDB``."""
+    return str(rows_of(db, "SELECT VERSION()")[0][0])
 
 
 def can_write(db: Connection) -> bool:
@@ -78,7 +84,7 @@ def _schemas(db: Connection, databases: Sequence[str]) -> tuple[str, ...]:
 
 
 def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[MyColumn, ...]]:
-    """The stream's columns. Raises ConfigError for a table or column that is not there, or a type not known."""
+    """The stream's columns. Raises ConfigError for a table, column or type that is not known."""
     facts: dict[str, tuple[str, bool, str]] = {}
     primary_key: tuple[str, ...] = ()
     foreign_keys: tuple[Any, ...] = ()
@@ -87,7 +93,7 @@ def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[MyC
         schema, table, estimate, comment = _table(db, stream)
         found = rows_of(db, _COLUMNS, (schema, table))
         facts = {name: (kind, bool(nullable), note) for name, kind, nullable, note in found}
-        selected = ", ".join(map(quoted, facts))
+        selected = ", ".join(map(quoted, facts)) or "*"  # the catalogue is silent on a view it cannot open
         primary_key, foreign_keys = _keys(db, schema, table)
     columns = tuple(
         MyColumn(
@@ -104,7 +110,7 @@ def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[MyC
 def _fields(db: Connection, sql: str) -> list[Any]:
     with db.cursor() as cursor:
         cursor.execute(sql)
-        result: Any = cursor._result
+        result: Any = vars(cursor)["_result"]
         return list(result.fields)
 
 
@@ -155,12 +161,13 @@ def _check_columns(stream: StreamSpec, columns: Sequence[MyColumn]) -> None:
         cursor = next(c for c in columns if c.name == stream.sync.cursor)
         if cursor.family not in _INSTANTS:
             raise ConfigError(
-                f"column '{cursor.name}' is {cursor.column.source_type}; partitions need a date, datetime or timestamp"
+                f"column '{cursor.name}' is {cursor.column.source_type}; "
+                "partitions need a date, datetime or timestamp"
             )
 
 
 def literal(value: Any) -> str:
-    """A value as SQL text. Naive times and the session are UTC. Raises ConfigError for a type that no cursor has."""
+    """A value as SQL text. Naive times are UTC. Raises ConfigError for a type that no cursor has."""
     match value:
         case bool():
             return str(int(value))

@@ -1,10 +1,10 @@
 """MySQL and MariaDB types → Arrow, without loss or refused.
 
-Read as they are: integers (unsigned ones too), floats, text, binary. `decimal` up to 38 digits comes as text and becomes
-a decimal, wider ones stay exact text. Dates and datetimes come as text, because the driver fails at zero dates;
-`timestamp` comes as microseconds since the epoch, which no session's time zone can change. `bit(1)` is a boolean, a
-wider one an unsigned integer, `time` (which goes beyond a day), JSON, enums, sets, uuid and inet are text, and geometries
-are the server's bytes (SRID, then WKB).
+Read as they are: integers (unsigned ones too), floats, text, binary. `decimal` up to 38 digits comes as
+text and becomes a decimal, wider ones stay exact text. Dates and datetimes come as text, because the
+driver fails at zero dates; `timestamp` comes as microseconds since the epoch, which no session's time
+zone can change. `bit(1)` is a boolean, a wider one an unsigned integer, `time` (which goes beyond a
+day), JSON, enums, sets, uuid and inet are text, and geometries are the server's bytes (SRID, then WKB).
 """
 
 from collections import Counter
@@ -30,7 +30,8 @@ _YEAR, _TIMESTAMP, _DATE, _TIME, _DATETIME, _BIT, _GEOMETRY = 13, 7, 10, 11, 12,
 _STRINGS = frozenset({6, 15, 245, 247, 248, 249, 250, 251, 252, 253, 254, _TIME})
 _NAMES = {
     1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 6: "null", 7: "timestamp", 8: "bigint",
-    9: "mediumint", 10: "date", 11: "time", 12: "datetime", 13: "year", 16: "bit", 245: "json", 246: "decimal",
+    9: "mediumint", 10: "date", 11: "time", 12: "datetime", 13: "year", 16: "bit",
+    245: "json", 246: "decimal",
     252: "text", 253: "varchar", 254: "char", 255: "geometry",
 }  # fmt: skip
 ZERO_DATE = "zero dates"

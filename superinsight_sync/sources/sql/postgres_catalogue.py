@@ -40,7 +40,8 @@ _TABLES = """
     ORDER BY 1, 2"""
 
 _ABOUT = """
-    SELECT oid, CASE WHEN reltuples >= 0 THEN reltuples::bigint END, coalesce(obj_description(oid, 'pg_class'), '')
+    SELECT oid, CASE WHEN reltuples >= 0 THEN reltuples::bigint END,
+           coalesce(obj_description(oid, 'pg_class'), '')
     FROM pg_class WHERE oid = %s::regclass"""
 
 _COLUMNS = """
@@ -48,8 +49,9 @@ _COLUMNS = """
     FROM pg_attribute a WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped"""
 
 _KEYS = """
-    SELECT c.contype, (SELECT array_agg(a.attname ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY k(num, n)
-                       JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
+    SELECT c.contype,
+           (SELECT array_agg(a.attname ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY k(num, n)
+            JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
            c.confrelid::regclass::text,
            (SELECT array_agg(a.attname ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY k(num, n)
             JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num)
@@ -97,7 +99,7 @@ def _relation(db: Connection, stream: StreamSpec) -> sql.Composable:
 
 
 def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[PgColumn, ...]]:
-    """The stream's columns with their types below domains. Raises ConfigError for a table that is not there."""
+    """The stream's columns with their base types. Raises ConfigError for a table that is not there."""
     if stream.table is not None:
         _check_table(db, stream.table)
     with db.cursor() as cursor:
@@ -140,7 +142,7 @@ def _check_table(db: Connection, table: str) -> None:
 def _facts(
     db: Connection, stream: StreamSpec
 ) -> tuple[dict[str, tuple[bool, str, int]], tuple[Any, Any], tuple[Any, str]]:
-    """Nullability and comments by column; primary and foreign keys; row estimate and comment. Nothing for a query."""
+    """Facts by column; primary and foreign keys; row estimate and comment. Nothing for a query."""
     if stream.table is None:
         return {}, ((), ()), (None, "")
     relation = _relation(db, stream).as_string(db)
@@ -181,7 +183,7 @@ def _where(request: ReadRequest, columns: Sequence[PgColumn]) -> sql.Composable:
 
     def literal(value: Any) -> sql.Composable:
         if isinstance(value, datetime) and cursor.base in ("date", "timestamp"):
-            # A date is compared as its midnight: cast to a date, an hour's bounds would be equal and hold no row.
+            # A date is its midnight: cast to dates, an hour's bounds would be equal and hold no row.
             naive = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
             return sql.SQL("{}::timestamp").format(sql.Literal(naive))
         return sql.Literal(value)
@@ -218,7 +220,7 @@ def _selected(column: PgColumn) -> sql.Composable:
 
 
 def select_sql(db: Connection, request: ReadRequest, columns: Sequence[PgColumn]) -> str:
-    """The statement that reads the request, values as literals: bound parameters would leave the COPY path."""
+    """The statement that reads the request, with literals: bound parameters would leave the COPY path."""
     statement = sql.SQL("SELECT {} FROM {}{}{}").format(
         sql.SQL(", ").join(map(_selected, columns)),
         _relation(db, request.stream),

@@ -1,12 +1,12 @@
 """PostgreSQL types → Arrow, without loss or refused.
 
-Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` becomes a decimal:
-up to 17 digits it travels as the integer ``value * 10^s``, up to 38 as text (the driver's own decoding costs more than
-either); other numerics stay exact text.
-One-dimensional arrays of booleans, numbers and text become lists; since PostgreSQL holds an array of any dimensions in
-such a column, a value of several stops the read. Other arrays and composites are read as JSON text. Everything else
-that Arrow has no equal for (intervals, uuid, json, ranges, network and geometric types, times, money, enums) is read as
-PostgreSQL's text.
+Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` becomes a
+decimal: up to 17 digits it travels as the integer ``value * 10^s``, up to 38 as text (the driver's own
+decoding costs more than either); other numerics stay exact text. One-dimensional arrays of booleans, numbers
+and text become lists; since PostgreSQL holds an array of any dimensions in such a column, a value of several
+stops the read. Other arrays and composites are read as JSON text. Everything else that Arrow has no equal for
+(intervals, uuid, json, ranges, network and geometric types, times, money, enums) is read as PostgreSQL's
+text.
 """
 
 import re
@@ -44,7 +44,7 @@ SCALED_NAN = -(2**63)
 """Stands for NaN among scaled integers; no numeric of 17 digits comes near it."""
 _FIRST_DAY = -2_440_588
 _FIRST_MICROSECOND = -210_866_803_200_000_000
-"""PostgreSQL's earliest date, 4713 BC. Infinite values arrive as smaller numbers (their sum with the epoch wraps)."""
+"""The earliest date, 4713 BC. Infinite values arrive as smaller numbers (their sum with the epoch wraps)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class PgColumn:
 
 
 SEVERAL_DIMENSIONS = "several dimensions in "
-"""Part of the text of the error that an array of several dimensions raises in the statement; the column follows."""
+"""Part of the error that an array of several dimensions raises in the statement; the column follows."""
 
 
 class Converter:
@@ -136,7 +136,8 @@ class Converter:
         if self._special == "fail":
             raise DataError(
                 f"column '{column.name}' holds {column.replaced}, which no Arrow value can express",
-                hint='Set `special_values: "null"` on the connection to read NULL and count them, or convert them in a query',
+                hint='Set `special_values: "null"` on the connection to read NULL and count them, '
+                "or convert them in a query",
             )
         self._replaced[column.name] += count
         return pc.if_else(special, pa.scalar(None, array.type), array)

@@ -13,7 +13,11 @@ from superinsight_sync.sources.sql.guard import check_select
 from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
 from superinsight_sync.sources.sql.sqlite_types import SENTINELS, column, family, fits, quoted
 
-_TABLES = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+_TABLES = (
+    "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')"
+    " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+)
+_ISO = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
 _INSTANT = "%Y-%m-%dT%H:%M:%f"
 
 
@@ -51,7 +55,7 @@ def _table(stream: StreamSpec) -> str:
 
 
 def describe(db: sqlite3.Connection, stream: StreamSpec) -> StreamShape:
-    """The stream's columns by their declared types. Raises ConfigError for a table or column that is not there."""
+    """The stream's columns by declared type. Raises ConfigError for a table or column that is not there."""
     if stream.query is None:
         name = _table(stream)
         known = [n for (n,) in db.execute(_TABLES)]
@@ -157,6 +161,27 @@ def count_sql(request: ReadRequest, columns: Sequence[Column]) -> str:
     return f"SELECT count(*) FROM {_relation(request.stream)}{_where(request)}"
 
 
+def untimed(db: sqlite3.Connection, request: ReadRequest) -> DataError | None:
+    """The error for cursor values that are no ISO 8601 time: rows that no window would ever hold."""
+    name = request.stream.sync.cursor
+    if name is None or not (request.window is not None or isinstance(request.after, datetime)):
+        return None
+    cursor = quoted(name)
+    timed = (
+        f"typeof({cursor}) = 'text' AND {cursor} GLOB '{_ISO}'"
+        f" AND strftime('{_INSTANT}', {cursor}) IS NOT NULL"
+    )
+    row = db.execute(
+        f"SELECT count(*) FROM {_relation(request.stream)} WHERE {cursor} IS NOT NULL AND NOT ({timed})"
+    ).fetchone()
+    if not row[0]:
+        return None
+    return DataError(
+        f"column '{name}' is the cursor and holds values that are no ISO 8601 time: {row[0]}",
+        hint="Select it with a query that makes it one: strftime('%Y-%m-%dT%H:%M:%SZ', column, 'unixepoch')",
+    )
+
+
 def mixed_values(db: sqlite3.Connection, request: ReadRequest, columns: Sequence[Column]) -> DataError | None:
     """The error that names columns holding values of another type than declared; None if all fit."""
     declared = {c.name: "" if c.source_type == "(none)" else c.source_type for c in columns}
@@ -169,5 +194,5 @@ def mixed_values(db: sqlite3.Connection, request: ReadRequest, columns: Sequence
     first = next(iter(bad))
     return DataError(
         f"values do not fit their column's declared type: {told}",
-        hint=f"Read the stream with a query that selects CAST({quoted(first)} AS TEXT), and cast it in a refine step",
+        hint=f"Read it with a query that selects CAST({quoted(first)} AS TEXT) and cast it in a refine step",
     )

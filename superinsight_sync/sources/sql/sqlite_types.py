@@ -1,8 +1,9 @@
 """SQLite's declared types → Arrow, by affinity (https://www.sqlite.org/datatype3.html, section 3.1).
 
-SQLite lets a column hold values of other types than declared. INTEGER columns are read as 64-bit integers, REAL
-as floats, BLOB as binary, BOOLEAN as booleans, everything else (text, dates, decimals, no type) as exact text. A value
-that does not fit is never converted in silence: the read stops and says which column holds how many of them.
+SQLite lets a column hold values of other types than declared. INTEGER columns are read as 64-bit
+integers, REAL as floats, BLOB as binary, BOOLEAN as booleans, everything else (text, dates, decimals, no
+type) as exact text. A value that does not fit is never converted in silence: the read stops and says
+which column holds how many of them.
 """
 
 from typing import Literal

@@ -1,4 +1,4 @@
-"""For each kind of source a customer's system to test it on: `customers/<kind>.py` defines `customer(request)`."""
+"""A customer's system to test each kind of source on: `customers/<kind>.py` has `customer(request)`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Row = tuple[int, str | None, Decimal, datetime]
 
 
 def rows() -> list[Row]:
-    """(id, note, amount, updated_at): an hour apart, notes NULL at first, with emoji, quotes and line ends later."""
+    """(id, note, amount, updated_at): an hour apart, notes NULL at first, then with emoji and quotes."""
     notes = ("plain", "größe 😀", 'o\'hara "q"', "line\nend", "", None)
     return [
         (
@@ -45,7 +45,7 @@ class Customer:
     wrong_password: tuple[dict[str, Any], str] | None = None
     unreachable: dict[str, Any] | None = None
     busy: Callable[[], int] = field(default=lambda: 0)
-    text_cursor: bool = False
-    """Whether the cursor lands as ISO 8601 text instead of a timestamp."""
+    own_columns: tuple[str, ...] = ()
+    """Columns that the kind adds to the customer's."""
     exact_amount: bool = True
     """Whether the amount lands as a decimal instead of text."""

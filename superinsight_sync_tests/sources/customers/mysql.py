@@ -15,7 +15,8 @@ def customer(request: pytest.FixtureRequest) -> Customer:
     name = dsn.rsplit("/", 1)[1]
     with server.connect(name) as db, db.cursor() as cursor:
         cursor.execute(
-            "CREATE TABLE orders (id bigint PRIMARY KEY, note text, amount decimal(12,2), updated_at timestamp(6) NOT NULL)"
+            "CREATE TABLE orders (id bigint PRIMARY KEY, note text,"
+            " amount decimal(12,2), updated_at timestamp(6) NOT NULL)"
         )
         cursor.execute("SET time_zone = '+00:00'")
         cursor.executemany(

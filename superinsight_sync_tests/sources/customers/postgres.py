@@ -15,7 +15,8 @@ def customer(request: pytest.FixtureRequest) -> Customer:
     dsn = server.create_database()
     with psycopg.connect(dsn) as db:
         db.execute(
-            "CREATE TABLE orders (id bigint PRIMARY KEY, note text, amount numeric(12,2), updated_at timestamptz NOT NULL)"
+            "CREATE TABLE orders (id bigint PRIMARY KEY, note text,"
+            " amount numeric(12,2), updated_at timestamptz NOT NULL)"
         )
         with db.cursor().copy("COPY orders FROM STDIN") as copy:
             for row in rows():

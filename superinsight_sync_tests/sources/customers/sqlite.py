@@ -20,6 +20,5 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         {"kind": "sqlite", "path": str(path)},
         {"table": "orders"},
         ({"table": "orderz"}, "orders"),
-        text_cursor=True,
         exact_amount=False,
     )

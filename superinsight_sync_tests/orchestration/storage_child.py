@@ -1,0 +1,50 @@
+"""What the storage tests run in processes of their own, as the daemon, the web server and the runs do."""
+
+import json
+import sys
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._serdes import deserialize_value, serialize_value
+
+
+@dg.asset
+def answer(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """A trivial asset."""
+    context.log.info("hello 🛬")
+    return dg.MaterializeResult(metadata={"dagster/row_count": 42})
+
+
+def run() -> dict[str, object]:
+    """Materializes the asset on the instance of DAGSTER_HOME."""
+    with dg.DagsterInstance.get() as instance:
+        done = dg.materialize([answer], instance=instance)
+        return {
+            "success": done.success,
+            "run_id": done.run_id,
+            "ref": serialize_value(instance.get_ref()),
+            "telemetry": instance.telemetry_enabled,
+            "nux": instance.nux_enabled,
+            "coordinator": type(instance.run_coordinator).__name__,
+            "max_runtime_s": instance.run_monitoring_max_runtime_seconds,
+            "storage": type(instance.event_log_storage).__name__,
+            "pools": str(instance.get_concurrency_config().pool_config),
+        }
+
+
+def read(ref: str, run_id: str) -> dict[str, object]:
+    """Reads the run back on an instance made from a reference, as a step's process does."""
+    with dg.DagsterInstance.from_ref(deserialize_value(ref, InstanceRef)) as instance:
+        found = instance.get_run_by_id(run_id)
+        event = instance.get_latest_materialization_event(dg.AssetKey("answer"))
+        assert found is not None and event is not None and event.asset_materialization is not None
+        return {
+            "status": found.status.value,
+            "rows": event.asset_materialization.metadata["dagster/row_count"].value,
+            "messages": [e.user_message for e in instance.all_logs(run_id) if "hello" in e.user_message],
+        }
+
+
+if __name__ == "__main__":
+    seen = run() if sys.argv[1] == "run" else read(*sys.argv[2:])
+    sys.stdout.write(json.dumps(seen) + "\n")

@@ -1,0 +1,87 @@
+"""Dagster on our storage class: a job reaches SUCCESS on SQLite and on PostgreSQL."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from superinsight_sync.state import open_state
+from superinsight_sync_tests.servers.postgres import PostgresServer
+
+ROOT = Path(__file__).parents[2]
+CHILD = "superinsight_sync_tests.orchestration.storage_child"
+
+
+def child(env: dict[str, str], *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", CHILD, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if not k.startswith("SIS_")}, **env},
+    )
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return seen
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    shutil.copy(ROOT / "dagster.yaml", home)
+    return {"DAGSTER_HOME": str(home), "SIS_HOME": str(tmp_path / "sis")}
+
+
+def check(env: dict[str, str], storage: str) -> dict[str, Any]:
+    seen = child(env, "run")
+    assert seen["success"] is True and seen["storage"] == storage
+    assert (seen["telemetry"], seen["nux"]) == (False, False)
+    assert seen["coordinator"] == "QueuedRunCoordinator" and seen["max_runtime_s"] > 0
+    assert "RUN" in seen["pools"]
+    assert child(env, "read", seen["ref"], seen["run_id"]) == {
+        "status": "SUCCESS",
+        "rows": 42,
+        "messages": ["hello 🛬"],
+    }
+    left = sorted(p.name for p in Path(env["DAGSTER_HOME"]).rglob("*"))
+    assert left == ["dagster.yaml"], "nothing is written beside the project's files, telemetry least of all"
+    return seen
+
+
+def test_a_job_succeeds_on_sqlite_and_another_process_reads_its_events(env: dict[str, str]) -> None:
+    check(env, "SqliteEventLogStorage")
+    kept = {p.name for p in (Path(env["SIS_HOME"]) / "dagster").iterdir()}
+    assert "history" in kept
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_job_succeeds_on_postgres_beside_our_own_tables(
+    env: dict[str, str], postgres_server: PostgresServer, scheme: str
+) -> None:
+    ours = postgres_server.create_database()
+    url = ours.replace("postgresql://", f"{scheme}://").replace("postgres@", "postgres:hunter2@")
+    state = open_state(url)
+    seen = check({**env, "SIS_DATABASE_URL": url}, "PostgresEventLogStorage")
+    assert "hunter2" not in seen["ref"], "a reference travels on command lines"
+    assert open_state(url).executions.recent() == state.executions.recent() == ()
+    assert not (Path(env["SIS_HOME"]) / "dagster" / "history").exists()
+
+
+def test_the_workspace_and_the_project_agree_on_the_locations_name() -> None:
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())
+    (entry,) = workspace["load_from"]
+    assert entry["python_module"]["module_name"] == "superinsight_sync.definitions"
+    assert entry["python_module"]["location_name"] == "superinsight_sync"
+    assert 'code_location_name = "superinsight_sync"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_a_new_projects_dagster_yaml_is_this_ones() -> None:
+    template = ROOT / "superinsight_sync" / "cli" / "template" / "dagster.yaml.tmpl"
+    assert template.read_text() == (ROOT / "dagster.yaml").read_text()
