@@ -1,7 +1,5 @@
 """MariaDB: every type arrives exactly, as text, or not at all. (No MySQL server can be had for tests.)"""
 
-
-
 import os
 import struct
 import time

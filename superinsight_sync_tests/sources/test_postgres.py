@@ -1,7 +1,5 @@
 """PostgreSQL: every type arrives exactly, as text, or not at all."""
 
-
-
 import json
 import math
 import os
