@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -40,19 +39,21 @@ class _Lazy(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Runs the command; with ``--json`` wrong usage is told as a JSON document too."""
-        given = list(sys.argv[1:] if args is None else args)
+        run: Any = super().main
         if not extra.pop("standalone_mode", True):
-            return super().main(given, *rest, standalone_mode=False, **extra)
+            return run(*args, **extra, standalone_mode=False)
+        given = args[0] if args else extra.get("args")
+        as_json = "--json" in (sys.argv[1:] if given is None else given)
         try:
-            raise SystemExit(super().main(given, *rest, standalone_mode=False, **extra) or 0)
+            raise SystemExit(run(*args, **extra, standalone_mode=False) or 0)
         except click.ClickException as error:
-            show_error(click.UsageError(error.format_message()), as_json="--json" in given)
+            show_error(click.UsageError(error.format_message()), as_json=as_json)
             error.show()
             raise SystemExit(error.exit_code) from error
         except click.Abort as error:
-            show_error(error, as_json="--json" in given)
+            show_error(error, as_json=as_json)
             click.echo("stopped", err=True)
             raise SystemExit(FAILED) from error
 

@@ -207,8 +207,36 @@ def _execute(
         instance=dagster, asset_selection=list(run.assets), tags=tags, raise_on_error=False, run_config=_QUIET
     )
     outcome.run_ids.append(result.run_id)
+    before = len(outcome.errors)
     for event in result.all_events:
         _take(event, outcome)
+    if result.success:
+        return
+    if len(outcome.errors) == before:
+        for event in result.all_events:
+            if event.event_type_value == "PIPELINE_FAILURE":
+                _failed(event, outcome)
+    if skipped := _skipped(defs, run, outcome, result.all_events):
+        _execute(defs, dagster, PlannedRun(skipped, run.first, run.last), outcome, force=force)
+
+
+def _skipped(
+    defs: dg.Definitions, run: PlannedRun, outcome: RunOutcome, events: Sequence[Any]
+) -> tuple[AssetKey, ...]:
+    """Assets the run never came to although what they need was made: a stream beside theirs failed."""
+    graph = defs.resolve_asset_graph()
+    started = {e.step_key for e in events if e.event_type_value == "STEP_START"}
+    waiting = {k for k in run.assets if graph.get(k).assets_def.node_def.name not in started}
+    made = {k for k in run.assets if _is_good(outcome, k)}
+    ready = {k for k in waiting if graph.get(k).parent_keys & set(run.assets)}
+    while blocked := {k for k in ready if graph.get(k).parent_keys & set(run.assets) - made - ready}:
+        ready -= blocked
+    return tuple(sorted(ready))
+
+
+def _is_good(outcome: RunOutcome, key: AssetKey) -> bool:
+    found = outcome.assets[key.to_user_string()]
+    return found.materialized and not found.checks_failed
 
 
 def _take(event: Any, outcome: RunOutcome) -> None:
@@ -219,7 +247,7 @@ def _take(event: Any, outcome: RunOutcome) -> None:
                 _materialized(found, event.materialization.metadata)
         case "ASSET_CHECK_EVALUATION":
             _checked(outcome, event.asset_check_evaluation_data)
-        case "STEP_FAILURE" | "PIPELINE_FAILURE":
+        case "STEP_FAILURE":
             _failed(event, outcome)
 
 

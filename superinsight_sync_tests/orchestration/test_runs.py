@@ -1,0 +1,218 @@
+"""What a run of several streams does when one of them, a check or a threshold stops it; schedules; metadata."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.orchestration.running import RunOutcome, plan_runs, run_all, select
+from superinsight_sync.orchestration.schedules import run_requests, source_schedules
+from superinsight_sync_tests.cli.conftest import make_web
+from superinsight_sync_tests.orchestration.test_loading import project
+
+MONTHS = {"by": "month", "start": "2026-01-01", "end": "2026-04-01"}
+STREAMS = [
+    {
+        "name": "visits",
+        "table": "visits",
+        "primary_key": ["visit_id"],
+        "sync": {"mode": "incremental", "cursor": "seen_at"},
+        "partition": MONTHS,
+        "priority": 7,
+    },
+    {"name": "pages", "table": "pages", "refine": [{"step": "map", "rename": {"title": "heading"}}]},
+    {"name": "gone", "table": "gone"},
+    {
+        "name": "blocked",
+        "table": "pages",
+        "expect": [{"type": "set", "column": "page", "values": ["p0"], "severity": "critical"}],
+    },
+    {
+        "name": "warned",
+        "table": "pages",
+        "expect": [{"type": "set", "column": "page", "values": ["p0"]}],
+    },
+    {
+        "name": "over",
+        "table": "pages",
+        "max_row_errors": 2,
+        "refine": [{"step": "rule", "name": "first", "check": "page = 'p0'", "else": "quarantine"}],
+    },
+]
+WEB: dict[str, Any] = {
+    "type": "superinsight_sync.SyncSource",
+    "attributes": {
+        "name": "web",
+        "tenant": "acme",
+        "owners": ["team:data"],
+        "connection": {"kind": "sqlite", "path": "web.db"},
+        "streams": STREAMS,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
+    folder = project(tmp_path_factory.mktemp("runs"), {"web": WEB}, name="runsproj")
+    make_web(folder / "web.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DAGSTER_HOME", str(folder))
+        patch.syspath_prepend(str(folder))
+        for name in ("SIS_HOME", "SIS_LAKE_URL", "SIS_DATABASE_URL", "SIS_PROJECT_DIR"):
+            patch.delenv(name, raising=False)
+        yield importlib.import_module("runsproj.definitions").defs()
+    for name in [m for m in sys.modules if m.split(".")[0] == "runsproj"]:
+        del sys.modules[name]
+
+
+def run(defs: dg.Definitions, *selection: str, **bounds: str) -> RunOutcome:
+    assets = set().union(*(select(defs, s) for s in selection))
+    return run_all(defs, plan_runs(defs, assets, **bounds))
+
+
+def test_a_stream_that_fails_lets_the_others_land_and_is_named(defs: dg.Definitions) -> None:
+    done = run(defs, "web.pages", "web.gone", "web/raw_warned")
+    assert done.exit_code == 2
+    assert done.assets["web/pages"].materialized and done.assets["web/pages_dictionary"].materialized
+    assert not done.assets["web/gone"].materialized
+    assert done.assets["web/raw_pages"].rows == done.assets["web/raw_warned"].rows == 5
+    assert not done.assets["web/raw_gone"].materialized
+    assert any("gone" in e and "1 stream(s) failed; the others have landed" in e for e in done.errors)
+
+
+def test_a_critical_check_stops_what_is_downstream(defs: dg.Definitions) -> None:
+    done = run(defs, "web.blocked")
+    assert done.exit_code == 3
+    assert done.assets["web/blocked"].checks_failed == 1
+    assert not done.assets["web/blocked_dictionary"].materialized
+
+
+def test_a_warning_stops_nothing(defs: dg.Definitions) -> None:
+    done = run(defs, "web.warned")
+    assert done.exit_code == 0, done.errors
+    assert done.assets["web/warned"].checks_warned == 1
+    assert done.assets["web/warned_dictionary"].materialized
+
+
+def test_over_the_threshold_nothing_is_published(defs: dg.Definitions) -> None:
+    from superinsight_sync.model.tables import TableRef
+    from superinsight_sync.pipeline.engine import open_engine
+
+    done = run(defs, "web.over")
+    assert done.exit_code == 3
+    assert not done.assets["web/over"].materialized
+    assert not open_engine().lake.exists(TableRef("acme", "web", "over", "refined"))
+
+
+def test_a_failed_run_becomes_an_alert(defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> None:
+    from superinsight_sync.orchestration.sensors import alert_on_failure
+
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr("superinsight_sync.pipeline.alert.alert_run_failed", lambda **said: told.append(said))
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["web", "raw_gone"])], raise_on_error=False
+        )
+        failure = next(e for e in result.all_events if e.event_type_value == "PIPELINE_FAILURE")
+        context = dg.build_run_status_sensor_context(
+            "alert_on_failure", failure, instance, result.dagster_run
+        ).for_run_failure()
+        alert_on_failure(context)
+    assert told[0]["run_id"] == result.run_id
+    assert "gone" in told[0]["text"]
+
+
+def test_metadata_has_schema_counts_and_lineage(defs: dg.Definitions) -> None:
+    done = run(defs, "web.pages")
+    found = done.assets["web/pages"].metadata
+    assert [c.name for c in found["dagster/column_schema"].columns][:2] == ["page", "heading"]
+    lineage = found["dagster/column_lineage"].deps_by_column["heading"]
+    assert [(d.asset_key.to_user_string(), d.column_name) for d in lineage] == [("web/raw_pages", "title")]
+    assert done.assets["web/raw_pages"].metadata["dagster/row_count"] == 5
+
+
+def test_each_partition_of_a_range_has_its_own_row_count(defs: dg.Definitions) -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    span = {
+        "dagster/asset_partition_range_start": "2026-01-01",
+        "dagster/asset_partition_range_end": "2026-03-01",
+    }
+    keys = [dg.AssetKey(["web", "raw_visits"]), dg.AssetKey(["web", "visits"])]
+    result = job.execute_in_process(asset_selection=keys, tags=span)
+    events = [e.materialization for e in result.get_asset_materialization_events()]
+    counts = {
+        (m.asset_key.path[-1], m.partition): m.metadata["dagster/partition_row_count"].value for m in events
+    }
+    months = ("2026-01-01", "2026-02-01", "2026-03-01")
+    assert counts == {(a, m): 30 for a in ("raw_visits", "visits") for m in months}
+
+
+def test_specs_carry_groups_tags_kinds_owners_pools_and_priorities(defs: dg.Definitions) -> None:
+    specs = {s.key.to_user_string(): s for s in defs.resolve_all_asset_specs()}
+    raw = specs["web/raw_visits"]
+    assert (raw.group_name, list(raw.owners)) == ("web", ["team:data"])
+    assert {k: raw.tags[k] for k in ("stage", "tenant", "source")} == {
+        "stage": "raw",
+        "tenant": "acme",
+        "source": "web",
+    }
+    assert "sqlite" in raw.kinds
+    assert select(defs, "tag:stage=raw") == {s.key for s in specs.values() if s.tags.get("stage") == "raw"}
+    steps = [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition) and raw.key in a.keys]
+    assert {op.pool for op in steps[0].node_def.iterate_node_defs()} == {"source_web"}  # type: ignore[attr-defined]
+    assert steps[0].op.tags["dagster/priority"] == "7"
+    sensors = {s.name for s in defs.sensors or ()}
+    assert sensors == {"follow_upstream", "alert_on_failure"}
+
+
+def scheduled(*streams: dict[str, Any]) -> SourceSpec:
+    attributes = {**WEB["attributes"], "streams": [{"schedule": "*/15 * * * *", **s} for s in streams]}
+    return SourceSpec.model_validate(attributes)
+
+
+DAILY = {**STREAMS[0], "partition": {"by": "day", "start": "2026-01-01"}}
+
+
+@pytest.mark.parametrize(
+    ("now", "lag", "keys"),
+    [
+        ("2026-02-10T12:00", "0s", ["2026-02-10"]),
+        ("2026-02-10T00:00", "0s", ["2026-02-09", "2026-02-10"]),
+        ("2026-02-10T00:59", "0s", ["2026-02-09", "2026-02-10"]),
+        ("2026-02-10T01:01", "0s", ["2026-02-10"]),
+        ("2026-03-01T12:00", "36h", ["2026-02-28", "2026-03-01"]),
+        ("2026-01-01T00:10", "0s", ["2026-01-01"]),
+        ("2025-12-31T23:59", "0s", []),
+    ],
+)
+def test_a_schedule_asks_for_the_partitions_that_may_still_fill(now: str, lag: str, keys: list[str]) -> None:
+    stream = {**DAILY, "sync": {"mode": "incremental", "cursor": "seen_at", "lag": lag}}
+    source = scheduled(stream)
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert [r.partition_key for r in run_requests(source, source.streams, at)] == keys
+
+
+def test_streams_share_runs_by_partition_and_one_schedule_by_cron() -> None:
+    source = scheduled(
+        DAILY, {**DAILY, "name": "more"}, STREAMS[1], STREAMS[2], {**STREAMS[4], "schedule": "0 3 * * *"}
+    )
+    schedules = source_schedules(source)
+    assert sorted(str(s.cron_schedule) for s in schedules) == ["*/15 * * * *", "0 3 * * *"]
+    due = [s for s in source.streams if s.schedule == "*/15 * * * *"]
+    asked = list(run_requests(source, due, datetime(2026, 2, 10, 12, tzinfo=UTC)))
+    runs = [(r.partition_key, sorted(k.path[-1] for k in r.asset_selection or ())) for r in asked]
+    assert runs == [(None, ["raw_gone", "raw_pages"]), ("2026-02-10", ["raw_more", "raw_visits"])]
+    assert asked[1].tags["dagster/priority"] == "7"
+
+
+@pytest.mark.parametrize("cron", ["* * * *", "* * * * * *", "61 * * * *", "@reboot", "every minute"])
+def test_a_wrong_cron_is_refused(cron: str) -> None:
+    with pytest.raises(ValueError, match="schedule"):
+        scheduled({**STREAMS[1], "schedule": cron})
