@@ -1,7 +1,5 @@
 """MariaDB: every type arrives exactly, as text, or not at all. (No MySQL server can be had for tests.)"""
 
-# ruff: noqa: DTZ001 - a statement or a naive time a line
-
 import os
 import struct
 import time

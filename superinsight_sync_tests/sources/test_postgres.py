@@ -1,7 +1,5 @@
 """PostgreSQL: every type arrives exactly, as text, or not at all."""
 
-# ruff: noqa: DTZ001 - a statement or a naive time a line
-
 import json
 import math
 import os

@@ -45,6 +45,10 @@ class Config(KindConfig):
     )
 
 
+_BATCH_BYTES_OPTION = "adbc.postgresql.batch_size_hint_bytes"
+_BATCH_BYTES = 8 << 20
+
+
 class PostgresSource:
     """A PostgreSQL database. Types: `docs/reference/types.md`."""
 
@@ -156,6 +160,7 @@ class PostgresSource:
         try:
             with adbc.connect(self._dsn()) as connection, connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                cursor.adbc_statement.set_options(**{_BATCH_BYTES_OPTION: str(_BATCH_BYTES)})
                 cursor.execute(sql)
                 try:
                     yield cursor.fetch_record_batch()
