@@ -99,9 +99,11 @@ def state_get(stream: str, as_json: bool) -> None:
     type=click.Choice(["timestamp", "integer", "text", "json"]),
     default="timestamp",
     show_default=True,
+    help="What the cursor is.",
 )
+@json_option
 @errors_shown
-def state_set(stream: str, cursor: str, kind: str) -> None:
+def state_set(stream: str, cursor: str, kind: str, as_json: bool) -> None:
     """Sets a stream's cursor: the next incremental pull starts there.
 
     \b
@@ -120,14 +122,18 @@ def state_set(stream: str, cursor: str, kind: str) -> None:
     point = Checkpoint(new_load_id(), utc_now(), cursor=value)
     store.set_checkpoint(table, point)
     engine.state.checkpoints.record(table, "", point)
+    if as_json:
+        show_json({"stream": stream, "cursor": value, "load_id": point.load_id})
+        return
     tell(f"{stream} continues from {value}")
 
 
 @state_command.command("reset")
 @click.argument("stream")
 @click.option("--partition", default="", help="Only this partition.")
+@json_option
 @errors_shown
-def state_reset(stream: str, partition: str) -> None:
+def state_reset(stream: str, partition: str, as_json: bool) -> None:
     """Forgets a checkpoint: the next pull reads from the start. Rows stay until it replaces them.
 
     \b
@@ -138,6 +144,9 @@ def state_reset(stream: str, partition: str) -> None:
     if store.exists(table):
         store.set_checkpoint(table, None, partition)
     engine.state.checkpoints.forget(table, partition)
+    if as_json:
+        show_json({"stream": stream, "partition": partition or None, "reset": True})
+        return
     tell(f"the checkpoint of {stream} {partition} is forgotten".replace("  ", " "))
 
 
@@ -185,7 +194,9 @@ def rollback_command(load_id: str, yes: bool, as_json: bool) -> None:
     engine = open_engine()
     tables = tables_of_load(engine, load_id)
     if not yes:
-        click.confirm(f"Take load {load_id} back from {', '.join(str(t) for t in tables)}?", abort=True)
+        click.confirm(
+            f"Take load {load_id} back from {', '.join(str(t) for t in tables)}?", abort=True, err=True
+        )
     versions = rollback(engine, load_id)
     if as_json:
         show_json({"load_id": load_id, "tables": {str(t): v for t, v in versions.items()}})
@@ -197,9 +208,15 @@ def rollback_command(load_id: str, yes: bool, as_json: bool) -> None:
 @click.command("history")
 @click.argument("stream")
 @click.option(
-    "--stage", type=click.Choice(["raw", "refined", "quarantine"]), default="raw", show_default=True
+    "--stage",
+    type=click.Choice(["raw", "refined", "quarantine"]),
+    default="raw",
+    show_default=True,
+    help="Which of the stream's tables.",
 )
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Versions at most."
+)
 @json_option
 @errors_shown
 def history_command(stream: str, stage: Any, limit: int, as_json: bool) -> None:

@@ -33,6 +33,7 @@ def discover_command(source: str, write: Path | None, as_json: bool) -> None:
     if write is not None:
         if write.exists():
             raise ConfigError(f"{write} exists", hint="Name another file, or remove it")
+        write.parent.mkdir(parents=True, exist_ok=True)
         write.write_text(proposed)
         tell(f"wrote {write}")
     if as_json:

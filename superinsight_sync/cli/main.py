@@ -1,11 +1,13 @@
 """``sis``: the command line. Each command loads what it needs when it is called."""
 
 import importlib
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from superinsight_sync.cli.output import USAGE
+from superinsight_sync.cli.output import FAILED, show_error
 
 _COMMANDS = {
     "init": "projects",
@@ -38,11 +40,28 @@ class _Lazy(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Runs the command; with ``--json`` wrong usage is told as a JSON document too."""
+        given = list(sys.argv[1:] if args is None else args)
+        if not extra.pop("standalone_mode", True):
+            return super().main(given, *rest, standalone_mode=False, **extra)
+        try:
+            raise SystemExit(super().main(given, *rest, standalone_mode=False, **extra) or 0)
+        except click.ClickException as error:
+            show_error(click.UsageError(error.format_message()), as_json="--json" in given)
+            error.show()
+            raise SystemExit(error.exit_code) from error
+        except click.Abort as error:
+            show_error(error, as_json="--json" in given)
+            click.echo("stopped", err=True)
+            raise SystemExit(FAILED) from error
+
 
 @click.group(
     cls=_Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 data over a threshold.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 data over a threshold. "
+    'Shell completion: eval "$(_SIS_COMPLETE=bash_source sis)" (or zsh_source, fish_source).',
 )
 @click.version_option(package_name="superinsight-sync")
 def main() -> None:
@@ -55,4 +74,3 @@ def main() -> None:
 
 
 main.no_args_is_help = True
-__all__ = ["USAGE", "main"]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -42,14 +43,14 @@ def show_table(
     """A table on standard output; as wide as the terminal, or as it needs where there is none."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width).print(table, markup=False) if not rows else Console(width=width).print(table)
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def tell(message: str) -> None:
@@ -64,26 +65,31 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def errors_shown(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Our errors become a message and an exit code; ``--json`` commands print them as JSON."""
+    """Errors become a message and an exit code; ``--json`` commands print them as JSON too."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        as_json = bool(kwargs.get("as_json"))
         try:
             return command(*args, **kwargs)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
         except SisError as error:
-            if kwargs.get("as_json"):
-                show_json(
-                    {
-                        "error": {
-                            "class": type(error).__name__,
-                            "where": error.where,
-                            "message": redact(str(error)),
-                        }
-                    }
-                )
+            show_error(error, as_json=as_json, where=error.where)
             fail(str(error), error.exit_code)
+        except Exception as error:
+            show_error(error, as_json=as_json)
+            tell(redact(traceback.format_exc()))
+            fail(f"{type(error).__name__}: {error}", FAILED)
 
     return run
+
+
+def show_error(error: Exception, *, as_json: bool, where: str = "") -> None:
+    """The error as the command's JSON document, if one was asked for."""
+    if as_json:
+        message = redact(str(error) or type(error).__name__)
+        show_json({"error": {"class": type(error).__name__, "where": where, "message": message}})
 
 
 def human_bytes(size: int) -> str:

@@ -21,8 +21,9 @@ from superinsight_sync.core.settings import load_settings
 
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path))
+@json_option
 @errors_shown
-def init_command(folder: Path) -> None:
+def init_command(folder: Path, as_json: bool) -> None:
     """Makes a new project folder that runs: a small SQLite source and a dataset to change.
 
     \b
@@ -31,9 +32,13 @@ def init_command(folder: Path) -> None:
     """
     from superinsight_sync.cli.scaffold import make_project
 
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty", hint="Name a folder that does not exist yet")
-    for path in make_project(folder, resources.files("superinsight_sync.cli")):
+    made = make_project(folder, resources.files("superinsight_sync.cli"))
+    if as_json:
+        show_json({"folder": str(folder), "files": [str(path) for path in made]})
+        return
+    for path in made:
         tell(f"made {path}")
     tell(f"\nNext:\n  cd {folder}\n  sis check\n  sis run --all\n  dagster dev")
 

@@ -10,6 +10,8 @@ from superinsight_sync.cli.output import errors_shown, human_bytes, json_option,
 from superinsight_sync.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dagster import AssetKey, Definitions
+
     from superinsight_sync.orchestration.running import AssetOutcome, PlannedRun, RunOutcome
 
 
@@ -35,6 +37,8 @@ def run_command(
 ) -> None:
     """Materializes a source, a stream, a dataset or any Dagster selection. What is unchanged is not done again.
 
+    `airline.flights` is the stream with all its stages, `airline/flights` that one asset.
+
     \b
     Example:
         sis run airline
@@ -43,9 +47,11 @@ def run_command(
     """
     if everything == bool(selection):
         raise ConfigError("nothing is selected" if not selection else "give a selection or --all, not both")
-    outcome = _run(
-        ("*",) if everything else selection, since, until, dry_run=dry_run, force=force, as_json=as_json
-    )
+    from superinsight_sync.orchestration.running import plan_runs
+
+    defs, assets = _selected(("*",) if everything else selection)
+    runs = plan_runs(defs, assets, since=since, until=until)
+    outcome = _run(defs, runs, dry_run=dry_run, force=force, as_json=as_json)
     if summary and not as_json:
         _show_paths(outcome)
     raise SystemExit(outcome.exit_code)
@@ -63,28 +69,32 @@ def backfill_command(
 ) -> None:
     """Repairs a range of partitions: reads them anew as one run and replaces exactly their rows.
 
+    What has no partitions (dictionary, datasets) is left to the automation, or to `sis run`.
+
     \b
     Example:
         sis backfill airline.flights --from 2013-03-01 --to 2013-06-01
     """
-    raise SystemExit(_run(selection, since, until, dry_run=dry_run, force=True, as_json=as_json).exit_code)
+    from superinsight_sync.orchestration.running import plan_backfill
+
+    defs, assets = _selected(selection)
+    runs = plan_backfill(defs, assets, since, until)
+    raise SystemExit(_run(defs, runs, dry_run=dry_run, force=True, as_json=as_json).exit_code)
+
+
+def _selected(selection: tuple[str, ...]) -> "tuple[Definitions, set[AssetKey]]":
+    from superinsight_sync.cli.project_definitions import definitions
+    from superinsight_sync.orchestration.running import select
+
+    defs = definitions()
+    return defs, set().union(*(select(defs, s) for s in selection))
 
 
 def _run(
-    selection: tuple[str, ...],
-    since: str | None,
-    until: str | None,
-    *,
-    dry_run: bool,
-    force: bool,
-    as_json: bool,
+    defs: "Definitions", runs: "list[PlannedRun]", *, dry_run: bool, force: bool, as_json: bool
 ) -> "RunOutcome":
-    from superinsight_sync.cli.project_definitions import definitions
-    from superinsight_sync.orchestration.running import plan_runs, run_all, select
+    from superinsight_sync.orchestration.running import run_all
 
-    defs = definitions()
-    assets = set().union(*(select(defs, s) for s in selection))
-    runs = plan_runs(defs, assets, since=since, until=until)
     if dry_run:
         _show_plan(runs, as_json=as_json)
         raise SystemExit(0)

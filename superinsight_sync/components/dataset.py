@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Self
 
 import dagster as dg
+from dagster.components import scaffold_with
 from pydantic import BaseModel
 
+from superinsight_sync.components.scaffolding import DatasetScaffolder
 from superinsight_sync.model.declaration import DatasetSpec
 
 
+@scaffold_with(DatasetScaffolder)
 @dataclass
 class Dataset(dg.Component):
     """Joins refined streams into a versioned training dataset with splits, manifest and report."""

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Self
 
 import dagster as dg
+from dagster.components import scaffold_with
 from pydantic import BaseModel
 
+from superinsight_sync.components.scaffolding import SourceScaffolder
 from superinsight_sync.model.declaration import SourceSpec
 
 
+@scaffold_with(SourceScaffolder)
 @dataclass
 class SyncSource(dg.Component):
     """Pulls the streams of a database or file store and carries each through raw, refined and dictionary."""

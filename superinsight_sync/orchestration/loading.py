@@ -77,7 +77,7 @@ def _failed(name: str, reason: str) -> dg.Definitions:
         kinds={"error"},
     )
     def declaration_error() -> None:
-        raise dg.Failure(description=reason, allow_retries=False)
+        raise dg.Failure(reason, metadata={"sis/error_class": "ConfigError"}, allow_retries=False)
 
     return dg.Definitions(assets=[declaration_error])
 

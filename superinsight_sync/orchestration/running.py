@@ -1,17 +1,20 @@
 """Runs a selection of assets in this process, as Dagster runs that the UI shows."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 import dagster as dg
 from dagster import AssetKey, DagsterInstance
 
 from superinsight_sync.core.errors import ConfigError, SisError
+from superinsight_sync.orchestration import keys
 from superinsight_sync.orchestration.engines import FORCE_TAG
 from superinsight_sync.orchestration.partitions import KEY_TAG, RANGE_END_TAG, RANGE_START_TAG
+from superinsight_sync.pipeline.spans import aware
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -60,24 +63,36 @@ class RunOutcome:
 
 
 def select(defs: dg.Definitions, selection: str) -> set[AssetKey]:
-    """Assets of a Dagster selection (``group:airline``, ``key:airline/flights+``) or a key, source or stream.
+    """The assets of a selection: a source (`airline`), a stream (`airline.flights`: its raw, refined and dictionary
+    assets), one asset's key (`airline/flights`), a dataset's name, or Dagster's own syntax (`key:airline/flights+`).
 
     Raises ConfigError if nothing matches.
     """
     graph = defs.resolve_asset_graph()
     known = {k.to_user_string(): k for k in graph.materializable_asset_keys}
-    text = selection.replace(".", "/") if selection.replace(".", "/") in known else selection
-    if text in known:
-        return {known[text]}
+    source, dot, stream = selection.partition(".")
+    if dot and f"{source}/{stream}" in known:
+        chain = (keys.raw_key, keys.refined_key, keys.dictionary_key)
+        return {key for name in chain if (key := name(source, stream)) in known.values()}
+    for name in (selection, f"{keys.DATASETS_GROUP}/{selection}"):
+        if name in known:
+            return {known[name]}
     by_group = {k for k in known.values() if graph.get(k).group_name == selection}
-    if by_group:
-        return by_group
+    return by_group or _selected(graph, selection, known)
+
+
+def _selected(graph: Any, selection: str, known: Collection[str]) -> set[AssetKey]:
+    close = get_close_matches(selection.replace(".", "/"), known, n=1, cutoff=0.5)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    hint += f"Assets: {', '.join(sorted(known)[:30])}{', …' if len(known) > 30 else ''}"
     try:
         found = dg.AssetSelection.from_string(selection).resolve(graph)
     except dg.DagsterError as error:
-        raise ConfigError(f"'{selection}' is no asset selection", hint=str(error).splitlines()[0]) from error
+        raise ConfigError(
+            f"'{selection}' is no source, stream, dataset, asset or asset selection", hint=hint
+        ) from error
     if not found:
-        raise ConfigError(f"'{selection}' selects nothing", hint=f"Assets: {', '.join(sorted(known))}")
+        raise ConfigError(f"'{selection}' selects nothing", hint=hint)
     return set(found)
 
 
@@ -97,9 +112,22 @@ def plan_runs(
     for key in sorted(partitioned):
         groups.setdefault(graph.get(key).partitions_def, []).append(key)
     runs = [PlannedRun(tuple(sorted(early)))] if early else []
-    for definition, keys in groups.items():
-        runs.append(PlannedRun(tuple(keys), *_range(definition, since, until)))
+    for definition, members in groups.items():
+        runs.append(PlannedRun(tuple(members), *_range(definition, since, until)))
     return [*runs, PlannedRun(tuple(sorted(late)))] if late else runs
+
+
+def plan_backfill(defs: dg.Definitions, assets: set[AssetKey], since: str, until: str) -> list[PlannedRun]:
+    """One run per set of partitions over the range. What has no partitions is left out: it follows by automation.
+
+    Raises ConfigError if nothing selected has partitions.
+    """
+    graph = defs.resolve_asset_graph()
+    partitioned = {k for k in assets if graph.get(k).partitions_def is not None}
+    if not partitioned:
+        names = ", ".join(sorted(k.to_user_string() for k in assets))
+        raise ConfigError(f"{names}: has no partitions to backfill", hint="Use `sis run --force`")
+    return plan_runs(defs, partitioned, since=since, until=until)
 
 
 def _ancestors(graph: Any, key: AssetKey) -> set[AssetKey]:
@@ -113,26 +141,33 @@ def _ancestors(graph: Any, key: AssetKey) -> set[AssetKey]:
 
 
 def _range(definition: Any, since: str | None, until: str | None) -> tuple[str, str]:
-    keys = definition.get_partition_keys()
-    chosen = [
-        k for k in keys if (since is None or k >= _key(definition, since)) and (until is None or k <= until)
-    ]
+    known = definition.get_partition_keys()
+    first = None if since is None else _key(definition, known, since)
+    last = None if until is None else _key(definition, known, until)
+    chosen = [k for k in known if (first is None or k >= first) and (last is None or k <= last)]
     if not chosen:
         raise ConfigError(
             f"no partition between {since or 'the first'} and {until or 'the last'}",
-            hint=f"There are {keys[0]} to {keys[-1]}" if keys else "No partition exists yet",
+            hint=f"There are {known[0]} to {known[-1]}" if known else "No partition exists yet",
         )
     return chosen[0], chosen[-1]
 
 
-def _key(definition: Any, text: str) -> str:
+def _key(definition: Any, known: Sequence[str], text: str) -> str:
     """The key of the partition that holds a date, if `text` is no key itself."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
+    if text in known:
         return text
-    found = [w for w in definition.get_partition_keys() if w <= at.strftime(definition.fmt)]
-    return found[-1] if found else text
+    try:
+        at = aware(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise ConfigError(
+            f"'{text}' is neither a date nor a partition", hint="Write it like 2026-01-31"
+        ) from error
+    wanted: str = at.strftime(definition.fmt)
+    before = [k for k in known if k <= wanted]
+    if not before or at >= definition.time_window_for_partition_key(before[-1]).end:
+        return wanted
+    return before[-1]
 
 
 def instance() -> DagsterInstance:

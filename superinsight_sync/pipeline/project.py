@@ -45,7 +45,7 @@ class Project:
     def source(self, name: str) -> SourceSpec:
         """Raises ConfigError naming the sources there are."""
         if name not in self.sources:
-            raise ConfigError(f"there is no source '{name}'", hint=_valid(name, self.sources))
+            raise ConfigError(f"there is no source '{name}'", hint=self._hint(name, self.sources))
         return self.sources[name]
 
     def stream(self, key: str) -> tuple[SourceSpec, StreamSpec]:
@@ -59,8 +59,12 @@ class Project:
 
     def dataset(self, name: str) -> DatasetSpec:
         if name not in self.datasets:
-            raise ConfigError(f"there is no dataset '{name}'", hint=_valid(name, self.datasets))
+            raise ConfigError(f"there is no dataset '{name}'", hint=self._hint(name, self.datasets))
         return self.datasets[name]
+
+    def _hint(self, name: str, names: Any) -> str:
+        bad = f". {len(self.problems)} declarations are wrong: see `sis check`" if self.problems else ""
+        return _valid(name, names) + bad
 
 
 def _valid(name: str, names: Any) -> str:
