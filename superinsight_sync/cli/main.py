@@ -43,10 +43,11 @@ class _Lazy(click.Group):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Runs the command; with ``--json`` wrong usage is told as a JSON document too."""
         given = list(sys.argv[1:] if args is None else args)
+        run: Any = super().main
         if not extra.pop("standalone_mode", True):
-            return super().main(given, *rest, standalone_mode=False, **extra)
+            return run(given, *rest, standalone_mode=False, **extra)
         try:
-            raise SystemExit(super().main(given, *rest, standalone_mode=False, **extra) or 0)
+            raise SystemExit(run(given, *rest, standalone_mode=False, **extra) or 0)
         except click.ClickException as error:
             show_error(click.UsageError(error.format_message()), as_json="--json" in given)
             error.show()

@@ -219,7 +219,9 @@ def _take(event: Any, outcome: RunOutcome) -> None:
                 _materialized(found, event.materialization.metadata)
         case "ASSET_CHECK_EVALUATION":
             _checked(outcome, event.asset_check_evaluation_data)
-        case "STEP_FAILURE" | "PIPELINE_FAILURE":
+        case "STEP_FAILURE":
+            _failed(event, outcome)
+        case "PIPELINE_FAILURE" if not outcome.errors:
             _failed(event, outcome)
 
 
