@@ -3,9 +3,17 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster.components.core.component_tree import ComponentTree
+from dagster.components.core.context import ComponentDeclLoadContext
+from dagster.components.core.decl import (
+    ComponentDecl,
+    DefsFolderDecl,
+    build_filesystem_component_decl_from_context,
+)
+from dagster.components.core.defs_module import ComponentPath
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.orchestration.io_manager import lake_io_manager
@@ -26,7 +34,15 @@ def load_project_definitions(path_within_project: Path) -> dg.Definitions:
     A declaration that cannot be loaded appears as one failed asset that says why; the others work.
     """
     tree = ComponentTree.for_project(path_within_project)
-    parts = [_load_entry(tree, entry) for entry in _entries(tree.defs_module_path)]
+    folder = ComponentPath.from_path(tree.defs_module_path)
+    context = tree.decl_load_context.for_component_loc(folder)
+    found: dict[Path, ComponentDecl[Any]] = {}
+    parts = [_find_entry(context, entry, found) for entry in _entries(tree.defs_module_path)]
+    whole = DefsFolderDecl(
+        context=context, loc=folder, children=found, source_tree=None, component_file_model=None
+    )
+    tree.state_tracker.set_cache_data(folder, component_decl=whole)
+    parts += [_load_entry(tree, entry) for entry in found]
     merged = dg.Definitions.merge(*parts, maintenance_definitions())
     return dg.Definitions.merge(
         merged,
@@ -47,13 +63,29 @@ def _entries(defs_dir: Path) -> list[Path]:
     )
 
 
+def _find_entry(
+    context: ComponentDeclLoadContext, entry: Path, found: dict[Path, ComponentDecl[Any]]
+) -> dg.Definitions:
+    """Adds what the entry declares to `found`. Python files are imported by it, YAML is parsed."""
+    try:
+        loc = ComponentPath.from_path(entry)
+        declared = build_filesystem_component_decl_from_context(context.for_component_loc(loc))
+    except Exception as error:
+        if os.environ.get(STRICT):
+            raise
+        return _failed(entry.stem, _reason(entry, error))
+    if declared is not None:
+        found[entry] = declared
+    return dg.Definitions()
+
+
 def _load_entry(tree: ComponentTree, entry: Path) -> dg.Definitions:
     try:
         return tree.build_defs_at_path(entry.relative_to(tree.defs_module_path))
     except Exception as error:
         if os.environ.get(STRICT):
             raise
-        return _failed(entry.name, _reason(entry, error))
+        return _failed(entry.stem, _reason(entry, error))
 
 
 def _reason(entry: Path, error: BaseException) -> str:
