@@ -84,8 +84,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make_project(folder)
-        run(folder, "many.t0")
-        _, one_s, _ = run(folder, "many.t0")
+        run(folder, "many/raw_t0")
+        _, one_s, _ = run(folder, "many/raw_t0")
         streams, all_s, peak_mb = run(folder, "tag:stage=raw")
     per_stream_s = (all_s - one_s) / (streams - 1)
     print(f"{streams} streams of {ROWS:,} rows in one run: {all_s:.1f} s CPU (a run of one: {one_s:.1f} s)")

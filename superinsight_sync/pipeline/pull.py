@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.store import Store
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
@@ -163,8 +164,8 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     with Spool(pull.engine.settings) as spool:
         with reading:
             spool.fill(reading(), cursor=None if sync.by == "hash" else sync.cursor)
-        cursor = spool.cursor_max if last is None or spool.cursor_max is None else max(last, spool.cursor_max)
-        commit = pull.commit(token=token, cursor=last if cursor is None else cursor)
+        cursor = _greater(pull.stream, last, spool.cursor_max)
+        commit = pull.commit(token=token, cursor=cursor)
         if pull.store.exists(pull.table) and (sync.by == "hash" or pull.stream.disposition == "append"):
             spool.drop_known(pull.store.dataset(pull.table), cursor=sync.cursor, after=after)
         still_ours(pull.lease)
@@ -186,6 +187,19 @@ def _minus_lag(stream: StreamSpec, cursor: Any) -> Any:
     if isinstance(cursor, date) and not isinstance(cursor, datetime):
         return cursor - max(stream.sync.lag, timedelta(days=1))
     return cursor - stream.sync.lag
+
+
+def _greater(stream: StreamSpec, last: Any, seen: Any) -> Any:
+    """The greater cursor. Raises ConfigError if the checkpoint is of another type than the column."""
+    if last is None or seen is None:
+        return last if seen is None else seen
+    try:
+        return max(last, seen)
+    except TypeError as error:
+        raise ConfigError(
+            f"the checkpoint is a {type(last).__name__}, column '{stream.sync.cursor}' gives a {type(seen).__name__}",
+            hint="Set it with the right --type (`sis state set --help`), or forget it with `sis state reset`",
+        ) from error
 
 
 def _result(

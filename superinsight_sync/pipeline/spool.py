@@ -67,7 +67,7 @@ class Spool:
         with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:
             engine.register("spooled", self.open())
             engine.register("landed", known.scanner(columns=[HASH]).to_reader())
-            fresh = engine.execute(
+            fresh = engine.sql(
                 f"""
                 SELECT s.* EXCLUDE (_sis_nth)
                 FROM (SELECT *, row_number() OVER (PARTITION BY {HASH}) AS _sis_nth FROM spooled) AS s
