@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -179,7 +179,7 @@ def instance() -> DagsterInstance:
 
 
 def run_all(defs: dg.Definitions, runs: Sequence[PlannedRun], *, force: bool = False) -> RunOutcome:
-    """Executes the runs one after the other; a failed run does not stop the others.
+    """Executes the runs one after the other; a failed run stops what is downstream of it alone.
 
     With `force` everything is read and made anew even where nothing changed.
     """
@@ -190,8 +190,13 @@ def run_all(defs: dg.Definitions, runs: Sequence[PlannedRun], *, force: bool = F
             stage = graph.get(key).tags.get("stage", "")
             outcome.assets[key.to_user_string()] = AssetOutcome(key.to_user_string(), stage)
     with instance() as dagster:
+        tried: set[AssetKey] = set()
         for run in runs:
-            _execute(defs, dagster, run, outcome, force=force)
+            bad = {k for k in tried if not _is_good(outcome, k)}
+            sound = tuple(k for k in run.assets if not _ancestors(graph, k) & bad)
+            tried |= set(run.assets)
+            if sound:
+                _execute(defs, dagster, replace(run, assets=sound), outcome, force=force)
     return outcome
 
 

@@ -33,6 +33,13 @@ STREAMS = [
         "expect": [{"type": "set", "column": "page", "values": ["p0"], "severity": "critical"}],
     },
     {
+        "name": "barred",
+        "table": "visits",
+        "sync": {"mode": "incremental", "cursor": "seen_at"},
+        "partition": MONTHS,
+        "expect": [{"type": "set", "column": "page", "values": ["p0"], "severity": "critical"}],
+    },
+    {
         "name": "warned",
         "table": "pages",
         "expect": [{"type": "set", "column": "page", "values": ["p0"]}],
@@ -91,6 +98,14 @@ def test_a_critical_check_stops_what_is_downstream(defs: dg.Definitions) -> None
     assert done.exit_code == 3
     assert done.assets["web/blocked"].checks_failed == 1
     assert not done.assets["web/blocked_dictionary"].materialized
+
+
+def test_a_critical_check_of_partitions_stops_what_runs_after_them(defs: dg.Definitions) -> None:
+    done = run(defs, "web.barred", "web.pages")
+    assert done.exit_code == 3
+    assert done.assets["web/barred"].checks_failed == 1
+    assert not done.assets["web/barred_dictionary"].materialized
+    assert done.assets["web/pages_dictionary"].materialized
 
 
 def test_a_warning_stops_nothing(defs: dg.Definitions) -> None:
@@ -201,7 +216,7 @@ def test_a_schedule_asks_for_the_partitions_that_may_still_fill(now: str, lag: s
 
 def test_streams_share_runs_by_partition_and_one_schedule_by_cron() -> None:
     source = scheduled(
-        DAILY, {**DAILY, "name": "more"}, STREAMS[1], STREAMS[2], {**STREAMS[4], "schedule": "0 3 * * *"}
+        DAILY, {**DAILY, "name": "more"}, STREAMS[1], STREAMS[2], {**STREAMS[5], "schedule": "0 3 * * *"}
     )
     schedules = source_schedules(source)
     assert sorted(str(s.cron_schedule) for s in schedules) == ["*/15 * * * *", "0 3 * * *"]
