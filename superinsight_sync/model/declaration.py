@@ -260,6 +260,11 @@ class StreamSpec(StreamDefaults):
         return "merge" if self.primary_key else "append"
 
     @property
+    def raw_outlives_its_run(self) -> bool:
+        """Whether another run finds the raw rows; if not, the run that pulls them has to refine them too."""
+        return self.saves.raw.strategy in ("persistent", "database")
+
+    @property
     def saves(self) -> SavePlan:
         """The effective save plan."""
         return self.save or SavePlan()

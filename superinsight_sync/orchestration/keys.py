@@ -60,7 +60,7 @@ def refined_spec(
         owners=list(source.owners),
         tags=_tags("refined", source.tenant, source.name),
         partitions_def=partitions,
-        automation_condition=dg.AutomationCondition.eager(),
+        automation_condition=dg.AutomationCondition.eager() if stream.raw_outlives_its_run else None,
         metadata=_static(source, stream, "refined"),
     )
 

@@ -27,7 +27,7 @@ def _schedule(source: SourceSpec, cron: str, streams: Sequence[StreamSpec]) -> d
     @dg.schedule(
         name=f"{source.name}_{suffix}",
         cron_schedule=cron,
-        target=dg.AssetSelection.assets(*[keys.raw_key(source.name, s.name) for s in streams]),
+        target=dg.AssetSelection.assets(*[key for s in streams for key in pulled_keys(source, s)]),
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Pulls {', '.join(s.name for s in streams)} of {source.name}.",
@@ -55,13 +55,19 @@ def run_requests(source: SourceSpec, streams: Sequence[StreamSpec], now: datetim
     for group, members in sorted(runs.items(), key=lambda item: item[0] or ""):
         yield dg.RunRequest(
             partition_key=group.rsplit("|", 1)[1] if group else None,
-            asset_selection=[keys.raw_key(source.name, s.name) for s in members],
+            asset_selection=[key for s in members for key in pulled_keys(source, s)],
             tags={
                 "dagster/priority": str(max(s.priority or 0 for s in members)),
                 "source": source.name,
                 "tenant": source.tenant,
             },
         )
+
+
+def pulled_keys(source: SourceSpec, stream: StreamSpec) -> list[dg.AssetKey]:
+    """What a run that pulls the stream materializes: the refined table too, if the raw one ends with the run."""
+    raw, refined = keys.raw_key(source.name, stream.name), keys.refined_key(source.name, stream.name)
+    return [raw] if stream.raw_outlives_its_run else [raw, refined]
 
 
 def dataset_schedules(spec: DatasetSpec) -> list[dg.ScheduleDefinition]:

@@ -14,6 +14,8 @@ _KEY_VALUE = re.compile(
     re.IGNORECASE,
 )
 
+MAX_REDACTED = 8_000
+
 
 def references(text: str) -> tuple[str, ...]:
     """Names of the environment variables that `text` refers to."""
@@ -43,6 +45,8 @@ def holds_literal_secret(dsn: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """`text` with passwords in URLs and ``key=value`` pairs replaced by ``***``."""
+    """`text` with passwords in URLs and ``key=value`` pairs replaced by ``***``, cut to `MAX_REDACTED` characters."""
+    if len(text) > MAX_REDACTED:
+        text = text[:MAX_REDACTED] + "…"
     text = _URL_PASSWORD.sub(r"\g<head>***@", text)
     return _KEY_VALUE.sub(r"\g<head>***", text)
