@@ -252,27 +252,17 @@ def quarantine_command(stream: str, limit: int, records: bool, as_json: bool) ->
     Example:
         sis quarantine airline.planes --records
     """
+    from superinsight_sync.pipeline.look import set_aside
+
     engine, table, _ = _raw(stream)
-    shown = [
-        "_sis_rule",
-        "_sis_step",
-        "_sis_reason",
-        "_sis_column",
-        "_sis_load_id",
-        *(["_sis_record"] if records else []),
-    ]
-    rows: list[dict[str, Any]] = []
-    if engine.lake.exists(table.at("quarantine")):
-        for batch in engine.lake.scan(table.at("quarantine"), columns=shown):
-            rows.extend(batch.slice(0, limit - len(rows)).to_pylist())
-            if len(rows) >= limit:
-                break
+    rows = set_aside(engine, table, limit)
+    if not records:
+        rows = [{k: v for k, v in row.items() if k != "record"} for row in rows]
     if as_json:
         show_json({"stream": stream, "records": rows})
         return
-    show_table(
-        f"Quarantine of {stream}", [c.removeprefix("_sis_") for c in shown], [tuple(r.values()) for r in rows]
-    )
+    columns = list(rows[0]) if rows else ["rule", "reason"]
+    show_table(f"Quarantine of {stream}", columns, [tuple(r.values()) for r in rows])
 
 
 @click.command("maintain")

@@ -9,6 +9,7 @@ import pyarrow as pa
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.tables import TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_source
@@ -148,3 +149,28 @@ def plan_stream(
         None if point is None else str(point.cursor or point.at),
         tuple(s.step for s in stream.refine),
     )
+
+
+def set_aside(engine: Engine, table: TableRef, limit: int) -> list[dict[str, Any]]:
+    """The first records of a stream that were set aside: by refine, or because they could not be read as records."""
+    kept = {"rule": "_sis_rule", "step": "_sis_step", "reason": "_sis_reason", "column": "_sis_column"}
+    named = {**kept, "load_id": "_sis_load_id", "record": "_sis_record"}
+    rows: list[dict[str, Any]] = []
+    for record in _head(engine, table.at("quarantine"), list(named.values()), limit):
+        rows.append({name: record[column] for name, column in named.items()})
+    for record in _head(engine, table.at("unreadable"), None, limit - len(rows)):
+        where = f"{record['file']}, line {record['line']}: {record['reason']}"
+        found = {"rule": "unreadable", "step": "read", "reason": where, "column": None}
+        rows.append({**found, "load_id": record["_sis_load_id"], "record": record["record"]})
+    return rows
+
+
+def _head(engine: Engine, table: TableRef, columns: Sequence[str] | None, limit: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    if limit <= 0 or not engine.lake.exists(table):
+        return rows
+    for batch in engine.lake.scan(table, columns=columns):
+        rows.extend(batch.slice(0, limit - len(rows)).to_pylist())
+        if len(rows) >= limit:
+            break
+    return rows

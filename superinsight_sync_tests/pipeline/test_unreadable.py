@@ -44,3 +44,20 @@ def test_with_on_row_error_fail_a_ragged_line_stops_the_pull(engine: Engine, tmp
     with pytest.raises(DataError, match=r"a\.csv"):
         pull_stream(engine, source, source.streams[0])
     assert not engine.lake.exists(RAW)
+
+
+def test_what_was_set_aside_is_listed_with_file_line_and_reason(engine: Engine, tmp_path: Path) -> None:
+    from superinsight_sync.pipeline.look import set_aside
+    from superinsight_sync.pipeline.refine import refine_stream
+
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    (folder / "a.csv").write_text("id,name\n1,one\n2,two,too,many\nx,three\n")
+    source = declared(folder, refine=[{"step": "cast", "columns": {"id": "int64"}}])
+    pull_stream(engine, source, source.streams[0])
+    refine_stream(engine, source, source.streams[0])
+    listed = set_aside(engine, RAW, 10)
+    assert [r["rule"] for r in listed][1:] == ["unreadable"]
+    assert "a.csv, line 3" in listed[1]["reason"]
+    assert listed[1]["record"] == "2,two,too,many"
+    assert set_aside(engine, RAW, 1) == listed[:1]
