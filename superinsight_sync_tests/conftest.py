@@ -1,5 +1,6 @@
 """Servers that tests share: one of each per test process, started when first asked for."""
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -9,6 +10,13 @@ from hypothesis import HealthCheck, settings
 from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
 from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 from superinsight_sync_tests.servers.s3 import S3Server, running_s3
+
+LONG = bool(os.environ.get("SIS_LONG"))
+"""Whether drills run in their long version."""
+
+for _name in [n for n in os.environ if n.startswith(("SIS_", "DAGSTER_", "OPENAI_"))]:
+    # What the caller's shell or make has set must not decide what is tested.
+    del os.environ[_name]
 
 settings.register_profile(
     "sis",

@@ -69,21 +69,36 @@ def discover_command(source: str, write: Path | None, as_json: bool) -> None:
 @click.argument("stream")
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Rows at most.")
 @click.option("--refined", is_flag=True, help="Show what the refine steps make of them.")
+@click.option(
+    "--landed", type=click.Choice(["raw", "refined"]), help="Show what has landed in the lake instead."
+)
+@click.option("--version", type=click.IntRange(0), help="With --landed: as of this version (`sis history`).")
 @json_option
 @errors_shown
-def preview_command(stream: str, limit: int, refined: bool, as_json: bool) -> None:
-    """Shows the first rows of a stream as the source has them.
+def preview_command(
+    stream: str, limit: int, refined: bool, landed: str | None, version: int | None, as_json: bool
+) -> None:
+    """Shows the first rows of a stream as the source has them, or as they have landed.
 
     \b
     Example:
         sis preview airline.flights --limit 5 --refined
+        sis preview airline.flights --landed raw --version 3
     """
-    from superinsight_sync.pipeline.engine import open_engine
+    from superinsight_sync.pipeline.engine import open_engine, table_of
+    from superinsight_sync.pipeline.look import landed as landed_rows
     from superinsight_sync.pipeline.look import preview
     from superinsight_sync.pipeline.project import load_project
 
+    if version is not None and landed is None:
+        raise ConfigError("--version is of what has landed", hint="Add --landed raw or --landed refined")
     source, spec = load_project(load_settings()).stream(stream)
-    table = preview(open_engine(), source, spec, limit=limit, refined=refined)
+    engine = open_engine()
+    if landed is None:
+        table = preview(engine, source, spec, limit=limit, refined=refined)
+    else:
+        where = table_of(source, spec, "raw" if landed == "raw" else "refined")
+        table = landed_rows(engine, where, limit=limit, version=version)
     if as_json:
         show_json({"columns": {f.name: str(f.type) for f in table.schema}, "rows": table.to_pylist()})
         return

@@ -81,8 +81,9 @@ def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
         with state.leases.hold(task.lease, settings.lease_ttl_s, wait_s=settings.lease_wait_s) as lease:
             return work(tally, lease)
 
-    def count(attempts: int, _: TransientError) -> None:
+    def count(attempts: int, error: TransientError) -> None:
         tally.retries = attempts
+        state.logs.add(execution, "warning", f"try {attempts} failed and is repeated: {error}")
 
     try:
         result = with_retry(attempt, RETRIES, on_retry=count)

@@ -111,6 +111,18 @@ def preview(
     return table.select([n for n in table.column_names if n not in SYSTEM_COLUMNS])
 
 
+def landed(engine: Engine, table: TableRef, *, limit: int, version: int | None = None) -> pa.Table:
+    """The first rows of a table of the lake, as of a version (default: the newest)."""
+    rows, batches = 0, []
+    reader = engine.lake.scan(table, version=version)
+    for batch in reader:
+        batches.append(batch.slice(0, limit - rows))
+        rows += batches[-1].num_rows
+        if rows >= limit:
+            break
+    return pa.Table.from_batches(batches, reader.schema)
+
+
 @dataclass(frozen=True)
 class PlannedStream:
     """What a run would do with a stream now."""

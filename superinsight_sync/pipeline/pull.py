@@ -101,6 +101,9 @@ def pull_stream(
 
 def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     started = time.perf_counter()
+    declared = pull.source.model_dump(mode="json", exclude={"streams"})
+    kind = pull.source.connection["kind"]
+    pull.engine.state.sources.record(pull.source.name, kind, fingerprint(declared), pull.source.tenant)
     token = _token(pull)
     changed = [k for k in pull.partitions or ("",) if force or token is None or _token_of(pull, k) != token]
     if not changed:

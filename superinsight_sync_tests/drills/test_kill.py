@@ -18,10 +18,11 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import open_engine
 from superinsight_sync.pipeline.export import dataset_prefix
+from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.drills.declared import MONTHS, dataset
 from superinsight_sync_tests.shop import change, make_shop
 
-KILLS = 20
+KILLS = 200 if LONG else 20
 SEED = 20260131
 
 
@@ -88,14 +89,14 @@ def visible_versions_are_whole(folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600 if LONG else 900)
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_lands_twice(tmp_path: Path) -> None:
     rng = random.Random(SEED)
     make_shop(tmp_path / "shop.db", orders(1, 30_000, "2026-01-01T00:00:00Z"))
     working = 0
     for number in range(KILLS):
         if number:
-            base, stamp = 30_000 + number * 500, f"2026-02-01T{number:02d}:00:00Z"
+            base, stamp = 30_000 + number * 500, f"2026-02-{number // 24 + 1:02d}T{number % 24:02d}:00:00Z"
             change(
                 tmp_path / "shop.db", "INSERT INTO orders VALUES (?,?,?,?,?)", orders(base - 499, base, stamp)
             )

@@ -275,3 +275,16 @@ def test_executions_say_what_happened(engine: Engine, shop: Path) -> None:
         pull_stream(engine, source, source.streams[0])
     last = engine.state.executions.recent(1)[0]
     assert (last.verb, last.status, last.error_class) == ("pull", "failed", "ConfigError")
+
+
+def test_rows_are_read_as_of_a_version(engine: Engine, shop: Path) -> None:
+    from superinsight_sync.pipeline.look import landed
+
+    source = shop_source(shop, sync=INCREMENTAL)
+    pull_stream(engine, source, source.streams[0])
+    first = engine.lake.version(RAW)
+    change(shop, INSERT, [order(501, updated="2026-02-01T00:00:00Z")])
+    pull_stream(engine, source, source.streams[0])
+    assert landed(engine, RAW, limit=1000, version=first).num_rows == 500
+    assert landed(engine, RAW, limit=1000).num_rows == 501
+    assert landed(engine, RAW, limit=7).num_rows == 7
