@@ -12,6 +12,9 @@ _FEW_PARTITIONS = 32
 _ROW_GROUP_ROWS = 262_144
 """The writer holds a row group in memory: a pull of 22 columns peaks at 0.48 GB with this, at 0.65 GB with the
 default of a million rows."""
+_DICTIONARY_BYTES = 1 << 16
+"""When a column's dictionary outgrows this it is given up. The default of 1 MB hashes columns that do not repeat
+for nothing: half a million rows of 25 columns cost 0.30 CPU seconds with this and 0.44 with that, and 40 MB for 44."""
 
 
 def writer_for(schema: pa.Schema, partitions: int | None = None) -> WriterProperties:
@@ -21,7 +24,11 @@ def writer_for(schema: pa.Schema, partitions: int | None = None) -> WriterProper
     columns in a thousand partitions took 1.8 GB with them; without, and better compressed, 0.8 GB.
     """
     if PARTITION not in schema.names or (partitions is not None and partitions <= _FEW_PARTITIONS):
-        return WriterProperties(compression="SNAPPY", max_row_group_size=_ROW_GROUP_ROWS)
+        return WriterProperties(
+            compression="SNAPPY",
+            max_row_group_size=_ROW_GROUP_ROWS,
+            dictionary_page_size_limit=_DICTIONARY_BYTES,
+        )
     plain = ColumnProperties(dictionary_enabled=False)
     return WriterProperties(compression="ZSTD", compression_level=1, default_column_properties=plain)
 
