@@ -1,9 +1,7 @@
 """Kill -9 at a random moment: after the next run the tables equal the source, and no half export is visible."""
 
 import json
-import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -50,6 +48,17 @@ def finish(folder: Path, verb: str, *partitions: str) -> None:
     assert process.returncode == 0, errors
 
 
+def working_s(folder: Path, verb: str, *partitions: str) -> float:
+    """How long a worker works when nobody kills it."""
+    process = start(folder, verb, *partitions)
+    assert process.stdout is not None
+    process.stdout.readline()
+    began = time.perf_counter()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return time.perf_counter() - began
+
+
 def kill_at_random(folder: Path, rng: random.Random, longest_s: float, verb: str, *partitions: str) -> bool:
     """Starts a worker and kills it at a random moment of its work; whether it was still working."""
     process = start(folder, verb, *partitions)
@@ -57,7 +66,7 @@ def kill_at_random(folder: Path, rng: random.Random, longest_s: float, verb: str
     process.stdout.readline()
     time.sleep(rng.uniform(0, longest_s))
     alive = process.poll() is None
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
     return alive
 
@@ -93,6 +102,7 @@ def visible_versions_are_whole(folder: Path) -> int:
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_lands_twice(tmp_path: Path) -> None:
     rng = random.Random(SEED)
     make_shop(tmp_path / "shop.db", orders(1, 30_000, "2026-01-01T00:00:00Z"))
+    longest_s = {spans: working_s(tmp_path, "chain", *spans) for spans in ((), MONTHS)}
     working = 0
     for number in range(KILLS):
         if number:
@@ -105,7 +115,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_lands_twice(tmp_pa
                 f"UPDATE orders SET customer='k{number}', updated_at='{stamp}' WHERE order_id % 997 = {number}",
             )
         partitions = MONTHS if number % 2 else ()
-        working += kill_at_random(tmp_path, rng, 2.0, "chain", *partitions)
+        working += kill_at_random(tmp_path, rng, longest_s[partitions], "chain", *partitions)
         visible_versions_are_whole(tmp_path)
     assert working >= KILLS // 2, "most kills came too late to mean anything"
 
