@@ -1,6 +1,10 @@
 """Our pull of the benchmark table, as the pipeline does it: read, system columns, Delta commit, checkpoint."""
 
 import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import SourceSpec
@@ -20,7 +24,8 @@ def main() -> None:
         }
     )
     result = pull_stream(engine, source, source.streams[0])
-    print(f"rows={result.stats.rows}")
+    assert result.stats.rows == result.table_rows
+    print(f"{os.environ['BENCH_DIR']}/.sis/lake/default/bench/lineitem/raw")
 
 
 if __name__ == "__main__":
