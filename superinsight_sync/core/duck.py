@@ -34,8 +34,3 @@ def open_duckdb(
             yield connection
         finally:
             connection.close()
-
-
-def quoted(name: str) -> str:
-    """A name as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

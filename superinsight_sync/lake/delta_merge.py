@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
 
-from superinsight_sync.core.duck import open_duckdb, quoted
+from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.delta_log import AFTER_COMMIT
 from superinsight_sync.lake.landing import Landing
 from superinsight_sync.model.tables import HASH
@@ -130,7 +131,7 @@ def merge_from_memory(
 
 def _equal(key: str, *, has_null: bool) -> str:
     """Without NULLs in the source plain equality is the same and lets Delta prune files."""
-    column = quoted(key)
+    column = quote(key)
     return f"t.{column} {'IS NOT DISTINCT FROM' if has_null else '='} s.{column}"
 
 
@@ -162,8 +163,8 @@ class JoinedRows:
                 yield pa.RecordBatch.from_arrays(rows, schema=self._schema)
 
     def _query(self) -> str:
-        keys = ", ".join(quoted(k) for k in self._keys)
-        on = " AND ".join(f"t.{quoted(k)} IS NOT DISTINCT FROM s.{quoted(k)}" for k in self._keys)
+        keys = ", ".join(quote(k) for k in self._keys)
+        on = " AND ".join(f"t.{quote(k)} IS NOT DISTINCT FROM s.{quote(k)}" for k in self._keys)
         keep = f'(s."{_ORDER}" IS NULL OR t."{HASH}" = s."{HASH}")'
         known = set(self._existing.schema.names)
         columns = ", ".join(self._column(f.name, keep, in_table=f.name in known) for f in self._schema)
@@ -175,7 +176,7 @@ class JoinedRows:
             SELECT {columns}, {action} FROM t FULL OUTER JOIN s ON {on}"""  # noqa: S608
 
     def _column(self, name: str, keep: str, *, in_table: bool) -> str:
-        column = quoted(name)
+        column = quote(name)
         if name not in self._staged.schema.names:
             return f"t.{column} AS {column}"
         old = f"t.{column}" if in_table else "NULL"

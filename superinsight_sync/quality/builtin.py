@@ -10,8 +10,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from superinsight_sync.core.canonical import fingerprint
-from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
+from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.core.sql import quote
 from superinsight_sync.quality.expectations import (
     BuiltinCheck,
     Freshness,
@@ -126,7 +127,7 @@ def _register(
     kept = [f for f in data.schema if f.name in needed] or list(data.schema)[:1]
     if isinstance(data, pa.RecordBatchReader):
         con.register("incoming", data)
-        names = ", ".join(quoted(f.name) for f in kept)
+        names = ", ".join(quote(f.name) for f in kept)
         con.execute(f"CREATE TEMP TABLE {_TABLE} AS SELECT {names} FROM incoming")  # noqa: S608 - quoted names
     else:
         con.register(_TABLE, data.replace_schema(pa.schema(kept)))
@@ -168,14 +169,14 @@ def _plan(
     match check:
         case NotNull():
             return _Plan(
-                (f"count(*) FILTER ({quoted(check.column)} IS NULL)",), lambda rows, v: _of(rows, v[0])
+                (f"count(*) FILTER ({quote(check.column)} IS NULL)",), lambda rows, v: _of(rows, v[0])
             )
         case Range():
             type_ = schema.field(check.column).type
-            return _violations(check.column, outside(quoted(check.column), type_, check.min, check.max))
+            return _violations(check.column, outside(quote(check.column), type_, check.min, check.max))
         case Set():
             type_ = schema.field(check.column).type
-            return _violations(check.column, not_among(quoted(check.column), type_, check.values))
+            return _violations(check.column, not_among(quote(check.column), type_, check.values))
         case Unique():
             return _unique(check)
         case Reference():
@@ -193,12 +194,12 @@ def _of(checked: int, failed: int) -> Finding:
 
 def _violations(column: str, condition: str) -> _Plan:
     return _Plan(
-        (f"count({quoted(column)})", f"count(*) FILTER ({condition})"), lambda rows, v: _of(v[0], v[1])
+        (f"count({quote(column)})", f"count(*) FILTER ({condition})"), lambda rows, v: _of(v[0], v[1])
     )
 
 
 def _unique(check: Unique) -> _Plan:
-    names = [quoted(c) for c in check.columns]
+    names = [quote(c) for c in check.columns]
     complete = " AND ".join(f"{n} IS NOT NULL" for n in names)
     groups = f"(SELECT count(*) AS n FROM {_TABLE} WHERE {complete} GROUP BY {', '.join(names)})"  # noqa: S608 - quoted
     expressions = ("coalesce(sum(n), 0)::BIGINT", "coalesce(sum(n - 1), 0)::BIGINT")
@@ -220,8 +221,8 @@ def _reference(
         raise UnsuitableError(f"type {ours} cannot be compared with {theirs} of {check.to}.{to_column}")
     name = f"{_REFERENCED}_{fingerprint([check.to, to_column])[:16]}"
     con.register(name, target.replace_schema(pa.schema([target.schema.field(to_column)])))
-    known = f"(SELECT DISTINCT {quoted(to_column)} AS key FROM {name})"  # noqa: S608 - quoted names
-    column = f"{_TABLE}.{quoted(check.column)}"
+    known = f"(SELECT DISTINCT {quote(to_column)} AS key FROM {name})"  # noqa: S608 - quoted names
+    column = f"{_TABLE}.{quote(check.column)}"
     found = f"(SELECT {column} AS ours, k.key FROM {_TABLE} LEFT JOIN {known} AS k ON {column} = k.key)"  # noqa: S608
     expressions = ("count(ours)", "count(*) FILTER (ours IS NOT NULL AND key IS NULL)")
     return _Plan(expressions, lambda rows, v: _of(v[0], v[1]), found)
@@ -231,7 +232,7 @@ def _freshness(check: Freshness, schema: "pa.Schema", now: datetime) -> _Plan:
     type_ = schema.field(check.column).type
     if kind_of(type_) not in ("date", "timestamp"):
         raise UnsuitableError(f"freshness needs a date or timestamp column; '{check.column}' is {type_}")
-    column = quoted(check.column)
+    column = quote(check.column)
     now_us = round(now.timestamp() * 1_000_000)
     limit_us = round(check.max_age.total_seconds() * 1_000_000)
 

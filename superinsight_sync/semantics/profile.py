@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
+from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb
 from superinsight_sync.core.errors import DataError, TransientError
+from superinsight_sync.core.sql import quote
 from superinsight_sync.security.sensitive import SensitiveKind, classify, holds_sensitive
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class _Column:
 
     @property
     def sql(self) -> str:
-        return quoted(self.name)
+        return quote(self.name)
 
 
 @dataclass

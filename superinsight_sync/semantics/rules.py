@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb, quoted
+from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb
 from superinsight_sync.core.errors import DataError, TransientError
+from superinsight_sync.core.sql import quote
 from superinsight_sync.security.sensitive import Sensitivity, sensitivity_of
 from superinsight_sync.semantics.kinds import MAX_CODE_LENGTH, is_number, semantic_type_of, sentence
 from superinsight_sync.semantics.model import Field, Key, Relation
@@ -194,8 +195,8 @@ def _inclusion(
     (dataset, name), key = child, sibling.primary_key[0]
     con.register("child", dataset.replace_schema(pa.schema([dataset.schema.field(name)])))
     con.register("parent", sibling.dataset.replace_schema(pa.schema([sibling.dataset.schema.field(key)])))
-    values = f"SELECT DISTINCT {quoted(name)} AS v FROM child WHERE {quoted(name)} IS NOT NULL"  # noqa: S608
-    keys = f"SELECT {quoted(key)} FROM parent WHERE {quoted(key)} IS NOT NULL"  # noqa: S608 - quoted names
+    values = f"SELECT DISTINCT {quote(name)} AS v FROM child WHERE {quote(name)} IS NOT NULL"  # noqa: S608
+    keys = f"SELECT {quote(key)} FROM parent WHERE {quote(key)} IS NOT NULL"  # noqa: S608 - quoted names
     query = f"SELECT count(*), count(*) FILTER (v IN ({keys})) FROM ({values})"  # noqa: S608 - built above
     total, found = con.execute(query).fetchall()[0]
     return found / total if total else 0.0
