@@ -1,7 +1,7 @@
 """The YAML vocabulary: what a user declares. Pure data; a wrong key, type or value is refused by pydantic."""
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -22,6 +22,8 @@ from superinsight_sync.model.written import Name as Name
 from superinsight_sync.model.written import Size as Size
 
 Severity = Literal["critical", "warning"]
+PLACES = ("table", "query", "path", "collection", "endpoint", "operation", "topic")
+"""The keys that say where a stream's records are; a stream has exactly one."""
 
 
 class Declared(BaseModel):
@@ -37,19 +39,30 @@ class SyncSpec(Declared):
     """`full` reads everything each time; `incremental` reads what is new."""
     cursor: str | None = None
     """The ordering column of an incremental read. Needed unless `by` is `hash`."""
-    by: Literal["timestamp", "version", "hash"] = "timestamp"
-    """What the cursor is: a time, an ever-growing number, or the hash of the whole row."""
-    lag: Duration = timedelta(0)
-    """How far behind the checkpoint each read starts, for rows that were committed late."""
+    by: Literal["timestamp", "version", "hash", "position"] = "timestamp"
+    """What the cursor is: a time, an ever-growing number, the hash of the whole row, or the source's own
+    positions (offsets of a topic), which need no column."""
+    lag: Duration | None = None
+    """How far behind the checkpoint each read starts, for rows that were committed late. Default: 0, or what
+    the source's kind needs to miss none."""
     version_lag: int = Field(default=0, ge=0)
     """The same for `by: version`, in numbers instead of time."""
     disposition: Literal["replace", "append", "merge"] | None = None
     """How rows land. Default: full → replace; incremental → merge with a primary key, else append."""
+    deletes: Literal["ignore", "soft", "hard"] = "ignore"
+    """Records that are gone from the source, found by comparing primary keys after an incremental read:
+    left alone, marked in `_sis_deleted_at`, or deleted."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.mode == "incremental" and self.by != "hash" and not self.cursor:
+        if self.mode == "incremental" and self.by in ("timestamp", "version") and not self.cursor:
             raise ValueError(f"an incremental stream by {self.by} needs a cursor column")
+        if self.by == "position" and (self.cursor or self.mode != "incremental"):
+            raise ValueError("by: position needs mode: incremental and no cursor; the source knows its own")
+        if self.deletes != "ignore" and self.mode != "incremental":
+            raise ValueError(
+                "deletes are looked for after incremental reads; a full read replaces everything"
+            )
         if self.mode == "full" and self.cursor and self.by == "version":
             raise ValueError("a full read takes no version cursor; set mode: incremental")
         return self
@@ -211,6 +224,16 @@ class StreamSpec(StreamDefaults):
     """One SELECT of a database. It is parsed, refused if it could write, and run read-only."""
     path: str | None = None
     """File name or glob, relative to the source's folder: `weather/*.csv`."""
+    collection: str | None = None
+    """A collection of a document database."""
+    endpoint: str | None = None
+    """An endpoint of an API, relative to its base URL: `v1/orders`."""
+    operation: str | None = None
+    """An operation of a SOAP service."""
+    topic: str | None = None
+    """A topic of a message log: a Kafka topic, a Redis stream."""
+    options: dict[str, Any] = {}
+    """What the source's kind needs to know of the stream besides its place: see the kind's page."""
     format: FormatSpec | None = None
     """How the files of `path` are read."""
     description: str | None = None
@@ -230,11 +253,13 @@ class StreamSpec(StreamDefaults):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        places = [p for p in ("table", "query", "path") if getattr(self, p) is not None]
+        places = [p for p in PLACES if getattr(self, p) is not None]
         if len(places) != 1:
             raise ValueError(
-                f"a stream needs exactly one of table, query, path; found {', '.join(places) or 'none'}"
+                f"a stream needs exactly one of {', '.join(PLACES)}; found {', '.join(places) or 'none'}"
             )
+        if self.sync.deletes != "ignore" and not self.primary_key:
+            raise ValueError("deletes are found by comparing keys; declare the primary_key")
         if self.sync.disposition == "merge" and not self.primary_key:
             raise ValueError("disposition: merge needs a primary_key")
         if self.partition and not (self.sync.mode == "incremental" and self.sync.by == "timestamp"):
@@ -249,6 +274,11 @@ class StreamSpec(StreamDefaults):
         if kept_only_for_run and self.sync.mode == "incremental" and not self.partition:
             raise ValueError("an incremental stream needs a durable raw table; use save: {raw: persistent}")
         return self
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Which of `PLACES` it has, and its value."""
+        return next((p, v) for p in PLACES if (v := getattr(self, p)) is not None)
 
     @property
     def disposition(self) -> Literal["replace", "append", "merge"]:

@@ -49,7 +49,7 @@ def run_requests(source: SourceSpec, streams: Sequence[StreamSpec], now: datetim
         if stream.partition is None:
             runs[None].append(stream)
             continue
-        since = now - max(stream.sync.lag, timedelta(hours=1))
+        since = now - max(stream.sync.lag or timedelta(0), timedelta(hours=1))
         for key in current_keys(stream.partition, since, now):
             runs[f"{stream.partition.by}|{stream.partition.start}|{key}"].append(stream)
     for group, members in sorted(runs.items(), key=lambda item: item[0] or ""):

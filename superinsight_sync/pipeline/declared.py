@@ -6,27 +6,34 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.quality.expectations import validate_specs
-from superinsight_sync.sources.protocol import SOURCE_KINDS, open_source
+from superinsight_sync.sources.protocol import SOURCE_KINDS, Capabilities, open_source, options_of
 from superinsight_sync.transform.protocol import STEPS
 
 
 def check_source(source: SourceSpec) -> None:
     """Raises ConfigError for an unknown kind, step or expectation, or a wrong key of one."""
     open_source(source.connection, load_settings())
-    places = SOURCE_KINDS.load(source.connection["kind"]).capabilities.places
+    able = SOURCE_KINDS.load(source.connection["kind"]).capabilities
     for stream in source.streams:
-        _check_stream(source, stream, places)
+        where = f"source '{source.name}', stream '{stream.name}'"
+        _check_kind(source.connection["kind"], able, stream, where)
+        _check_stream(stream, where)
 
 
-def _check_stream(source: SourceSpec, stream: StreamSpec, places: frozenset[str]) -> None:
-    where = f"source '{source.name}', stream '{stream.name}'"
-    used = next(p for p in ("table", "query", "path") if getattr(stream, p) is not None)
-    if used not in places:
+def _check_kind(kind: str, able: Capabilities, stream: StreamSpec, where: str) -> None:
+    used, _ = stream.place
+    if used not in able.places:
         raise ConfigError(
-            f"kind '{source.connection['kind']}' cannot read a {used}",
-            where=where,
-            hint=f"Use {' or '.join(sorted(places))}",
+            f"kind '{kind}' cannot read a {used}", where=where, hint=f"Use {' or '.join(sorted(able.places))}"
         )
+    if stream.sync.by == "position" and not able.positions:
+        raise ConfigError(
+            f"kind '{kind}' has no positions of its own", where=where, hint="Use by: timestamp with a cursor"
+        )
+    options_of(kind, stream)
+
+
+def _check_stream(stream: StreamSpec, where: str) -> None:
     for number, step in enumerate(stream.refine):
         at = f"{where}, refine[{number}]"
         try:

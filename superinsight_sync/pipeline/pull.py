@@ -13,7 +13,7 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.store import Store
 from superinsight_sync.lake.system_columns import add_system_columns
-from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.model.window import window_of_keys
@@ -40,11 +40,11 @@ class _Pull:
     load_id: str
     lease: Lease
 
-    def request(self, after: Any = None) -> ReadRequest:
+    def request(self, after: Any = None, position: Any = None) -> ReadRequest:
         window = None
         if self.stream.partition and self.partitions:
             window = window_of_keys(self.stream.partition.by, self.partitions)
-        return ReadRequest(self.stream, window=window, after=after)
+        return ReadRequest(self.stream, window=window, after=after, position=position)
 
     def reading(self, request: ReadRequest) -> Reading:
         def progress(rows: int) -> None:
@@ -124,9 +124,7 @@ def _token(pull: _Pull) -> str | None:
     seen = pull.connection.token(pull.request())
     if seen is None:
         return None
-    how = pull.stream.model_dump(
-        mode="json", include={"table", "query", "path", "format", "sync", "partition"}
-    )
+    how = pull.stream.model_dump(mode="json", include={*PLACES, "options", "format", "sync", "partition"})
     return fingerprint([seen, how])
 
 
@@ -162,14 +160,18 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     """Reads from the checkpoint on, spools, drops what is known already, lands the rest with the new checkpoint."""
     sync, before = pull.stream.sync, pull.store.checkpoint(pull.table)
     last = before.cursor if before else None
-    after = None if sync.by == "hash" else _minus_lag(pull.stream, last)
-    reading = pull.reading(pull.request(after))
+    by_cursor = sync.cursor if sync.by in ("timestamp", "version") else None
+    after = _minus_lag(pull, last) if by_cursor else None
+    request = pull.request(after, before.detail.get("position") if before else None)
+    reading = pull.reading(request)
     with Spool(pull.engine.settings) as spool:
         with reading:
-            spool.fill(reading(), cursor=None if sync.by == "hash" else sync.cursor)
+            spool.fill(reading(), cursor=by_cursor)
         cursor = _greater(pull.stream, last, spool.cursor_max)
-        commit = pull.commit(token=token, cursor=cursor)
-        if pull.store.exists(pull.table) and (sync.by == "hash" or pull.stream.disposition == "append"):
+        position = dict(request.next_position) or request.position
+        commit = pull.commit(token=token, cursor=cursor, detail={"position": position} if position else {})
+        overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
+        if overlaps and pull.store.exists(pull.table):
             spool.drop_known(pull.store.dataset(pull.table), cursor=sync.cursor, after=after)
         still_ours(pull.lease)
         if pull.stream.disposition == "merge":
@@ -179,17 +181,21 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     return _Landed(reading, done, commit, cursor_before=last, cursor_after=cursor)
 
 
-def _minus_lag(stream: StreamSpec, cursor: Any) -> Any:
+def _minus_lag(pull: _Pull, cursor: Any) -> Any:
     """Where an incremental read starts: the checkpoint minus the lag, in the cursor's own type."""
-    if cursor is None or (not stream.sync.lag and not stream.sync.version_lag):
+    sync = pull.stream.sync
+    if cursor is None:
+        return None
+    if sync.by == "version":
+        return cursor - sync.version_lag
+    lag = pull.connection.capabilities.late_commits if sync.lag is None else sync.lag
+    if not lag:
         return cursor
-    if stream.sync.by == "version":
-        return cursor - stream.sync.version_lag
     if isinstance(cursor, str):
-        return datetime.fromisoformat(cursor) - stream.sync.lag
+        return datetime.fromisoformat(cursor) - lag
     if isinstance(cursor, date) and not isinstance(cursor, datetime):
-        return cursor - max(stream.sync.lag, timedelta(days=1))
-    return cursor - stream.sync.lag
+        return cursor - max(lag, timedelta(days=1))
+    return cursor - lag
 
 
 def _greater(stream: StreamSpec, last: Any, seen: Any) -> Any:

@@ -47,6 +47,7 @@ class Reading:
         self.rows_by_partition: Counter[str] = Counter()
         self._columns: list[str] = []
         self._request.replaced.clear()
+        self._request.next_position.clear()
 
     def __call__(self) -> pa.RecordBatchReader:
         self._stack.close()

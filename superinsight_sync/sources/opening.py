@@ -6,8 +6,9 @@ from pydantic import ValidationError
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.security.secrets import holds_literal_secret
-from superinsight_sync.sources.protocol import SOURCE_KINDS, Source
+from superinsight_sync.sources.protocol import SOURCE_KINDS, Source, StreamOptions
 
 _WHERE = "connection"
 
@@ -33,21 +34,40 @@ def open_connection(connection: dict[str, Any], settings: Settings) -> Source:
     return SOURCE_KINDS.load(kind)(checked, settings)
 
 
+def checked_options(kind: str, stream: StreamSpec) -> StreamOptions:
+    """The stream's options, validated by the kind's ``Options`` (by an empty one if it has none)."""
+    model: type[StreamOptions] = getattr(SOURCE_KINDS.module(kind), "Options", StreamOptions)
+    _refuse_literal_secrets(stream.options)
+    try:
+        return model.model_validate(stream.options)
+    except ValidationError as error:
+        found = "; ".join(_finding(e) for e in error.errors(include_input=False, include_url=False))
+        raise ConfigError(
+            f"options of kind '{kind}': {found}",
+            where=f"stream '{stream.name}'",
+            hint=f"Valid options: {', '.join(model.model_fields) or 'none'}",
+        ) from None
+
+
 def _finding(error: Any) -> str:
     return f"{'.'.join(str(p) for p in error['loc'])}: {error['msg']}"
 
 
-def _refuse_literal_secrets(values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        written_out = isinstance(value, str) and (
-            holds_literal_secret(value) or (_names_a_secret(key) and value and "{{" not in value)
+def _refuse_literal_secrets(values: Any, key: str = "") -> None:
+    if isinstance(values, dict):
+        for inner, value in values.items():
+            _refuse_literal_secrets(value, str(inner))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            _refuse_literal_secrets(value, key)
+    elif isinstance(values, str) and (
+        holds_literal_secret(values) or (_names_a_secret(key) and values and "{{" not in values)
+    ):
+        raise ConfigError(
+            f"'{key}' holds a secret that is written out",
+            where=_WHERE,
+            hint='Put it into the environment and write "{{ env.NAME }}"',
         )
-        if written_out:
-            raise ConfigError(
-                f"'{key}' holds a secret that is written out",
-                where=_WHERE,
-                hint='Put it into the environment and write "{{ env.NAME }}"',
-            )
 
 
 def _names_a_secret(key: str) -> bool:

@@ -1,9 +1,10 @@
 """What every kind of source implements; one file in `kinds/` is one kind."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from superinsight_sync.core.plugins import PluginConfig, Registry
@@ -27,6 +28,11 @@ class Capabilities:
     snapshot: bool = False
     """A read sees one consistent state of the source however long it takes."""
     cancel: bool = False
+    positions: bool = False
+    """Whether it reads `by: position`: it knows itself where the next read begins."""
+    late_commits: timedelta = timedelta(0)
+    """The `lag` that its streams have unless they say otherwise: how late a row may be committed whose
+    cursor is older. Zero if it cannot happen, or if its reads leave a `next_position` that covers it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class FoundStream:
 
     name: str
     place: str
-    """`table` or `path`."""
+    """The stream key it belongs to: one of `PLACES`."""
     value: str
     """`public.orders`, `orders/*.csv`."""
     columns: tuple[ColumnInfo, ...] = ()
@@ -98,6 +104,10 @@ class ReadRequest:
         window: half-open ``[start, end)`` for a partition.
         after: inclusive lower bound for an incremental read (the checkpoint minus lag).
         limit: at most so many rows, for previews.
+        position: what the last landed read of this stream left in `next_position`; None before the first.
+        next_position: filled while reading, complete when the reader is drained: JSON-like, committed with the
+            rows and given back as `position`. A read `by: position` goes from `position` to where the source
+            ends when it starts; a read by a cursor may use it to reach back to rows committed late.
     """
 
     stream: StreamSpec
@@ -107,6 +117,8 @@ class ReadRequest:
     batch_rows: int = DEFAULT_BATCH_ROWS
     replaced: Counter[str] = field(default_factory=Counter, compare=False)
     """Filled while reading: values that no Arrow value can hold and that were read as NULL, by column."""
+    position: Mapping[str, Any] | None = None
+    next_position: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Source(Protocol):
@@ -180,3 +192,14 @@ def open_source(connection: dict[str, Any], settings: Settings) -> Source:
 
 class KindConfig(PluginConfig):
     """Base of the kinds' `Config`; `kind` itself is not part of it."""
+
+
+class StreamOptions(PluginConfig):
+    """Base of the kinds' `Options`: what a stream's `options` may hold. A kind without one takes none."""
+
+
+def options_of(kind: str, stream: StreamSpec) -> Any:
+    """The stream's options as the kind's ``Options``. Raises ConfigError for a wrong or missing one."""
+    from superinsight_sync.sources.opening import checked_options
+
+    return checked_options(kind, stream)
