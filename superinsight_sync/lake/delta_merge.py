@@ -132,7 +132,7 @@ def merge_from_memory(
 def _equal(key: str, *, has_null: bool) -> str:
     """Without NULLs in the source plain equality is the same and lets Delta prune files."""
     column = quote(key)
-    return f"t.{column} {'IS NOT DISTINCT FROM' if has_null else '='} s.{column}"
+    return f"(t.{column} {'IS NOT DISTINCT FROM' if has_null else '='} s.{column})"
 
 
 class JoinedRows:

@@ -101,6 +101,29 @@ class SaveSpec(Declared):
         return self
 
 
+Reaction = Literal["evolve", "freeze", "discard_row", "discard_value", "quarantine"]
+
+
+class SchemaContract(Declared):
+    """What happens when the source's columns are no longer those of the table. One word sets both keys."""
+
+    columns: Reaction = "evolve"
+    """A new column: take it, stop the pull, leave out the rows that have a value in it, leave out the
+    column, or set those rows aside with the reason. A missing one: NULL for the new rows; `freeze` stops."""
+    types: Reaction = "evolve"
+    """A column of another type: widen the table (at worst to text), stop the pull, leave out the rows whose
+    value does not fit the table's type, make such values NULL, or set those rows aside with the reason."""
+
+
+def _contract_shorthand(value: object) -> object:
+    return {"columns": value, "types": value} if isinstance(value, str) else value
+
+
+Contract = Annotated[
+    SchemaContract, BeforeValidator(_contract_shorthand, json_schema_input_type=Reaction | SchemaContract)
+]
+
+
 def _save_shorthand(value: object) -> object:
     return {"strategy": value} if isinstance(value, str) else value
 
@@ -209,8 +232,8 @@ class StreamDefaults(Declared):
     """The higher it is, the earlier the stream is read, and its run started. Default: 0."""
     save: SavePlan | None = None
     """Where the raw and the refined rows are kept."""
-    schema_contract: Literal["evolve", "freeze"] | None = None
-    """New or missing columns at the source: `evolve` (the default) takes them, `freeze` stops the pull."""
+    schema_contract: Contract | None = None
+    """What happens when the source's columns change. Default: `evolve`."""
 
 
 class StreamSpec(StreamDefaults):
@@ -293,6 +316,11 @@ class StreamSpec(StreamDefaults):
     def raw_outlives_its_run(self) -> bool:
         """Whether another run finds the raw rows; if not, the run that pulls them has to refine them too."""
         return self.saves.raw.strategy in ("persistent", "database")
+
+    @property
+    def contract(self) -> SchemaContract:
+        """The effective schema contract."""
+        return self.schema_contract or SchemaContract()
 
     @property
     def saves(self) -> SavePlan:

@@ -30,6 +30,13 @@ class ReadStats:
     cursor_after: Any = None
     replaced_values: Mapping[str, int] = field(default_factory=dict)
     """Values the target cannot hold and that were set to NULL (infinite dates, zero dates), by column."""
+    least: Mapping[str, Any] = field(default_factory=dict)
+    """The least value by column, of numbers, dates, times and truth values."""
+    greatest: Mapping[str, Any] = field(default_factory=dict)
+    discarded_rows: int = 0
+    """Rows that the schema contract left out or set aside."""
+    discarded_values: Mapping[str, int] = field(default_factory=dict)
+    """Values that the schema contract left out, by column."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,10 @@ class PullResult:
     rows_by_partition: Mapping[str, int] = field(default_factory=dict)
     columns: tuple[ColumnInfo, ...] = ()
     schema_changes: tuple[str, ...] = ()
+    deleted: int = 0
+    """Records found gone from the source, and marked or removed."""
+    returned: int = 0
+    """Records that were marked as gone and are back."""
     retries: int = 0
 
 

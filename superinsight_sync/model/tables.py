@@ -12,7 +12,14 @@ LOAD_ID = "_sis_load_id"
 EXTRACTED_AT = "_sis_extracted_at"
 HASH = "_sis_hash"
 PARTITION = "_sis_partition"
+DELETED_AT = "_sis_deleted_at"
+"""Only in streams with `deletes: soft`: when a record was first found gone from the source."""
 SYSTEM_COLUMNS = (LOAD_ID, EXTRACTED_AT, HASH, PARTITION)
+
+
+def is_system(column: str) -> bool:
+    """Whether a column is one of ours."""
+    return column.startswith("_sis_")
 
 
 @dataclass(frozen=True, order=True)

@@ -73,6 +73,12 @@ def of_pull(result: PullResult) -> Metadata:
         found["sis/unreadable"] = result.unreadable
     if stats.replaced_values:
         found["sis/values_set_to_null"] = dg.MetadataValue.json(dict(stats.replaced_values))
+    if stats.discarded_rows or stats.discarded_values:
+        found["sis/discarded_by_contract"] = dg.MetadataValue.json(
+            {"rows": stats.discarded_rows, "values": dict(stats.discarded_values)}
+        )
+    if result.deleted or result.returned:
+        found["sis/deleted"], found["sis/returned"] = result.deleted, result.returned
     if result.schema_changes:
         found["sis/schema_changes"] = dg.MetadataValue.md("\n".join(f"- {c}" for c in result.schema_changes))
     return found

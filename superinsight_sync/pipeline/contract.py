@@ -1,27 +1,237 @@
 """The schema contract: what a change of the source's columns means for the table that holds them."""
 
-from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.lake.store import Store
-from superinsight_sync.model.tables import SYSTEM_COLUMNS, TableRef
-from superinsight_sync.sources.protocol import StreamShape
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.lake.types import cast_array, storable_schema, widens
+from superinsight_sync.model.declaration import Reaction, SchemaContract
+from superinsight_sync.model.tables import is_system
 
 
-def schema_changes(store: Store, table: TableRef, shape: StreamShape, *, frozen: bool) -> tuple[str, ...]:
-    """What differs between the source now and the table: new and missing columns, in words.
+@dataclass(frozen=True)
+class Drift:
+    """How a source's columns differ from the table that holds them.
 
-    Raises ConfigError if the contract is `freeze` and anything differs.
+    Attributes:
+        renamed: (old, new) pairs that look like one column; both are also among `missing` and `new`.
+        retyped: name → (type of the table, type that the source gives, as the lake keeps it).
     """
-    if not store.exists(table):
-        return ()
-    landed = set(store.schema(table).names) - set(SYSTEM_COLUMNS)
-    found = {c.name for c in shape.columns}
-    changes = (
-        *(f"new column {n}" for n in sorted(found - landed)),
-        *(f"missing column {n}" for n in sorted(landed - found)),
-    )
-    if frozen and changes:
-        raise ConfigError(
-            f"the schema changed ({', '.join(changes)}) and its contract is frozen",
-            hint="Set schema_contract: evolve to take the change, or restore the source's columns",
+
+    new: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    retyped: Mapping[str, tuple[pa.DataType, pa.DataType]] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """For people, one change each."""
+        told = {name for pair in self.renamed for name in pair}
+        return (
+            *(f"column {old} was probably renamed to {new}" for old, new in self.renamed),
+            *(f"new column {n}" for n in self.new if n not in told),
+            *(f"missing column {n}" for n in self.missing if n not in told),
+            *(f"column {n} was {was} and is now {now}" for n, (was, now) in self.retyped.items()),
         )
-    return changes
+
+
+def drift_between(table: pa.Schema, source: pa.Schema) -> Drift:
+    """Compares a table's columns with those that its source gives now."""
+    landed = pa.schema([f for f in table if not is_system(f.name)])
+    found = storable_schema(source)
+    new = tuple(n for n in found.names if n not in landed.names)
+    missing = tuple(n for n in landed.names if n not in found.names)
+    retyped = {
+        f.name: (landed.field(f.name).type, f.type)
+        for f in found
+        if f.name in landed.names and not widens(f.type, landed.field(f.name).type)
+    }
+    return Drift(new, missing, tuple(_renames(landed, found, new, missing)), retyped)
+
+
+def _renames(
+    landed: pa.Schema, found: pa.Schema, new: tuple[str, ...], missing: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """Of what is missing and new, the pairs of one type that stand at the same place or sound alike."""
+    free = list(new)
+    for old in missing:
+        alike = [n for n in free if found.field(n).type == landed.field(old).type and _alike(old, n)]
+        beside = [n for n in free if found.get_field_index(n) == landed.get_field_index(old)]
+        same_place = [n for n in beside if found.field(n).type == landed.field(old).type]
+        for name in (same_place or alike)[:1]:
+            free.remove(name)
+            yield old, name
+
+
+def _alike(one: str, other: str) -> bool:
+    return SequenceMatcher(None, one.lower(), other.lower()).ratio() >= 0.7
+
+
+def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The narrowest type that holds every value of both without loss; text if there is no closer one."""
+    if widens(one, other):
+        return other
+    if widens(other, one):
+        return one
+    exact = [t for t in (one, other) if pa.types.is_integer(t) or pa.types.is_decimal(t)]
+    if len(exact) == 2:
+        whole, scale = (max(part(t) for t in exact) for part in (_whole_digits, _scale))
+        if whole + scale <= 38:
+            return pa.decimal128(whole + scale, scale)
+    return pa.string()
+
+
+def _whole_digits(kind: pa.DataType) -> int:
+    if pa.types.is_decimal(kind):
+        return int(kind.precision - kind.scale)
+    return {8: 3, 16: 5, 32: 10, 64: 19}[kind.bit_width]
+
+
+def _scale(kind: pa.DataType) -> int:
+    return int(kind.scale) if pa.types.is_decimal(kind) else 0
+
+
+class Conformer:
+    """Makes a source's rows keep the contract with the table that holds the earlier ones.
+
+    Attributes:
+        drift: what differs.
+        widened: columns of the table that have to be of a wider type before the rows can land.
+        discarded_rows: rows left out so far.
+        discarded_values: values left out so far, by column.
+
+    Raises ConfigError if something differs that the contract freezes.
+    """
+
+    def __init__(self, contract: SchemaContract, drift: Drift) -> None:
+        self.drift = drift
+        self._contract = contract
+        self._rejects: list[pa.RecordBatch] = []
+        self.discarded_rows = 0
+        self.discarded_values: Counter[str] = Counter()
+        frozen = (
+            *(drift.texts if contract.columns == "freeze" and (drift.new or drift.missing) else ()),
+            *(drift.texts if contract.types == "freeze" and drift.retyped else ()),
+        )
+        if frozen:
+            raise ConfigError(
+                f"the schema changed ({', '.join(dict.fromkeys(frozen))}) and its contract is frozen",
+                hint="Set schema_contract: evolve to take the change, or restore the source's columns",
+            )
+        self.widened: dict[str, pa.DataType] = {}
+        self._new: tuple[str, ...] = () if contract.columns == "evolve" else drift.new
+        self._kept: dict[str, pa.DataType] = {}
+        for name, (was, now) in drift.retyped.items():
+            if contract.types == "evolve":
+                self.widened[name] = common_type(was, now)
+            else:
+                self._kept[name] = was
+
+    def reset(self) -> None:
+        """Forgets what was counted: the rows are read anew."""
+        self._rejects.clear()
+        self.discarded_rows = 0
+        self.discarded_values.clear()
+
+    def schema(self, source: pa.Schema) -> pa.Schema:
+        """The schema of the rows as they will land, in the source's order of columns."""
+        types = {**self.widened, **self._kept}
+        return pa.schema(
+            [pa.field(f.name, types.get(f.name, f.type)) for f in source if f.name not in self._new]
+        )
+
+    def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows that may land, fitted; the others are counted or kept in `rejects`."""
+        schema = self.schema(batch.schema)
+        misfits = {n: _misfits(batch.column(n), kind, n) for n, kind in self._kept.items()}
+        unknown = {n: pc.is_valid(batch.column(n)) for n in self._new}
+        batch, misfits = self._without_rows(batch, misfits, unknown)
+        arrays = []
+        for f in schema:
+            values = batch.column(f.name)
+            if f.name in misfits:
+                values = pc.if_else(misfits[f.name], pa.scalar(None, values.type), values)
+                values = _text_or_cast(values, f.type, f.name)
+            elif f.name in self.widened:
+                values = _text_or_cast(values, f.type, f.name)
+            arrays.append(values)
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _without_rows(
+        self, batch: pa.RecordBatch, misfits: dict[str, pa.Array], unknown: dict[str, pa.Array]
+    ) -> tuple[pa.RecordBatch, dict[str, pa.Array]]:
+        leave = pa.repeat(pa.scalar(False), batch.num_rows)
+        for marks, reaction, reason in (
+            (unknown, self._contract.columns, "column '{}' is not in the table and its contract"),
+            (misfits, self._contract.types, "column '{}' holds a value that does not fit the table's type"),
+        ):
+            for name, mark in marks.items():
+                self._count(name, mark, reaction)
+                if reaction == "quarantine":
+                    fresh = pc.and_not(mark, leave)
+                    self._reject(batch.filter(fresh), reason.format(name))
+                if reaction in ("quarantine", "discard_row"):
+                    leave = pc.or_(leave, mark)
+        gone = pc.sum(leave).as_py() or 0
+        if not gone:
+            return batch, misfits
+        self.discarded_rows += gone
+        keep = pc.invert(leave)
+        return batch.filter(keep), {n: m.filter(keep) for n, m in misfits.items()}
+
+    def _count(self, name: str, mark: pa.Array, reaction: Reaction) -> None:
+        found = pc.sum(mark).as_py() or 0
+        if found and reaction == "discard_value":
+            self.discarded_values[name] += found
+
+    def _reject(self, rows: pa.RecordBatch, reason: str) -> None:
+        if rows.num_rows:
+            records = [json.dumps(r, default=str, ensure_ascii=False) for r in rows.to_pylist()]
+            self._rejects.append(
+                pa.record_batch({"reason": [reason] * len(records), "record": pa.array(records, pa.string())})
+            )
+
+    def rejects(self) -> pa.Table | None:
+        """The rows set aside: file and line (NULL), reason, record as JSON. None if there are none."""
+        if not self._rejects:
+            return None
+        found = pa.Table.from_batches(self._rejects)
+        nothing = {
+            "file": pa.nulls(found.num_rows, pa.string()),
+            "line": pa.nulls(found.num_rows, pa.int64()),
+        }
+        return pa.table({**nothing, "reason": found["reason"], "record": found["record"]})
+
+
+def _misfits(values: pa.Array, target: pa.DataType, name: str) -> pa.Array:
+    """Which values would not survive as `target` and back."""
+    try:
+        _text_or_cast(values, target, name)
+        return pa.repeat(pa.scalar(False), len(values))
+    except DataError:
+        if len(values) == 1:
+            return pc.is_valid(values)
+        half = len(values) // 2
+        return pa.concat_arrays(
+            [_misfits(values[:half], target, name), _misfits(values[half:], target, name)]
+        )
+
+
+def _text_or_cast(values: pa.Array, target: pa.DataType, name: str) -> pa.Array:
+    """The values as `target`. Raises DataError unless casting back gives the same values."""
+    if pa.types.is_string(target) and (pa.types.is_nested(values.type) or pa.types.is_binary(values.type)):
+        raise DataError(f"column '{name}' cannot become text without loss")
+    try:
+        done = values.cast(target)
+        same = pc.all(pc.equal(done.cast(values.type), values), skip_nulls=True).as_py()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return cast_array(values, target, name)
+    if same is False:
+        raise DataError(f"column '{name}' holds a value that does not survive as {target}")
+    return done

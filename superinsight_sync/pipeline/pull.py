@@ -17,11 +17,13 @@ from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.model.window import window_of_keys
-from superinsight_sync.pipeline.contract import schema_changes
+from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
+from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
+from superinsight_sync.pipeline.widening import widen_table
 from superinsight_sync.sources.protocol import ReadRequest, Source, StreamShape, open_source
 from superinsight_sync.state.leases import Lease
 
@@ -39,6 +41,7 @@ class _Pull:
     connection: Source
     load_id: str
     lease: Lease
+    conformer: Conformer | None = None
 
     def request(self, after: Any = None, position: Any = None) -> ReadRequest:
         window = None
@@ -50,7 +53,14 @@ class _Pull:
         def progress(rows: int) -> None:
             self.engine.progress(f"{self.source.name}/{self.stream.name}", rows)
 
-        return Reading(self.connection, request, load_id=self.load_id, progress=progress)
+        return Reading(
+            self.connection,
+            request,
+            load_id=self.load_id,
+            conformer=self.conformer,
+            keep_unreadable=lambda found: _keep_unreadable(self, found),
+            progress=progress,
+        )
 
     def commit(self, **checkpoint: Any) -> Commit:
         point = Checkpoint(load_id=self.load_id, at=utc_now(), **checkpoint)
@@ -113,10 +123,26 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
         first, last = pull.partitions.index(changed[0]), pull.partitions.index(changed[-1])
         pull = replace(pull, partitions=pull.partitions[first : last + 1])
     shape = pull.connection.describe(pull.stream)
-    changes = schema_changes(pull.store, pull.table, shape, frozen=pull.stream.schema_contract == "freeze")
+    pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
-    return _result(pull, landed, tally, shape=shape, changes=changes, seconds=time.perf_counter() - started)
+    gone = apply_deletes(
+        pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
+    )
+    return _result(pull, landed, tally, shape=shape, gone=gone, seconds=time.perf_counter() - started)
+
+
+def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
+    """What the contract makes of the rows. Widens the table first if the rows need it."""
+    drift = Drift()
+    if pull.store.exists(pull.table):
+        source = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
+        drift = drift_between(pull.store.schema(pull.table), source)
+    conformer = Conformer(pull.stream.contract, drift)
+    if pull.stream.disposition == "replace" and not pull.partitions:
+        conformer.widened.clear()
+    widen_table(pull.store, pull.table, conformer.widened, pull.engine.run_id)
+    return conformer
 
 
 def _token(pull: _Pull) -> str | None:
@@ -217,13 +243,12 @@ def _result(
     tally: Tally,
     *,
     shape: StreamShape,
-    changes: tuple[str, ...],
+    gone: Gone,
     seconds: float,
 ) -> PullResult:
     stats = landed.reading.stats(
         seconds=seconds, cursor_before=landed.cursor_before, cursor_after=landed.cursor_after
     )
-    unreadable = _keep_unreadable(pull, landed)
     tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
     tally.load_id, tally.version = pull.load_id, landed.done.version
     pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
@@ -234,21 +259,23 @@ def _result(
         load_id=pull.load_id,
         size_bytes=landed.done.size_bytes,
         table_rows=pull.store.count(pull.table),
-        unreadable=unreadable,
+        unreadable=landed.reading.unreadable,
         partitions=pull.partitions,
         rows_by_partition=landed.reading.rows_by_partition,
         columns=tuple(c.info for c in shape.columns),
-        schema_changes=changes,
+        schema_changes=pull.conformer.drift.texts if pull.conformer else (),
+        deleted=gone.deleted,
+        returned=gone.returned,
         retries=tally.retries,
     )
 
 
-def _keep_unreadable(pull: _Pull, landed: _Landed) -> int:
-    """Lands what could not be read as records, with its reason; how many. Before the threshold is looked at."""
-    found = landed.reading.unreadable()
+def _keep_unreadable(pull: _Pull, found: pa.Table) -> None:
+    """Lands what could not be read as records, with its reason. Before the rows, so that no end in between
+    can lose it; landed again after such an end, it is there once."""
     table = pull.table.at("unreadable")
-    if found is None or (not found.num_rows and not pull.engine.lake.exists(table)):
-        return 0
+    if not found.num_rows and not pull.engine.lake.exists(table):
+        return
     commit = Commit(f"{pull.load_id}-unreadable", metadata={"run_id": pull.engine.run_id, "verb": "pull"})
 
     def read() -> pa.RecordBatchReader:
@@ -257,11 +284,8 @@ def _keep_unreadable(pull: _Pull, landed: _Landed) -> int:
     if pull.stream.disposition == "replace" and not pull.partitions:
         pull.engine.lake.replace(table, read, commit)
     else:
-        pull.engine.lake.merge(
-            table, read, commit, keys=[n for n in ("file", "line") if n in found.schema.names]
-        )
+        pull.engine.lake.merge(table, read, commit, keys=found.schema.names)
     pull.engine.state.quarantine.record(table, pull.load_id, {"unreadable": found.num_rows})
-    return int(found.num_rows)
 
 
 def _unchanged(pull: _Pull, started: float) -> PullResult:

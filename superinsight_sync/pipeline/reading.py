@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,9 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.results import ReadStats
-from superinsight_sync.model.tables import PARTITION
+from superinsight_sync.model.tables import DELETED_AT, PARTITION
+from superinsight_sync.pipeline.contract import Conformer
+from superinsight_sync.pipeline.extremes import Extremes
 from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
 
 
@@ -30,11 +33,15 @@ class Reading:
         request: ReadRequest,
         *,
         load_id: str,
+        conformer: Conformer | None = None,
+        keep_unreadable: Callable[[pa.Table], None] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._source = source
         self._request = request
         self._load_id = load_id
+        self._conformer = conformer
+        self._keep_unreadable = keep_unreadable
         self._progress = progress
         self._stack = ExitStack()
         self._failure: SisError | None = None
@@ -42,10 +49,13 @@ class Reading:
         self._reset()
 
     def _reset(self) -> None:
-        self.rows = self.size_bytes = self.batches = 0
+        self.rows = self.size_bytes = self.batches = self.unreadable = 0
         self.nulls: Counter[str] = Counter()
         self.rows_by_partition: Counter[str] = Counter()
         self._columns: list[str] = []
+        self._extremes = Extremes()
+        if self._conformer:
+            self._conformer.reset()
         self._request.replaced.clear()
         self._request.next_position.clear()
 
@@ -62,11 +72,15 @@ class Reading:
         partition_of = None
         if stream.partition and stream.sync.cursor and self._request.window:
             partition_of = (stream.sync.cursor, stream.partition.by)
-        counted = pa.RecordBatchReader.from_batches(batches.schema, self._count(batches))
+        schema = self._conformer.schema(batches.schema) if self._conformer else batches.schema
+        counted = pa.RecordBatchReader.from_batches(schema, self._count(batches))
         landed = add_system_columns(
             counted, load_id=self._load_id, extracted_at=utc_now(), partition_of=partition_of
         )
-        return pa.RecordBatchReader.from_batches(landed.schema, self._by_partition(landed))
+        marked = landed.schema
+        if stream.sync.deletes == "soft":
+            marked = marked.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
+        return pa.RecordBatchReader.from_batches(marked, self._finished(landed, marked))
 
     def _count(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
@@ -75,24 +89,45 @@ class Reading:
                 self.size_bytes += batch.nbytes
                 self.batches += 1
                 self.nulls.update({n: batch.column(i).null_count for i, n in enumerate(batch.schema.names)})
-                yield batch
+                self._extremes.add(batch)
+                yield self._conformer.conform(batch) if self._conformer else batch
                 if self._progress:
                     self._progress(batch.num_rows)
         except SisError as error:
             self._failure = error
             raise
 
-    def _by_partition(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def _finished(self, batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         index = batches.schema.get_field_index(PARTITION)
         for batch in batches:
             if index >= 0:
                 for entry in pc.value_counts(batch.column(index)).to_pylist():
                     self.rows_by_partition[entry["values"]] += entry["counts"]
-            yield batch
+            unmarked = [pa.nulls(len(batch), f.type) for f in schema if f.name not in batch.schema.names]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *unmarked], schema=schema)
+        self._keep()
 
-    def unreadable(self) -> pa.Table | None:
-        """What could not be read as records: where, why and the text; None if the kind has no such thing."""
-        return self._aside.rejects() if self._aside is not None else None
+    def _keep(self) -> None:
+        """Sees to it that what is left out is kept before the rows are committed.
+
+        In a thread of its own: the engine that consumes the rows may not be entered anew from its own threads.
+        """
+        found = self._left_out()
+        if found is None or self._keep_unreadable is None:
+            return
+        with ThreadPoolExecutor(1) as apart:
+            apart.submit(self._keep_unreadable, found).result()
+        self.unreadable = found.num_rows
+
+    def _left_out(self) -> pa.Table | None:
+        """What could not be read as records or broke the contract: where, why and the text; None if the kind
+        has no such thing and nothing broke it."""
+        found = [
+            self._aside.rejects() if self._aside is not None else None,
+            self._conformer.rejects() if self._conformer else None,
+        ]
+        tables = [t for t in found if t is not None]
+        return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
     def stats(self, *, seconds: float, cursor_before: Any = None, cursor_after: Any = None) -> ReadStats:
         """Statistics of the last read."""
@@ -106,6 +141,10 @@ class Reading:
             cursor_before=cursor_before,
             cursor_after=cursor_after,
             replaced_values=dict(self._request.replaced),
+            least=self._extremes.least,
+            greatest=self._extremes.greatest,
+            discarded_rows=self._conformer.discarded_rows if self._conformer else 0,
+            discarded_values=dict(self._conformer.discarded_values) if self._conformer else {},
         )
 
     def __enter__(self) -> Self:

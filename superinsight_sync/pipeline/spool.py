@@ -1,6 +1,7 @@
 """An increment on local disk between reading and landing, so that its checkpoint is known before the commit."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,10 +12,13 @@ import pyarrow.ipc
 
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.tables import HASH
+from superinsight_sync.lake.system_columns import row_hash
+from superinsight_sync.model.tables import HASH, is_system
 
 if TYPE_CHECKING:
     import pyarrow.dataset
+
+_COMPARED = "_sis_compared"
 
 
 class Spool:
@@ -58,21 +62,28 @@ class Spool:
         return pa.RecordBatchReader.from_batches(file.schema, batches)
 
     def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None, after: Any) -> None:
-        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on."""
+        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on.
+
+        Where columns came or went since, rows are equal if they are so in the columns that both have.
+        """
         known = landed
+        here, there = ([n for n in s.names if not is_system(n)] for s in (self.open().schema, landed.schema))
+        columns, same = [n for n in here if n in there], here == there
         if cursor is not None and after is not None and not isinstance(after, str):
             known = landed.filter(pc.field(cursor) >= pa.scalar(after, landed.schema.field(cursor).type))
         kept = self._file.with_name("kept.arrow")
         schema = self.open().schema
         with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:
-            engine.register("spooled", self.open())
-            engine.register("landed", known.scanner(columns=[HASH]).to_reader())
+            engine.register("spooled", _compared(self.open(), None if same else columns))
+            rows = known.scanner(columns=[HASH] if same else [HASH, *columns]).to_reader()
+            engine.register("landed", _compared(rows, None if same else columns))
             fresh = engine.sql(
                 f"""
-                SELECT s.* EXCLUDE (_sis_nth)
-                FROM (SELECT *, row_number() OVER (PARTITION BY {HASH}) AS _sis_nth FROM spooled) AS s
-                ANTI JOIN (SELECT {HASH}, row_number() OVER (PARTITION BY {HASH}) AS _sis_nth FROM landed) AS l
-                ON s.{HASH} = l.{HASH} AND s._sis_nth = l._sis_nth
+                SELECT s.* EXCLUDE ({_COMPARED}, _sis_nth)
+                FROM (SELECT *, row_number() OVER (PARTITION BY {_COMPARED}) AS _sis_nth FROM spooled) AS s
+                ANTI JOIN
+                (SELECT {_COMPARED}, row_number() OVER (PARTITION BY {_COMPARED}) AS _sis_nth FROM landed) AS l
+                ON s.{_COMPARED} = l.{_COMPARED} AND s._sis_nth = l._sis_nth
                 """  # noqa: S608 - made of a constant
             ).to_arrow_reader(65_536)
             self._rewrite(fresh, schema, kept)
@@ -84,3 +95,15 @@ class Spool:
             for batch in rows:
                 self.rows += batch.num_rows
                 out.write_table(pa.Table.from_batches([batch]).cast(schema))
+
+
+def _compared(rows: pa.RecordBatchReader, columns: list[str] | None) -> pa.RecordBatchReader:
+    """The rows with what they are compared by: `_sis_hash`, or the hash of the named columns."""
+    schema = rows.schema.append(pa.field(_COMPARED, pa.int64()))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            found = batch.column(HASH) if columns is None else row_hash(batch.select(columns))
+            yield pa.RecordBatch.from_arrays([*batch.columns, found], schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())

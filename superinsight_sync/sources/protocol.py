@@ -180,6 +180,15 @@ class SettingAside(Protocol):
         ...
 
 
+@runtime_checkable
+class ListsKeys(Protocol):
+    """What kinds offer besides `Source` whose records' keys can be listed, to find deleted records."""
+
+    def keys(self, stream: StreamSpec) -> AbstractContextManager["pa.RecordBatchReader"]:
+        """The primary key columns of all records, in one consistent state, with the types `read` gives."""
+        ...
+
+
 SOURCE_KINDS: Registry[Source] = Registry("superinsight_sync.sources.kinds", "source kind")
 
 
