@@ -1,8 +1,10 @@
 """Alert: tell people, through the configured channels, what failed."""
 
+from collections.abc import Sequence
+
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.monitoring.alerts import Alert, keep_as_dead_letter, send
-from superinsight_sync.pipeline.engine import open_engine
+from superinsight_sync.pipeline.engine import Engine, open_engine
 
 
 def alert_run_failed(*, run_id: str, job: str, source: str, text: str) -> None:
@@ -19,4 +21,17 @@ def alert_run_failed(*, run_id: str, job: str, source: str, text: str) -> None:
         at=utc_now(),
     )
     engine = open_engine(run_id)
+    send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))
+
+
+def alert_schema_changed(engine: Engine, source: str, stream: str, changes: Sequence[str]) -> None:
+    """An alert that a source's columns changed, and how. Never raises because of a channel."""
+    alert = Alert(
+        title=f"The schema of {source}/{stream} changed",
+        severity="warning",
+        source=source,
+        stream=stream,
+        run_id=engine.run_id,
+        text="; ".join(changes),
+    )
     send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))

@@ -17,6 +17,7 @@ from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.model.window import window_of_keys
+from superinsight_sync.pipeline.alert import alert_schema_changed
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
@@ -62,8 +63,16 @@ class _Pull:
             progress=progress,
         )
 
-    def commit(self, **checkpoint: Any) -> Commit:
-        point = Checkpoint(load_id=self.load_id, at=utc_now(), **checkpoint)
+    @property
+    def drift(self) -> str | None:
+        """What differs between source and table, as a fingerprint; None if nothing does."""
+        texts = self.conformer.drift.texts if self.conformer else ()
+        return fingerprint(list(texts)) if texts else None
+
+    def commit(self, position: Any = None, **checkpoint: Any) -> Commit:
+        detail = {"position": position, "drift": self.drift}
+        kept = {k: v for k, v in detail.items() if v}
+        point = Checkpoint(load_id=self.load_id, at=utc_now(), detail=kept, **checkpoint)
         return Commit(
             self.load_id,
             checkpoints=dict.fromkeys(self.partitions or ("",), point),
@@ -125,7 +134,11 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     shape = pull.connection.describe(pull.stream)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
+    told = {p.detail.get("drift") for p in pull.store.checkpoints(pull.table).values()}
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
+    if pull.conformer and pull.drift not in (None, *told):
+        changes = pull.conformer.drift.texts
+        alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, changes)
     gone = apply_deletes(
         pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
     )
@@ -195,7 +208,7 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
             spool.fill(reading(), cursor=by_cursor)
         cursor = _greater(pull.stream, last, spool.cursor_max)
         position = dict(request.next_position) or request.position
-        commit = pull.commit(token=token, cursor=cursor, detail={"position": position} if position else {})
+        commit = pull.commit(position, token=token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
         if overlaps and pull.store.exists(pull.table):
             spool.drop_known(pull.store.dataset(pull.table), cursor=sync.cursor, after=after)

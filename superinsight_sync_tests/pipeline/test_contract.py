@@ -156,3 +156,17 @@ def test_a_value_that_does_not_fit_the_table(
         (aside,) = engine.lake.scan(RAW.at("unreadable")).read_all().to_pylist()
         assert "does not fit" in aside["reason"]
         assert "a dozen" in aside["record"]
+
+
+def test_a_change_is_told_once(engine: Engine, shop: Path) -> None:
+    source = shop_source(shop, sync=INCREMENTAL, schema_contract="discard_value", refine=[])
+    alerts = engine.settings.home / "alerts.jsonl"
+    pull_stream(engine, source, source.streams[0])
+    change(shop, "ALTER TABLE orders ADD COLUMN note TEXT")
+    for _ in range(3):
+        assert pull_stream(engine, source, source.streams[0], force=True).schema_changes == (
+            "new column note",
+        )
+    (told,) = alerts.read_text().splitlines()
+    assert "The schema of shop/orders changed" in told
+    assert "new column note" in told
