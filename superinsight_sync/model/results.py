@@ -142,3 +142,17 @@ class ExportResult:
     columns: tuple[ColumnInfo, ...] = ()
     lineage: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     """Column → ((name of the input in the SELECT, column), …)."""
+
+
+@dataclass(frozen=True)
+class ConnectionReport:
+    """What the test of one source found. `error` is set if it failed."""
+
+    source: str
+    kind: str
+    ok: bool
+    server: str = ""
+    latency_ms: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    error_class: str | None = None

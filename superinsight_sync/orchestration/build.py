@@ -6,7 +6,7 @@ import dagster as dg
 
 from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
 from superinsight_sync.orchestration.assets import dataset_asset, dictionary_asset, raw_assets, refined_asset
-from superinsight_sync.orchestration.checks import stream_checks
+from superinsight_sync.orchestration.checks import connection_check, stream_checks
 from superinsight_sync.orchestration.schedules import dataset_schedules, source_schedules
 from superinsight_sync.pipeline.declared import check_source
 
@@ -21,7 +21,7 @@ def source_definitions(source: SourceSpec) -> dg.Definitions:
             *(refined_asset(source, s) for s in source.streams),
             *(dictionary_asset(source, s) for s in source.streams),
         ],
-        asset_checks=checks,
+        asset_checks=[connection_check(source), *checks],
         schedules=source_schedules(source),
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import CheckOutcome
 from superinsight_sync.orchestration import keys, metadata
@@ -42,6 +43,28 @@ def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefin
         yield from (_result(key, o) for o in outcomes)
 
     return check
+
+
+def connection_check(source: SourceSpec) -> dg.AssetChecksDefinition:
+    """The connection test of a source, on the raw asset of its first stream."""
+
+    @dg.asset_check(
+        asset=keys.raw_key(source.name, source.streams[0].name),
+        name="connection",
+        description="Whether the source can be reached with these credentials, and what they may do.",
+    )
+    def connection() -> dg.AssetCheckResult:
+        from superinsight_sync.pipeline.look import probe_source
+
+        report = probe_source(source, load_settings())
+        return dg.AssetCheckResult(
+            passed=report.ok,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=report.error or "; ".join(report.warnings) or None,
+            metadata=metadata.of_connection(report),
+        )
+
+    return connection
 
 
 def _result(key: dg.AssetKey, outcome: CheckOutcome) -> dg.AssetCheckResult:

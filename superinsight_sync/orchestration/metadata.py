@@ -10,6 +10,7 @@ from superinsight_sync.model.declaration import DatasetSpec
 from superinsight_sync.model.results import (
     CheckOutcome,
     ColumnInfo,
+    ConnectionReport,
     DescribeResult,
     ExportResult,
     PullResult,
@@ -81,6 +82,18 @@ def of_pull(result: PullResult) -> Metadata:
         found["sis/deleted"], found["sis/returned"] = result.deleted, result.returned
     if result.schema_changes:
         found["sis/schema_changes"] = dg.MetadataValue.md("\n".join(f"- {c}" for c in result.schema_changes))
+    return found
+
+
+def of_connection(report: ConnectionReport) -> Metadata:
+    """Metadata of a connection test."""
+    found: Metadata = {"sis/kind": report.kind, "sis/server": report.server}
+    if report.ok:
+        found["sis/latency_ms"] = round(report.latency_ms, 1)
+    if report.warnings:
+        found["sis/warnings"] = dg.MetadataValue.md("\n".join(f"- {w}" for w in report.warnings))
+    if report.error_class:
+        found["sis/error_class"] = report.error_class
     return found
 
 

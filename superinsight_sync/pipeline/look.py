@@ -9,6 +9,7 @@ import pyarrow as pa
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.engine import Engine, table_of
@@ -17,27 +18,21 @@ from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
 
 
-@dataclass(frozen=True)
-class ConnectionReport:
-    """What the test of one source found. `error` is set if it failed."""
-
-    source: str
-    kind: str
-    ok: bool
-    server: str = ""
-    latency_ms: float = 0.0
-    warnings: tuple[str, ...] = ()
-    error: str | None = None
-    error_class: str | None = None
-
-
 def test_connection(source: SourceSpec, settings: Settings) -> ConnectionReport:
     """Connects, and checks every stream against the catalogue and its refine steps against the columns."""
+    return _report(source, settings, source.streams)
+
+
+def probe_source(source: SourceSpec, settings: Settings) -> ConnectionReport:
+    """Connects, and looks at no stream."""
+    return _report(source, settings, ())
+
+
+def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec]) -> ConnectionReport:
     kind = source.connection["kind"]
     try:
-        connection = open_source(source.connection, settings)
-        probe = connection.probe()
-        for stream in source.streams:
+        probe = open_source(source.connection, settings).probe()
+        for stream in streams:
             _check_columns(source, stream, settings)
     except SisError as error:
         located = error.at(f"source '{source.name}'")
