@@ -1,10 +1,17 @@
-"""Our pull of the benchmark table, as the pipeline does it: read, system columns, Delta commit, checkpoint."""
+"""Our pull of the benchmark table, as the pipeline does it: read, system columns, Delta commit, checkpoint.
+
+Starts and ends as the `sis` command does.
+"""
 
 import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from superinsight_sync.core.process import ease_collector, leave
+
+ease_collector()
 
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import SourceSpec
@@ -30,3 +37,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave(0)

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from superinsight_sync.core.process import ease_collector
 from superinsight_sync.orchestration.loading import load_project_definitions
+
+ease_collector()
 
 
 @dg.definitions
