@@ -6,6 +6,8 @@ The base classes are Dagster's internals: `dagster==1.13.*` is pinned, and a tes
 
 from typing import Any, Self
 
+from dagster import DagsterRun
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
@@ -65,3 +67,18 @@ class SyncArtifacts(LocalArtifactStorage):
 
 def _folder(name: str = "") -> str:
     return str(load_settings().home / "dagster" / name)
+
+
+class SyncRunCoordinator(QueuedRunCoordinator):
+    """The run queue, whose limits hold from a pool's first run on.
+
+    Dagster's daemon learns of a pool while it looks at the first runs that need it, and lets all of those start.
+    """
+
+    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
+        run, storage = context.dagster_run, self._instance.event_log_storage
+        pools = run.run_op_concurrency.all_pools if run.run_op_concurrency else None
+        if pools and self._instance.global_op_concurrency_default_limit:
+            for pool in set(pools) - storage.get_concurrency_keys():
+                storage.initialize_concurrency_limit_to_default(pool)
+        return super().submit_run(context)

@@ -5,6 +5,8 @@ import sys
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.storage.dagster_run import RunOpConcurrency
 from dagster._serdes import deserialize_value, serialize_value
 
 
@@ -29,7 +31,16 @@ def run() -> dict[str, object]:
             "max_runtime_s": instance.run_monitoring_max_runtime_seconds,
             "storage": type(instance.event_log_storage).__name__,
             "pools": str(instance.get_concurrency_config().pool_config),
+            "limits": limits_once_queued(instance, "source_crm"),
         }
+
+
+def limits_once_queued(instance: dg.DagsterInstance, pool: str) -> dict[str, int]:
+    """The limits of pools that are known right after the first run that needs `pool` was queued."""
+    need = RunOpConcurrency(root_key_counts={pool: 1}, has_unconstrained_root_nodes=False, all_pools={pool})
+    queued = instance.add_run(dg.DagsterRun(job_name="pull", run_op_concurrency=need))
+    instance.run_coordinator.submit_run(SubmitRunContext(queued, workspace=None))  # type: ignore[arg-type]
+    return {p.name: p.limit for p in instance.event_log_storage.get_pool_limits()}
 
 
 def read(ref: str, run_id: str) -> dict[str, object]:

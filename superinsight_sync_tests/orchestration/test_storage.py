@@ -43,8 +43,9 @@ def check(env: dict[str, str], storage: str) -> dict[str, Any]:
     seen = child(env, "run")
     assert seen["success"] is True and seen["storage"] == storage
     assert (seen["telemetry"], seen["nux"]) == (False, False)
-    assert seen["coordinator"] == "QueuedRunCoordinator" and seen["max_runtime_s"] > 0
+    assert seen["coordinator"] == "SyncRunCoordinator" and seen["max_runtime_s"] > 0
     assert "RUN" in seen["pools"]
+    assert seen["limits"] == {"source_crm": 2}, "the limit holds from a pool's first run on"
     assert child(env, "read", seen["ref"], seen["run_id"]) == {
         "status": "SUCCESS",
         "rows": 42,
