@@ -39,7 +39,7 @@ def limits_once_queued(instance: dg.DagsterInstance, pool: str) -> dict[str, int
     """The limits of pools that are known right after the first run that needs `pool` went to the queue."""
     need = RunOpConcurrency(root_key_counts={pool: 1}, has_unconstrained_root_nodes=False, all_pools={pool})
     queued = instance.add_run(
-        dg.DagsterRun(job_name="pull", status=dg.DagsterRunStatus.QUEUED, run_op_concurrency=need)
+        dg.DagsterRun(job_name="pull", status=dg.DagsterRunStatus.STARTING, run_op_concurrency=need)
     )
     instance.run_coordinator.submit_run(SubmitRunContext(queued, workspace=None))  # type: ignore[arg-type]
     return {p.name: p.limit for p in instance.event_log_storage.get_pool_limits()}
