@@ -7,6 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -41,6 +45,18 @@ def measure(name: str, command: Sequence[str], env: Mapping[str, str] | None = N
         usage.ru_maxrss / (1 if sys.platform == "darwin" else 1024),
         output.strip().splitlines()[-1] if output.strip() else "",
     )
+
+
+def check_rows(measured: Measured, rows: int) -> Measured:
+    """A tool that wrote other than the table's rows gets no number. Counted here, so that nobody pays for it."""
+    if measured.output.endswith(".parquet"):
+        written = pq.read_metadata(measured.output).num_rows
+    else:
+        files = pa.table(DeltaTable(measured.output).get_add_actions(flatten=True))
+        written = sum(files["num_records"].to_pylist())
+    if written != rows:
+        raise RuntimeError(f"{measured.name} wrote {written:,} rows, not {rows:,}")
+    return measured
 
 
 def show(title: str, ours: Measured, others: Sequence[Measured]) -> None:

@@ -3,6 +3,7 @@
 Starts and ends as the `sis` command does.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -21,15 +22,9 @@ from superinsight_sync.pipeline.pull import pull_stream
 
 def main() -> None:
     engine = open_engine(settings=load_settings({"SIS_PROJECT_DIR": os.environ["BENCH_DIR"]}))
-    source = SourceSpec.model_validate(
-        {
-            "name": "bench",
-            "connection": {"kind": "postgres", "dsn": "{{ env.BENCH_DSN }}"},
-            "streams": [
-                {"name": "lineitem", "table": f"public.{os.environ['BENCH_TABLE']}", "primary_key": ["id"]}
-            ],
-        }
-    )
+    stream = {"name": "lineitem", **json.loads(os.environ["BENCH_STREAM"])}
+    connection = json.loads(os.environ["BENCH_CONNECTION"])
+    source = SourceSpec.model_validate({"name": "bench", "connection": connection, "streams": [stream]})
     result = pull_stream(engine, source, source.streams[0])
     assert result.stats.rows == result.table_rows
     print(f"{os.environ['BENCH_DIR']}/.sis/lake/default/bench/lineitem/raw")

@@ -8,6 +8,7 @@ peak memory stays where it was.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -15,20 +16,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import psycopg
-import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.data import CREATE, FILL, TABLE
-from benchmarks.measure import Measured, measure, show
+from benchmarks.measure import Measured, check_rows, measure, show
 
 HERE = Path(__file__).parent
 PEERS = {
     "dlt connectorx → delta": "dlt_connectorx",
     "dlt default (sqlalchemy) → delta": "dlt_default",
     "pandas.read_sql → parquet": "pandas",
+}
+
+DECLARED = {
+    "BENCH_CONNECTION": json.dumps({"kind": "postgres", "dsn": "{{ env.BENCH_DSN }}"}),
+    "BENCH_STREAM": json.dumps({"table": f"public.{TABLE}", "primary_key": ["id"]}),
 }
 
 FLAT = 1.2
@@ -46,24 +49,12 @@ def fill(dsn: str, rows: int) -> None:
         db.execute(f"VACUUM ANALYZE {TABLE}")
 
 
-def check_rows(measured: Measured, rows: int) -> Measured:
-    """A tool that wrote other than the table's rows gets no number. Counted here, so that nobody pays for it."""
-    if measured.output.endswith(".parquet"):
-        written = pq.read_metadata(measured.output).num_rows
-    else:
-        files = pa.table(DeltaTable(measured.output).get_add_actions(flatten=True))
-        written = sum(files["num_records"].to_pylist())
-    if written != rows:
-        raise RuntimeError(f"{measured.name} wrote {written:,} rows, not {rows:,}")
-    return measured
-
-
 def median_of(name: str, command: list[str], dsn: str, rows: int, repeat: int) -> Measured:
     """The run of median CPU among `repeat`, each in an empty folder; its peak memory is the largest of all."""
     runs = []
     for _ in range(repeat):
         with tempfile.TemporaryDirectory() as scratch:
-            env = {"BENCH_DSN": dsn, "BENCH_TABLE": TABLE, "BENCH_DIR": scratch}
+            env = {"BENCH_DSN": dsn, "BENCH_TABLE": TABLE, "BENCH_DIR": scratch, **DECLARED}
             runs.append(check_rows(measure(name, command, env), rows))
     median = sorted(runs, key=lambda run: run.cpu_s)[repeat // 2]
     return replace(median, peak_mb=max(run.peak_mb for run in runs))
