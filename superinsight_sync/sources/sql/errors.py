@@ -91,7 +91,12 @@ def mapped(error: BaseException, where: str = "") -> SisError:
         return error
     text = str(error)
     cls = _by_number(error, text) or _by_state(error, text) or _by_words(error, text)
-    return cls(_safe_text(error, cls), where=where, hint=_HINTS[cls])
+    return error_as(cls, error, where)
+
+
+def error_as(cls: type[SisError], error: BaseException, where: str = "", hint: str = "") -> SisError:
+    """The driver's error as one of this class, its text without secrets and values."""
+    return cls(_safe_text(error, cls), where=where, hint=hint or _HINTS[cls])
 
 
 @contextmanager
