@@ -1,7 +1,7 @@
 """SQL Server 2016 and newer and Azure SQL, read through mssql-python's Arrow fetch, and never committed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -161,8 +161,9 @@ class MssqlSource:
             isolation = "SNAPSHOT" if has_snapshots(db) else "READ COMMITTED"
         sql = select_sql(request, columns, at)
         with self._session(isolation) as db, db.cursor() as cursor:
+            batches = _batches(cursor, sql, min(request.batch_rows, _MAX_ROWS))
             typed = shaped(
-                _batches(cursor, sql, min(request.batch_rows, _MAX_ROWS)),
+                batches,
                 shape.columns,
                 Converter(request, self._config.special_values).convert,
                 batch_rows=request.batch_rows,
@@ -171,7 +172,7 @@ class MssqlSource:
             try:
                 yield pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed)
             finally:
-                typed.close()
+                batches.close()
 
     def count(self, request: ReadRequest) -> int:
         from superinsight_sync.sources.sql.mssql_catalogue import count_sql, describe, rows_of
@@ -204,7 +205,7 @@ def warnings_of(writable: bool, snapshots: bool) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _batches(cursor: "mssql_python.Cursor", sql: str, size: int) -> "Iterator[pa.RecordBatch]":
+def _batches(cursor: "mssql_python.Cursor", sql: str, size: int) -> "Generator[pa.RecordBatch]":
     import mssql_python
 
     from superinsight_sync.sources.sql.mssql_errors import mapped_mssql

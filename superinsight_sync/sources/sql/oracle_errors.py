@@ -9,6 +9,8 @@ from superinsight_sync.core.errors import AccessError, ConfigError, DataError, S
 from superinsight_sync.sources.sql.errors import error_as, mapped
 
 _CODE = re.compile(r"\b(ORA|DPY)-(\d{4,5})\b")
+
+
 _HELP = "Check host, port and service name of `dsn`, and that the listener runs and can be reached"
 _RIGHTS = "Grant the account CREATE SESSION and SELECT on the table, or check its name and schema"
 _CODES: dict[type[SisError], dict[str, str]] = {
@@ -23,19 +25,53 @@ _CODES: dict[type[SisError], dict[str, str]] = {
         "ORA-12506": "The listener's access list refuses this machine",
     },
     TransientError: dict.fromkeys(
-        (
-            "ORA-12541 ORA-12170 ORA-12543 ORA-12545 ORA-12537 ORA-12547 ORA-12516 ORA-12519 "
-            "ORA-12520 ORA-12528 ORA-12526 ORA-12527 ORA-12535 ORA-12560 ORA-12606 ORA-12609 "
-            "DPY-6000 DPY-6005 DPY-4011 "
-        ).split(),
+        [
+            "ORA-12541",
+            "ORA-12170",
+            "ORA-12543",
+            "ORA-12545",
+            "ORA-12537",
+            "ORA-12547",
+            "ORA-12516",
+            "ORA-12519",
+            "ORA-12520",
+            "ORA-12528",
+            "ORA-12526",
+            "ORA-12527",
+            "ORA-12535",
+            "ORA-12560",
+            "ORA-12606",
+            "ORA-12609",
+            "DPY-6000",
+            "DPY-6005",
+            "DPY-4011",
+        ],
         _HELP,
     )
     | dict.fromkeys(
-        (
-            "ORA-03113 ORA-03114 ORA-03135 ORA-00028 ORA-01012 ORA-01033 ORA-01034 ORA-01089 "
-            "ORA-01090 ORA-01092 ORA-12153 ORA-25408 ORA-02396 ORA-00060 ORA-00054 ORA-00018 "
-            "ORA-00020 ORA-02391 ORA-04021 ORA-04068 DPY-1001 "
-        ).split(),
+        [
+            "ORA-03113",
+            "ORA-03114",
+            "ORA-03135",
+            "ORA-00028",
+            "ORA-01012",
+            "ORA-01033",
+            "ORA-01034",
+            "ORA-01089",
+            "ORA-01090",
+            "ORA-01092",
+            "ORA-12153",
+            "ORA-25408",
+            "ORA-02396",
+            "ORA-00060",
+            "ORA-00054",
+            "ORA-00018",
+            "ORA-00020",
+            "ORA-02391",
+            "ORA-04021",
+            "ORA-04068",
+            "DPY-1001",
+        ],
         "The server ended the session; it is tried again",
     )
     | {
@@ -72,10 +108,22 @@ _CODES: dict[type[SisError], dict[str, str]] = {
         "DPY-3002": "Leave the column out or convert it with a query",
     },
     DataError: dict.fromkeys(
-        (
-            "ORA-01722 ORA-01438 ORA-01426 ORA-01476 ORA-01830 ORA-01841 ORA-01843 ORA-01847 "
-            "ORA-01858 ORA-01861 ORA-06502 ORA-29275 ORA-40478 DPY-4035 "
-        ).split(),
+        [
+            "ORA-01722",
+            "ORA-01438",
+            "ORA-01426",
+            "ORA-01476",
+            "ORA-01830",
+            "ORA-01841",
+            "ORA-01843",
+            "ORA-01847",
+            "ORA-01858",
+            "ORA-01861",
+            "ORA-06502",
+            "ORA-29275",
+            "ORA-40478",
+            "DPY-4035",
+        ],
         "Check the values, or select them with a query that converts them",
     ),
 }
@@ -92,7 +140,7 @@ def mapped_oracle(error: BaseException, where: str = "connection") -> SisError:
             ConfigError, error, where, "Check that the port speaks TLS and the certificate's name"
         )
     codes = [f"{kind}-{number}" for kind, number in _CODE.findall(text)]
-    for code in sorted(codes, key=lambda c: c.startswith("DPY-6")):  # DPY-6xxx wraps the reason
+    for code in sorted(codes, key=lambda c: c == "DPY-6005"):  # it wraps the reason
         for cls, hints in _CODES.items():
             if code in hints:
                 return error_as(cls, error, where, hints[code])

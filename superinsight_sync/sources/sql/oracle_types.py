@@ -200,4 +200,6 @@ class Converter:
                 f"the driver gave column '{column.name}' as a binary float, which loses digits",
                 hint="Read it with a query that casts it to NUMBER with digits",
             )
+        if pa.types.is_decimal(column.arrow) and pa.types.is_integer(array.type):
+            array = array.cast(pa.decimal128(_MAX_DIGITS, column.arrow.scale))
         return array if array.type == column.arrow else array.cast(column.arrow)
