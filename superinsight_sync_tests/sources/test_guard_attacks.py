@@ -114,7 +114,7 @@ def test_what_gets_through_changes_nothing_on_postgresql(
         reading.read_only = True
         reading.execute("SET statement_timeout = 2000")
         try:
-            reading.execute(written)  # type: ignore[arg-type]
+            reading.execute(written)
         except psycopg.Error as error:
             assert not isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
     found = postgres.execute(
