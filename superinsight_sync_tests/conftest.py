@@ -14,7 +14,9 @@ from superinsight_sync_tests.servers.s3 import S3Server, running_s3
 LONG = bool(os.environ.get("SIS_LONG"))
 """Whether drills run in their long version."""
 
-for _name in [n for n in os.environ if n.startswith(("SIS_", "DAGSTER_", "OPENAI_"))]:
+for _name in [
+    n for n in os.environ if n.startswith(("SIS_", "DAGSTER_", "OPENAI_")) and not n.startswith("SIS_TEST_")
+]:
     # What the caller's shell or make has set must not decide what is tested.
     del os.environ[_name]
 

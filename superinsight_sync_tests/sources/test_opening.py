@@ -48,7 +48,7 @@ def test_a_reference_is_resolved_when_connecting_and_not_before(
 
 
 def test_importing_a_kind_imports_no_driver() -> None:
-    heavy = "pyarrow psycopg pymysql connectorx adbc_driver_manager sqlglot duckdb polars pandas sqlite3"
+    heavy = "oracledb mssql_python pyarrow psycopg pymysql connectorx adbc_driver_manager sqlglot duckdb polars pandas sqlite3"
     code = (
         "import sys\n"
         "from superinsight_sync.sources.protocol import SOURCE_KINDS\n"

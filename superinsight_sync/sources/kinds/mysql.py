@@ -118,8 +118,13 @@ class MysqlSource:
         address["password"] = address["password"].encode()  # of a str, pymysql sends latin-1
         try:
             with pymysql.connect(
-                **address, charset="utf8mb4", autocommit=True, connect_timeout=timeout_s
+                **address,
+                charset="utf8mb4",
+                autocommit=True,
+                connect_timeout=timeout_s,
+                read_timeout=timeout_s,  # of the greeting too: a port may listen and say nothing
             ) as connection:
+                vars(connection)["_read_timeout"] = None
                 with connection.cursor() as cursor:
                     for statement in self._session(version_of(connection)):
                         cursor.execute(statement)

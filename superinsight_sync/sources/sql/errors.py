@@ -83,6 +83,37 @@ _HINTS: dict[type[SisError], str] = {
     ConfigError: "Check the declaration",
     DataError: "Check the values, or select them with a query that converts them",
 }
+_CLEAR: tuple[tuple[re.Pattern[str], type[SisError], str], ...] = tuple(
+    (re.compile(words, re.IGNORECASE), cls, hint)
+    for words, cls, hint in (
+        (
+            r'database "[^"]*" does not exist|unknown database',
+            ConfigError,
+            "Check the name of the database in the DSN",
+        ),
+        (
+            r"does not support ssl|ssl was required|ssl connection is required|certificate verify failed",
+            ConfigError,
+            "Server and connection do not agree about TLS: check the DSN's TLS options and the certificate",
+        ),
+        (
+            r"could not translate host|failed to resolve host|name or service not known|failed to lookup addr",
+            TransientError,
+            "Check the name of the host in the DSN, and that this machine can resolve it",
+        ),
+        (
+            r"permission denied for (?:table|view|materialized|schema|sequence)|command denied to user",
+            AccessError,
+            "Have the owner GRANT SELECT on it (and USAGE on its schema) to the account",
+        ),
+        (
+            r"statement timeout|max_statement_time exceeded|maximum statement execution time",
+            TransientError,
+            "Raise `statement_timeout` on the connection, or read smaller windows",
+        ),
+    )
+)
+"""Failures whose words say more than their number, and what a person can do about them."""
 
 
 def mapped(error: BaseException, where: str = "") -> SisError:
@@ -90,8 +121,16 @@ def mapped(error: BaseException, where: str = "") -> SisError:
     if isinstance(error, SisError):
         return error
     text = str(error)
+    clear = None if _VALUE.search(text) else next((c for c in _CLEAR if c[0].search(text)), None)
+    if clear is not None:
+        return error_as(clear[1], error, where, clear[2])
     cls = _by_number(error, text) or _by_state(error, text) or _by_words(error, text)
-    return cls(_safe_text(error, cls), where=where, hint=_HINTS[cls])
+    return error_as(cls, error, where)
+
+
+def error_as(cls: type[SisError], error: BaseException, where: str = "", hint: str = "") -> SisError:
+    """The driver's error as one of this class, its text without secrets and values."""
+    return cls(_safe_text(error, cls), where=where, hint=hint or _HINTS[cls])
 
 
 @contextmanager

@@ -46,7 +46,7 @@ _FUNCTIONS = """
     JustifyHours JustifyInterval LastDay MakeInterval Minute Month Monthname Quarter Second
     StrToDate StrToTime StrToUnix Time TimeAdd TimeDiff TimeFromParts TimeStrToDate TimeStrToTime
     TimeStrToUnix TimeSub TimeToStr TimeToUnix TimeTrunc Timestamp TimestampAdd TimestampDiff
-    TimestampFromParts TimestampSub TimestampTrunc ToDays TsOrDsAdd TsOrDsDiff TsOrDsToDate
+    AddMonths MonthsBetween Systimestamp TimestampFromParts TimestampSub TimestampTrunc ToDays TsOrDsAdd TsOrDsDiff TsOrDsToDate
     TsOrDsToDatetime TsOrDsToTime TsOrDsToTimestamp UnixSeconds UnixMillis UnixMicros UnixToStr
     UnixToTime Week WeekOfYear Year YearOfWeek YearOfWeekIso ArrayAgg ArrayAppend ArrayConcat
     ArrayContains ArrayContainedBy ArrayContainsAll ArrayOverlaps ArrayPosition ArrayPrepend
@@ -57,7 +57,7 @@ _FUNCTIONS = """
     BitwiseXorAgg Corr Count CountIf CovarPop CovarSamp CumeDist DenseRank First FirstValue
     GroupConcat Grouping Lag Last LastValue Lead LogicalAnd LogicalOr Max Median Min Mode NthValue
     Ntile PercentRank PercentileCont PercentileDisc Rank RegrSlope RegrIntercept RegrCount RegrR2
-    RowNumber Stddev StddevPop StddevSamp Sum Variance VariancePop
+    DecodeCase Nvl2 RowNumber Stddev StddevPop StddevSamp Sum Variance VariancePop
 """
 _ALLOWED = frozenset((_SYNTAX + _FUNCTIONS).split())
 
@@ -88,7 +88,21 @@ _SQLITE = """
     unlikely quote ltrim rtrim trim char unicode timediff octet_length concat concat_ws group_concat
     string_agg sign max min nullif round
 """
+_ORACLE = """
+    nvl nvl2 decode instr substr length sys_extract_utc from_tz ora_hash standard_hash to_timestamp
+    to_timestamp_tz rowidtochar rawtohex hextoraw to_clob to_dsinterval to_yminterval next_day nanvl
+    months_between add_months bitand remainder regexp_like ltrim rtrim lnnvl numtodsinterval
+    numtoyminterval tz_offset unistr asciistr
+"""
+_TSQL = """
+    choose square patindex datalength isnumeric quotename str datename datepart eomonth isjson
+    json_value json_query switchoffset todatetimeoffset datediff_big datetrunc charindex reverse ltrim
+    rtrim len isdate sysutcdatetime sysdatetimeoffset rowcount_big checksum binary_checksum count_big
+    stdev stdevp varp string_agg datefromparts datetime2fromparts try_parse parse
+"""
 _NAMED: dict[str, frozenset[str]] = {
+    "oracle": frozenset(_ORACLE.split()),
+    "tsql": frozenset(_TSQL.split()),
     "postgres": frozenset(_POSTGRES.split()),
     "mysql": frozenset(_MYSQL.split()),
     "sqlite": frozenset(_SQLITE.split()),
@@ -99,7 +113,7 @@ def check_select(sql: str, dialect: str) -> str:
     """The query, written anew, if it is exactly one SELECT that reads and does nothing else.
 
     Args:
-        dialect: sqlglot's name of it: postgres, mysql, sqlite.
+        dialect: sqlglot's name of it: postgres, mysql, sqlite, oracle, tsql.
 
     Raises:
         ConfigError: it is no such query; the message names what was found.
@@ -107,7 +121,10 @@ def check_select(sql: str, dialect: str) -> str:
     tree = _parsed(sql, dialect)
     try:
         _admit(tree, dialect)
-        return tree.sql(dialect=dialect, comments=False)
+        if dialect == "oracle":
+            _admit_oracle_names(tree)
+        # T-SQL ends a statement at the next verb without a semicolon: bracketed, no name is a verb.
+        return tree.sql(dialect=dialect, comments=False, identify=dialect == "tsql")
     except RecursionError:
         raise ConfigError("the query is nested too deeply") from None
 
@@ -160,6 +177,22 @@ def _admit(tree: "exp.Expr", dialect: str) -> None:
             )
             raise ConfigError(f"the query may only read, found {what}")
         _admit_details(node)
+
+
+def _admit_oracle_names(tree: "exp.Expr") -> None:
+    """Oracle calls a function without brackets: a qualified name must be that of a relation in the query."""
+    from sqlglot import exp
+
+    tables = list(tree.find_all(exp.Table))
+    known = {name.upper() for node in (*tables, *tree.find_all(exp.Subquery, exp.CTE))
+             for name in (node.alias, node.name) if name}  # fmt: skip
+    for column in tree.find_all(exp.Column):
+        if column.name.upper() in ("NEXTVAL", "CURRVAL"):
+            raise ConfigError("the query may only read, found a sequence")
+        if column.table and column.table.upper() not in known:
+            raise ConfigError(f"'{column.table[:60]}' is no table of the query")
+    if any("@" in part.name for table in tables for part in table.parts):
+        raise ConfigError("the query may not read through a database link")
 
 
 def _admit_details(node: "exp.Expr") -> None:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+OUTSIDE = {"oracle": "SIS_TEST_ORACLE_DSN", "mssql": "SIS_TEST_MSSQL_DSN"}
+"""Kinds whose servers cannot be started here, and the variable that says where one runs."""
+
 ROWS = 1_500
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -49,3 +52,5 @@ class Customer:
     """Columns that the kind adds to the customer's."""
     exact_amount: bool = True
     """Whether the amount lands as a decimal instead of text."""
+    empty_text: bool = True
+    """Whether the system tells empty text from NULL."""

@@ -1,0 +1,41 @@
+"""Ports where something listens that is no database."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def garbage_port() -> Iterator[int]:
+    """Answers everything with text of another protocol and hangs up."""
+    with _listening() as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 50)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+@contextmanager
+def mute_port() -> Iterator[int]:
+    """Takes connections and never says a word."""
+    with _listening() as server:
+        yield server.getsockname()[1]
+
+
+@contextmanager
+def _listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        try:
+            yield server
+        finally:
+            server.close()
