@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
 from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 from superinsight_sync_tests.servers.s3 import S3Server, running_s3
+from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
 
 LONG = bool(os.environ.get("SIS_LONG"))
 """Whether drills run in their long version."""
@@ -42,6 +43,12 @@ def mariadb_server() -> Iterator[MariadbServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     with running_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    with running_valkey() as server:
         yield server
 
 

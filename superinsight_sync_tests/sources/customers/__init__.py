@@ -49,3 +49,5 @@ class Customer:
     """Columns that the kind adds to the customer's."""
     exact_amount: bool = True
     """Whether the amount lands as a decimal instead of text."""
+    cursors: bool = True
+    """Whether a column can be the cursor of an incremental read."""
