@@ -149,11 +149,14 @@ class StreamReader:
         by_position = self._request.stream.sync.by == "position"
         options = self._options if by_position else TopicOptions()
         place = Place.first(self._request.position if by_position else None, options, info)
+        place = self._checked(place, info, aside)
         last, count, left = info.last, _FIRST_PAGE, self._request.limit
         while place.after < last and left != 0:
             most = count if left is None else min(count, left)
             now, entries = self._page(place.after, last, most)
-            place = self._checked(place, now, aside)
+            place, before = self._checked(place, now, aside), place
+            if place.after < before.after:
+                continue
             if not entries:
                 break
             batch = self._batch(entries, aside)
@@ -164,8 +167,6 @@ class StreamReader:
             count = max(1, min(_MOST_PAGE, 4 * count, _PAGE_BYTES * len(entries) // size))
             if batch.num_rows:
                 yield batch
-        else:
-            place = self._checked(place, info, aside)
         if left != 0:
             place = Place(max(place.after, last), info.added, place.lost)
         self._request.next_position.update(place.position())
