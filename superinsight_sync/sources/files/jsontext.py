@@ -278,3 +278,9 @@ def object_of(text: str) -> tuple[dict[str, Any] | None, str]:
         return _checked(text, _DECODER.decode(text)), ""
     except (ValueError, RecursionError) as error:
         return None, _reason(error)
+
+
+def problem_of(text: str) -> str:
+    """Why a text is no JSON value by the rules of JSON Lines (which takes objects only); empty if it is one."""
+    _, reason = object_of(f'{{"": {text}\n}}')
+    return reason

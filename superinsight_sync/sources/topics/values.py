@@ -11,7 +11,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import RESERVED_PREFIX
 from superinsight_sync.model.types import arrow_type, type_text
 from superinsight_sync.sources.files.cells import cast_texts, cast_values
-from superinsight_sync.sources.files.jsontext import object_of, plain_text_of
+from superinsight_sync.sources.files.jsontext import object_of, plain_text_of, problem_of
 from superinsight_sync.sources.protocol import Column
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -103,6 +103,15 @@ def objects(texts: Sequence[str | None], bad: Bad) -> list[dict[str, Any]]:
             bad.setdefault(place, reason)
         found.append(value or {})
     return found
+
+
+def json_texts(texts: pa.Array, bad: Bad) -> pa.Array:
+    """The texts as they are; those that are no JSON are marked in `bad`."""
+    for place, text in enumerate(texts.to_pylist()):
+        reason = "" if text is None else problem_of(text)
+        if reason:
+            bad.setdefault(place, reason)
+    return texts
 
 
 def times(ms: Sequence[int | None]) -> tuple[pa.Array, int]:
