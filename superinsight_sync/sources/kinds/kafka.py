@@ -55,7 +55,7 @@ class Config(KindConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.sasl_mechanism is None) != (self.user is None or self.password is None):
+        if len({v is None for v in (self.sasl_mechanism, self.user, self.password)}) > 1:
             raise ValueError("sasl_mechanism, user and password belong together")
         if not self.tls and (self.tls_ca or self.tls_certificate or self.tls_key):
             raise ValueError("files for TLS need tls: true")

@@ -56,7 +56,7 @@ class Config(KindConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.auth is None) != (self.user is None or self.password is None):
+        if len({v is None for v in (self.auth, self.user, self.password)}) > 1:
             raise ValueError("auth, user and password belong together")
         return self
 

@@ -25,7 +25,7 @@ def body_of(content: bytes, status: int, where: str) -> Element:
     try:
         root = etree.fromstring(content, parser)
     except (etree.XMLSyntaxError, ValueError):
-        if status >= 400:
+        if status >= 300:
             raise status_error(status).at(where) from None
         raise TransientError(
             "the answer is no XML", where=where, hint="Look at what the service says"
@@ -34,14 +34,16 @@ def body_of(content: bytes, status: int, where: str) -> Element:
         raise DataError("the answer holds a DTD, which is refused", where=where)
     body = next((e for e in root if _local(e) == "Body"), None)
     if _local(root) != "Envelope" or body is None:
-        if status >= 400:
+        if status >= 300:
             raise status_error(status).at(where)
         raise TransientError("the answer is no SOAP", where=where)
     fault = next((e for e in body if _local(e) == "Fault"), None)
     if fault is not None:
         raise _fault(fault).at(where)
-    if status >= 400:
+    if status >= 300:
         raise status_error(status).at(where)
+    if len(body) == 0:
+        raise TransientError("the answer is empty", where=where)
     return body
 
 

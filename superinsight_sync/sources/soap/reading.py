@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from lxml import etree  # type: ignore[import-untyped]
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.sources.files.cells import cast_texts
@@ -132,14 +133,11 @@ class OperationReader:
         arrays = [_array(f, records, children, bad) for f in self._fields]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         for place, reason in sorted(bad.items()):
-            text = (json_of(records[place]) or "") if "deep" not in reason else ""
-            aside.add(f"page {number}", place + 1, reason, text.encode())
+            aside.add(f"page {number}", place + 1, reason, etree.tostring(records[place], encoding="utf-8"))
         return kept(batch, bad)
 
 
 def _mark(records: list[Any]) -> bytes:
-    from lxml import etree  # type: ignore[import-untyped]
-
     digest = hashlib.sha256()
     for record in records:
         digest.update(etree.tostring(record, method="c14n"))
