@@ -13,6 +13,7 @@ import pytest
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
+from superinsight_sync.sources.soap import transport
 from superinsight_sync.sources.soap.wsdl import reads_by_name
 from superinsight_sync_tests.servers.soap import SoapServer, running_soap
 from superinsight_sync_tests.sources.reading import column, read, stream
@@ -354,3 +355,11 @@ def test_pages_can_be_counted_in_records(source: Source, server: SoapServer) -> 
     found = read(source, ReadRequest(stream(operation="ListOrders", options=paged)))
     assert column(found, "id") == list(range(25))
     assert len(server.calls) == 3
+
+
+def test_an_address_that_is_outside_is_reached(
+    server: SoapServer, project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_is_outside", lambda address: address == "127.0.0.1")
+    outside = open_source({"kind": "soap", "wsdl": server.wsdl}, project)
+    assert len(rows(outside, "ListOrders")) == 1

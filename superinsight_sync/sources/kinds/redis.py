@@ -51,7 +51,7 @@ class Options(TopicOptions):
 class RedisSource:
     """A Redis server. `topic` is the key of a stream; columns are its declared fields.
 
-    Sends INFO, SCAN, XINFO, XRANGE, XREVRANGE and ACL WHOAMI/DRYRUN only.
+    Sends INFO, SCAN, EXISTS, XLEN, XINFO, XRANGE, XREVRANGE and ACL WHOAMI/DRYRUN only.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(frozenset({"topic"}), cancel=True, positions=True)

@@ -1,5 +1,6 @@
 """What a SOAP client may fetch: addresses outside only, bounded in size, no redirects, no other files."""
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterable
@@ -43,7 +44,10 @@ class _OutsideOnly(httpcore.NetworkBackend):
                     where="connection",
                     hint="If the service is meant to be there, write allow_private: true",
                 )
-        return self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        for address in addresses[:-1]:
+            with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+        return self._inner.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
 
 
 def _is_outside(address: str) -> bool:
