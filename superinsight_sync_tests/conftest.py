@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
 from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
 from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 from superinsight_sync_tests.servers.s3 import S3Server, running_s3
+from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
 
 LONG = bool(os.environ.get("SIS_LONG"))
 """Whether drills run in their long version."""
@@ -44,6 +46,18 @@ def mariadb_server() -> Iterator[MariadbServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     with running_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[KafkaServer]:
+    with running_kafka() as server:
         yield server
 
 

@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec
 
 ORDERS = """CREATE TABLE orders (
     order_id INTEGER PRIMARY KEY, customer TEXT, amount TEXT, placed_at TEXT NOT NULL, updated_at TEXT NOT NULL)"""

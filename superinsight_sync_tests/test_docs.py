@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel
 
 from superinsight_sync.export.protocol import FORMATS
-from superinsight_sync.model.declaration import DatasetSpec, SaveSpec, SourceSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SaveSpec, SourceSpec
 from superinsight_sync.pipeline.project import load_folder
 from superinsight_sync.quality.expectations import BUILTIN_CHECKS
 from superinsight_sync.sources.protocol import SOURCE_KINDS

@@ -67,6 +67,7 @@ def _help(path: str, command: click.Command) -> str:
 def yaml_page() -> str:
     """Every key of a declaration."""
     from superinsight_sync.export.protocol import FORMATS
+    from superinsight_sync.model import dataset
     from superinsight_sync.model import declaration as d
     from superinsight_sync.sources.protocol import SOURCE_KINDS
     from superinsight_sync.transform.protocol import STEPS
@@ -86,6 +87,9 @@ def yaml_page() -> str:
     for name in SOURCE_KINDS.names():
         places = ", ".join(f"`{p}`" for p in sorted(SOURCE_KINDS.load(name).capabilities.places))
         parts += [*_member("kind", name, SOURCE_KINDS.config(name)), f"Its streams name a {places}.", ""]
+        options = getattr(SOURCE_KINDS.module(name), "Options", None)
+        if options is not None:
+            parts += ["`options` of its streams:", "", *_table(options), ""]
     parts += ["## Refine steps", "", "`step` names the step, the other keys are its own.", ""]
     for name in STEPS.names():
         parts += _member("step", name, STEPS.config(name))
@@ -93,11 +97,18 @@ def yaml_page() -> str:
     parts += [
         "## Dataset",
         "",
-        "`type: superinsight_sync.Dataset`. " + cleandoc(d.DatasetSpec.__doc__ or ""),
+        "`type: superinsight_sync.Dataset`. " + cleandoc(dataset.DatasetSpec.__doc__ or ""),
         "",
     ]
-    parts += [*_table(d.DatasetSpec), "", "### split", "", cleandoc(d.SplitSpec.__doc__ or ""), ""]
-    parts += [*_table(d.SplitSpec), "", "## Export formats", ""]
+    parts += [
+        *_table(dataset.DatasetSpec),
+        "",
+        "### split",
+        "",
+        cleandoc(dataset.SplitSpec.__doc__ or ""),
+        "",
+    ]
+    parts += [*_table(dataset.SplitSpec), "", "## Export formats", ""]
     parts += ["`formats` of a dataset names them. None has keys of its own.", ""]
     for name in FORMATS.names():
         parts += [f"### format: {name}", "", _sentences(FORMATS.module(name).__doc__), ""]

@@ -8,7 +8,7 @@ from dagster.components import scaffold_with
 from pydantic import BaseModel
 
 from superinsight_sync.components.scaffolding import DatasetScaffolder
-from superinsight_sync.model.declaration import DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
 
 
 @scaffold_with(DatasetScaffolder)

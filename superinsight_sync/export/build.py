@@ -27,7 +27,7 @@ from superinsight_sync.export.select import Input, select_rows
 from superinsight_sync.export.staging import Staged, stage
 from superinsight_sync.export.statistics import DatasetStatistics, dataset_statistics
 from superinsight_sync.lake.delta_errors import storage_errors
-from superinsight_sync.model.declaration import DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
 
 _TEXT_FORMATS_WITHOUT_NAN = ("json", "jsonl")
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from superinsight_sync.core.canonical import fingerprint
-from superinsight_sync.model.declaration import DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
 
 MANIFEST_FILE = "manifest.json"
 _NOT_CONTENT = {"version", "created_at", "content_fingerprint"}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from superinsight_sync.export.manifest import ManifestFile
 from superinsight_sync.export.statistics import OTHERS, ColumnStatistics, DatasetStatistics
-from superinsight_sync.model.declaration import DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*[]<>|&"}

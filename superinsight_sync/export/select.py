@@ -15,7 +15,8 @@ from superinsight_sync.core.errors import ConfigError, DataError, SisError, Tran
 from superinsight_sync.core.sql import SafeSelect, close_to, quote, safe_select
 from superinsight_sync.export.batches import BATCH_ROWS
 from superinsight_sync.export.split import bucket_sql, split_sql
-from superinsight_sync.model.declaration import RESERVED_PREFIX, DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import RESERVED_PREFIX
 
 BUCKET = "_sis_bucket"
 SPLIT = "_sis_split"

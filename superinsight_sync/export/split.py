@@ -22,7 +22,7 @@ from fractions import Fraction
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import close_to, literal, quote
-from superinsight_sync.model.declaration import SplitSpec
+from superinsight_sync.model.dataset import SplitSpec
 
 
 def bucket_sql(spec: SplitSpec, columns: Mapping[str, str]) -> str:

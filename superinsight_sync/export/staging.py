@@ -13,7 +13,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.export.batches import read_file, write_file
 from superinsight_sync.export.select import BUCKET, SPLIT, Selected, duckdb_errors
 from superinsight_sync.export.types import check_types
-from superinsight_sync.model.declaration import SplitSpec
+from superinsight_sync.model.dataset import SplitSpec
 
 
 @dataclass(frozen=True)

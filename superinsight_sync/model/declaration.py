@@ -1,6 +1,5 @@
 """The YAML vocabulary: what a user declares. Pure data; a wrong key, type or value is refused by pydantic."""
 
-import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -378,59 +377,3 @@ class SourceSpec(Declared):
     def stream(self, name: str) -> StreamSpec:
         """The stream of that name. Raises KeyError."""
         return next(s for s in self.streams if s.name == name)
-
-
-class SplitSpec(Declared):
-    """How a dataset is split. A group never spans two splits, and stays in its split as data grows."""
-
-    ratios: dict[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    """Split → its share. The shares sum to 1."""
-    group_by: tuple[str, ...] = ()
-    """Columns whose values belong together. Default: the whole row."""
-    seed: int = 0
-    """Another seed gives another split."""
-
-    @field_validator("ratios")
-    @classmethod
-    def _sum_to_one(cls, value: dict[str, float]) -> dict[str, float]:
-        if not value or any(r <= 0 for r in value.values()) or abs(sum(value.values()) - 1) > 1e-9:
-            raise ValueError("ratios must be positive and sum to 1")
-        bad = [n for n in value if not re.match(NAME_PATTERN, n)]
-        if bad:
-            raise ValueError(f"'{bad[0]}' is no split name; use lower-case letters, digits and _")
-        return value
-
-
-class DatasetSpec(Declared):
-    """An AI-ready export over refined streams."""
-
-    name: Name
-    """The dataset's name: its asset is `datasets/<name>`."""
-    tenant: Name = "default"
-    """Whose data it is. Its inputs must be of the same tenant."""
-    owners: tuple[str, ...] = ()
-    """`team:name` or e-mail addresses, shown in the UI."""
-    description: str | None = None
-    """What the dataset is for."""
-    inputs: dict[Name, str]
-    """Table names of the SELECT and the refined streams they stand for: `{flights: airline/flights}`."""
-    select: str
-    """One SELECT (DuckDB dialect) over the inputs."""
-    order_by: tuple[str, ...] = ()
-    """Columns that order the rows of every file. Default: all columns."""
-    split: SplitSpec = SplitSpec()
-    """How rows are shared out."""
-    formats: tuple[Literal["json", "jsonl", "csv", "parquet"], ...] = ("jsonl",)
-    """In which formats every split is written."""
-    schedule: Cron | None = None
-    """When it is built, in UTC, besides when its inputs change."""
-
-    @field_validator("inputs")
-    @classmethod
-    def _inputs_are_stream_keys(cls, value: dict[str, str]) -> dict[str, str]:
-        if not value:
-            raise ValueError("a dataset needs at least one input")
-        for alias, key in value.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*", key):
-                raise ValueError(f"input '{alias}': '{key}' is not <source>/<stream>")
-        return value

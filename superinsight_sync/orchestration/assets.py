@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import dagster as dg
 
 from superinsight_sync.core.errors import SisError
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.orchestration import keys, metadata
 from superinsight_sync.orchestration.engines import engine_of, is_forced
 from superinsight_sync.orchestration.failures import all_failures, failures_shown

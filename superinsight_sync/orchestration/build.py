@@ -4,7 +4,8 @@ from collections import defaultdict
 
 import dagster as dg
 
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.orchestration.assets import dataset_asset, dictionary_asset, raw_assets, refined_asset
 from superinsight_sync.orchestration.checks import connection_check, stream_checks
 from superinsight_sync.orchestration.schedules import dataset_schedules, source_schedules

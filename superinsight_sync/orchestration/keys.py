@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 
 DATASETS_GROUP = "datasets"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from superinsight_sync.model.declaration import DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.results import (
     CheckOutcome,
     ColumnInfo,

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.orchestration import keys
 from superinsight_sync.orchestration.partitions import current_keys
 

@@ -11,7 +11,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.export.build import Built, build_dataset
 from superinsight_sync.export.manifest import MANIFEST_FILE, Manifest, configuration_fingerprint
 from superinsight_sync.export.publish import latest, publish
-from superinsight_sync.model.declaration import DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.results import ColumnInfo, ExportResult
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine

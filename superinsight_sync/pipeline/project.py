@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec, StreamSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.pipeline.declared import check_source
 
 COMPONENTS: dict[str, type[BaseModel]] = {

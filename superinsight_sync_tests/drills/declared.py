@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync_tests.shop import shop_dataset
 
 MONTHS = ("2026-01-01", "2026-02-01", "2026-03-01")

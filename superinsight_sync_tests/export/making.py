@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from superinsight_sync.export.build import Built, build_dataset
-from superinsight_sync.model.declaration import DatasetSpec
+from superinsight_sync.model.dataset import DatasetSpec
 
 MEMORY_BYTES = 256 << 20
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.export.split import bounds, bucket_sql, split_sql
-from superinsight_sync.model.declaration import SplitSpec
+from superinsight_sync.model.dataset import SplitSpec
 
 SCHEMA = pa.schema(
     [

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import TransientError
 from superinsight_sync.core.settings import load_settings
-from superinsight_sync.model.declaration import DatasetSpec, SourceSpec
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.export import export_dataset

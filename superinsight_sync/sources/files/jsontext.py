@@ -270,3 +270,17 @@ def plain_text_of(value: Any) -> str:
         case float():
             return format(Decimal(repr(value)), "f")
     return text_of(value)
+
+
+def object_of(text: str) -> tuple[dict[str, Any] | None, str]:
+    """The JSON object that a text is, by the rules of JSON Lines; or None and why it is none."""
+    try:
+        return _checked(text, _DECODER.decode(text)), ""
+    except (ValueError, RecursionError) as error:
+        return None, _reason(error)
+
+
+def problem_of(text: str) -> str:
+    """Why a text is no JSON value by the rules of JSON Lines (which takes objects only); empty if it is one."""
+    _, reason = object_of(f'{{"": {text}\n}}')
+    return reason

@@ -54,3 +54,5 @@ class Customer:
     """Whether the amount lands as a decimal instead of text."""
     empty_text: bool = True
     """Whether the system tells empty text from NULL."""
+    cursors: bool = True
+    """Whether a column can be the cursor of an incremental read."""

@@ -1,0 +1,1 @@
+"""SOAP services: what a WSDL declares, calls that are guarded, and answers as rows."""
