@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from superinsight_sync.model.declaration import Declared
 from superinsight_sync.model.written import NAME_PATTERN, Cron, Name
