@@ -28,6 +28,7 @@ class JsonLayout:
 
     def __init__(self, reading: Reading) -> None:
         self._limits = reading.limits
+        self._spec = reading.spec
         self._types = reading.declared()
         self._seen: dict[str, Seen] = {}
         names = merge_names([(m, self._look_at(m)) for m in reading.members])
