@@ -1,4 +1,4 @@
-"""Parquet, ORC and whatever else has types: they come from the files; several files' schemas are joined where nothing is lost."""
+"""Parquet, ORC and other files that say their types; several files' schemas are joined where nothing is lost."""
 
 from collections.abc import Iterator
 from typing import ClassVar

@@ -37,7 +37,11 @@ class ExcelLayout(TypedLayout):
         sheet: Any = self._spec.sheet
         try:
             book = fastexcel.read_excel(data)
-            if (sheet not in book.sheet_names) if isinstance(sheet, str) else (sheet >= len(book.sheet_names)):
+            if (
+                (sheet not in book.sheet_names)
+                if isinstance(sheet, str)
+                else (sheet >= len(book.sheet_names))
+            ):
                 raise ConfigError(
                     f"it has no sheet {sheet!r}",
                     where=member.where,

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.files.cells import cast_texts, cast_values
-from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered, plain_text_of
 from superinsight_sync.sources.files.jsonlines import line_chunks
+from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered, plain_text_of
 from superinsight_sync.sources.files.jsontypes import MAX_FIELDS, Seen
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, check_names, merge_names
 from superinsight_sync.sources.files.rejects import Rejects

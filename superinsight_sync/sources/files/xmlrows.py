@@ -44,8 +44,9 @@ class XmlLayout(JsonLayout):
             except etree.XMLSyntaxError as error:
                 if stream.failure:
                     raise stream.failure from None
+                line = f"line {error.lineno}: " if error.lineno else ""
                 raise DataError(
-                    f"line {error.lineno}: no XML, or it is cut off or nested too deep",
+                    f"{line}no XML, or it is cut off or nested too deep",
                     where=member.where,
                     hint="Have the file written again",
                 ) from None

@@ -16,7 +16,9 @@ TOKENS = [
     *("1E400", "1e-400", "9223372036854775808", "18446744073709551616", "-9223372036854775809", "-18446744073709551617"),
     *("0.12345678901234567890123", "1e999999999999999999999", "123456789012345678.0", '"2020-01-01"', '"漢😀"'),
 ]  # fmt: skip
-SCALARS = st.sampled_from([t for t in TOKENS if t[0] in '"-0123456789tfnNI.+' and t != '"']) | st.integers().map(str)
+SCALARS = st.sampled_from(
+    [t for t in TOKENS if t[0] in '"-0123456789tfnNI.+' and t != '"']
+) | st.integers().map(str)
 SCALARS |= st.floats().map(repr)
 GAPS = st.sampled_from(["", "", " ", "\t", "\r", "\v", "\xa0"])
 
@@ -32,7 +34,12 @@ def _nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 VALUES = st.recursive(SCALARS, _nested, max_leaves=8)
-LINES = _nested(VALUES) | VALUES | st.lists(st.sampled_from(TOKENS), max_size=8).map("".join) | st.text(max_size=9)
+LINES = (
+    _nested(VALUES)
+    | VALUES
+    | st.lists(st.sampled_from(TOKENS), max_size=8).map("".join)
+    | st.text(max_size=9)
+)
 DEEP = [f'{{"a":{o * n}1{c * n}}}' for n in (98, 99, 100, 101, 3000) for o, c in (("[", "]"), ('{"a":', "}"))]
 
 
@@ -59,7 +66,9 @@ def _typed(value: Any) -> Any:
 
 
 @settings(max_examples=1000, deadline=None)
-@given(st.lists(LINES.filter(lambda t: t.isprintable() or t.encode("utf-8", "ignore").decode() == t), max_size=4))
+@given(
+    st.lists(LINES.filter(lambda t: t.isprintable() or t.encode("utf-8", "ignore").decode() == t), max_size=4)
+)
 def test_any_lines_read_alike(lines: list[str]) -> None:
     _same(lines)
 
@@ -75,7 +84,9 @@ def test_any_value_reads_alike(value: str) -> None:
     _same([f'{{"v":{value}}}'])
 
 
-@pytest.mark.parametrize("line", [*DEEP, *(f'{{"a":"{chr(c)}"}}' for c in range(0x20)), '{"a":"\\q"}', '{"a":"\\/"}'])
+@pytest.mark.parametrize(
+    "line", [*DEEP, *(f'{{"a":"{chr(c)}"}}' for c in range(0x20)), '{"a":"\\q"}', '{"a":"\\/"}']
+)
 def test_depth_and_control_signs_read_alike(line: str) -> None:
     _same([line])
 
