@@ -142,18 +142,23 @@ class SavePlan(Declared):
 class FormatSpec(Declared):
     """How files are read. What is left out is detected."""
 
-    type: Literal["csv", "tsv", "json", "jsonl", "parquet"] | None = None
+    type: Literal["csv", "tsv", "json", "jsonl", "parquet", "xml", "excel", "avro", "orc"] | None = None
     """What the files are. Default: by name and content."""
-    compression: Literal["none", "gzip", "zstd", "bz2", "xz"] | None = None
-    """How they are compressed. Default: by name and content."""
+    compression: Literal["none", "gzip", "zstd", "bz2", "xz", "zip"] | None = None
+    """How they are compressed. Default: by name and content. Every file in a `zip` is a file of the stream."""
     encoding: str = "utf-8"
-    """The text's encoding, by its Python name."""
+    """The text's encoding, by its Python name. Default for XML: what its first line says."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     """What stands between two cells. Default: detected among `,` `;` tab and `|`."""
     quote: str = Field(default='"', min_length=1, max_length=1)
     """What stands around a cell that holds delimiters."""
     header: bool = True
-    """Whether the first row of a CSV holds the column names."""
+    """Whether the first row of a CSV or sheet holds the column names."""
+    record: str | None = Field(default=None, min_length=1)
+    """The XML element that is a row: its path from the root, such as `orders/order`, or its name.
+    Default: the root's children."""
+    sheet: str | int = 0
+    """The Excel sheet, by its name or its place (0 is the first)."""
     null_values: tuple[str, ...] = ("",)
     """Unquoted CSV cells that mean NULL."""
     columns: dict[str, str] | None = None

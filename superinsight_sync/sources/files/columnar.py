@@ -1,8 +1,10 @@
-"""Parquet: types come from the files; several files' schemas are joined where nothing is lost."""
+"""Parquet, ORC and other files that say their types; several files' schemas are joined where nothing is lost."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet
 
 from superinsight_sync.core.errors import ConfigError, DataError
@@ -10,17 +12,23 @@ from superinsight_sync.lake.types import cast_array, storable_type, widens
 from superinsight_sync.model.types import MAX_DECIMAL_DIGITS
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
 from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.files.streams import open_file
+from superinsight_sync.sources.files.streams import open_seekable
 
 _BUFFER_BYTES = 1 << 20
 
 
-class ParquetLayout:
-    """Columns are those of all files, in order of appearance; a file that lacks one has NULL."""
+class TypedLayout:
+    """Of files that say their types: a format gives `_schema` and `_read`.
+
+    Columns are those of all files, in order of appearance; a file that lacks one has NULL.
+    """
+
+    _format: ClassVar[str]
 
     def __init__(self, reading: Reading) -> None:
         self._types = reading.declared()
         self._limits = reading.limits
+        self._spec = reading.spec
         schemas = {m.file.name: self._schema(m) for m in reading.members}
         self._rows = {name: rows for name, (_, rows) in schemas.items()}
         names = merge_names([(m, schemas[m.file.name][0].names) for m in reading.members])
@@ -34,23 +42,21 @@ class ParquetLayout:
         return self._rows[member.file.name]
 
     def batches(self, member: Member, rejects: Rejects, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        with open_file(member.file) as raw:
-            try:
-                file = pa.parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-                for batch in file.iter_batches(batch_rows, use_threads=False):
-                    yield self._fitted(member, batch)
-            except (pa.ArrowException, OSError):
-                raise _damaged(member) from None
+        for batch in self._read(member, batch_rows):
+            yield self._fitted(member, batch)
 
-    def _schema(self, member: Member) -> tuple[pa.Schema, int]:
-        with open_file(member.file) as raw:
-            try:
-                file = pa.parquet.ParquetFile(raw)
-            except (pa.ArrowException, OSError):
-                raise _damaged(member) from None
-            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-            self._limits.check(member.file, sum(g.total_byte_size for g in groups))
-            return file.schema_arrow, file.metadata.num_rows
+    def _schema(self, member: Member) -> tuple[pa.Schema, int | None]:
+        """The file's columns, and how many rows it has if it says so."""
+        raise NotImplementedError
+
+    def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The file's rows with the columns of its `_schema`."""
+        raise NotImplementedError
+
+    def _damaged(self, member: Member) -> DataError:
+        return DataError(
+            f"it is damaged or no {self._format}", where=member.where, hint="Have the file written again"
+        )
 
     def _column(self, name: str, schemas: list[tuple[Member, pa.Schema]]) -> FileColumn:
         found = [(m, s.field(name).type) for m, s in schemas if name in s.names]
@@ -91,6 +97,58 @@ class ParquetLayout:
         return pa.RecordBatch.from_arrays(arrays, names=[c.name for c in self.columns])
 
 
+class ParquetLayout(TypedLayout):
+    """By row group."""
+
+    _format = "Parquet"
+
+    def _schema(self, member: Member) -> tuple[pa.Schema, int | None]:
+        with open_seekable(member.file) as raw:
+            try:
+                file = pa.parquet.ParquetFile(raw)
+            except (pa.ArrowException, OSError):
+                raise self._damaged(member) from None
+            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+            self._limits.check(member.file, sum(g.total_byte_size for g in groups))
+            return file.schema_arrow, file.metadata.num_rows
+
+    def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        with open_seekable(member.file) as raw:
+            try:
+                file = pa.parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+                yield from file.iter_batches(batch_rows, use_threads=False)
+            except (pa.ArrowException, OSError):
+                raise self._damaged(member) from None
+
+
+class OrcLayout(TypedLayout):
+    """By stripe."""
+
+    _format = "ORC"
+
+    def _schema(self, member: Member) -> tuple[pa.Schema, int | None]:
+        with open_seekable(member.file) as raw:
+            try:
+                file = pa.orc.ORCFile(raw)
+            except (pa.ArrowException, OSError):
+                raise self._damaged(member) from None
+            return file.schema, file.nrows
+
+    def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        with open_seekable(member.file) as raw:
+            try:
+                file = pa.orc.ORCFile(raw)
+                size_bytes = 0
+                for stripe in range(file.nstripes):
+                    batch = file.read_stripe(stripe)
+                    size_bytes += batch.nbytes
+                    self._limits.check(member.file, size_bytes)
+                    for at in range(0, batch.num_rows, batch_rows):
+                        yield batch.slice(at, batch_rows)
+            except (pa.ArrowException, OSError):
+                raise self._damaged(member) from None
+
+
 def _cast(array: pa.Array, dtype: pa.DataType, column: str) -> pa.Array:
     """Raises DataError if a value would not survive."""
     if pa.types.is_timestamp(dtype) and pa.types.is_timestamp(array.type) and dtype.tz and not array.type.tz:
@@ -109,7 +167,3 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         digits = max(one.precision - one.scale, other.precision - other.scale) + scale
         return pa.decimal128(digits, scale) if digits <= MAX_DECIMAL_DIGITS else None
     return None
-
-
-def _damaged(member: Member) -> DataError:
-    return DataError("it is damaged or no Parquet", where=member.where, hint="Have the file written again")

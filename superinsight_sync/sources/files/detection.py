@@ -1,31 +1,46 @@
 """How a file is written: from its name and content, confirmed by what is declared."""
 
+import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import FormatSpec
 from superinsight_sync.sources.files.layout import FileFormat, Member
 from superinsight_sync.sources.files.listing import FoundFile
 from superinsight_sync.sources.files.records import Scanner
-from superinsight_sync.sources.files.streams import Limits, TextStream, check_encoding, open_file
+from superinsight_sync.sources.files.streams import (
+    ArchivedFile,
+    Limits,
+    TextStream,
+    check_encoding,
+    entries,
+    open_file,
+)
+from superinsight_sync.sources.files.xmlrows import encoding_of
 
 _HEAD_BYTES = 1 << 16
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz"}
 _REFUSED = {
     b"PK\x03\x04": "a ZIP archive or office document",
+    b"PK\x05\x06": "an empty ZIP archive",
     b"%PDF": "a PDF",
     b"SQLite format": "a SQLite database",
 }
+_BINARY = {b"PAR1": "parquet", b"Obj\x01": "avro", b"ORC": "orc", b"\xd0\xcf\x11\xe0": "excel"}
 _COMPRESSIONS = {
     ".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz",
 }  # fmt: skip
 _TYPES = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl",
-    ".parquet": "parquet", ".pq": "parquet",
+    ".parquet": "parquet", ".pq": "parquet", ".xml": "xml", ".avro": "avro", ".orc": "orc",
+    ".xlsx": "excel", ".xlsm": "excel", ".xls": "excel",
 }  # fmt: skip
 _DELIMITERS = ",;\t|"
-FAMILIES = {"csv": "delimited", "tsv": "delimited", "json": "json", "jsonl": "json", "parquet": "parquet"}
+FAMILIES = {"csv": "delimited", "tsv": "delimited", "json": "json", "jsonl": "json"} | {
+    t: t for t in ("parquet", "xml", "excel", "avro", "orc")
+}
+_TYPED = ("parquet", "excel", "avro", "orc")
 
 
 def detect_all(files: Sequence[FoundFile], spec: FormatSpec, limits: Limits) -> tuple[Member, ...]:
@@ -39,7 +54,7 @@ def detect_all(files: Sequence[FoundFile], spec: FormatSpec, limits: Limits) -> 
         char = getattr(spec, name)
         if char is not None and (not char.isascii() or char.isalnum() or char in "\r\n\0"):
             raise ConfigError(f"format.{name} cannot be {char!r}", hint="Write one ASCII sign such as ';'")
-    members = tuple(Member(f, detect(f, spec, limits)) for f in files)
+    members = tuple(Member(f, detect(f, spec, limits)) for f in _unpacked(files, spec, limits))
     for member in members[1:]:
         if FAMILIES[member.format.type] != FAMILIES[members[0].format.type]:
             raise ConfigError(
@@ -50,19 +65,33 @@ def detect_all(files: Sequence[FoundFile], spec: FormatSpec, limits: Limits) -> 
     return members
 
 
+def _unpacked(files: Sequence[FoundFile], spec: FormatSpec, limits: Limits) -> Iterator[FoundFile]:
+    """The files, instead of each ZIP archive those in it."""
+    for file in files:
+        if spec.compression == "zip" or (spec.compression is None and file.name.lower().endswith(".zip")):
+            yield from entries(file, limits)
+        else:
+            yield file
+
+
 def detect(file: FoundFile, spec: FormatSpec, limits: Limits) -> FileFormat:
     """The format of one file. Raises ConfigError where name, content and declaration contradict."""
     with open_file(file) as raw:
         start = raw.read(16)
+    named = _named_type(file.name)
+    binary = next((t for m, t in _BINARY.items() if start.startswith(m)), None)
+    if start.startswith(b"PK\x03\x04") and (spec.type or named) == "excel":
+        binary = "excel"
+    if binary:
+        _agree(file, "type", spec.type or named, binary)
+        _agree(file, "compression", None if isinstance(file, ArchivedFile) else spec.compression, "none")
+        return FileFormat(binary)
     for magic, what in _REFUSED.items():
         if start.startswith(magic):
             raise ConfigError(f"it is {what}", where=f"file '{file.name}'", hint="Unpack or convert it first")
     compression = _compression(file, spec, start)
-    named = _named_type(file.name)
-    if start.startswith(b"PAR1"):
-        _agree(file, "type", spec.type or named, "parquet")
-        return FileFormat("parquet")
-    with TextStream(file, compression, spec.encoding, limits) as stream:
+    encoding = _encoding(file, spec, compression, limits)
+    with TextStream(file, compression, encoding, limits) as stream:
         head = stream.read(_HEAD_BYTES)
     if head.startswith(b"PAR1"):
         raise ConfigError(
@@ -74,11 +103,27 @@ def detect(file: FoundFile, spec: FormatSpec, limits: Limits) -> FileFormat:
         kind = wanted or "csv"
     elif wanted in ("json", "jsonl"):
         kind = _json_type(file, spec, wanted, seen)
-    elif wanted == "parquet":
-        raise _contradiction(file, "type", "parquet", "not")
+    elif wanted in _TYPED:
+        raise _contradiction(file, "type", wanted, "not")
+    elif wanted == "xml" and not head.lstrip().startswith(b"<"):
+        raise _contradiction(file, "type", "xml", "no XML")
+    elif wanted is None and head.lstrip().startswith(b"<?xml"):
+        kind = "xml"
     else:
         kind = wanted or {None: "csv", "lines": "jsonl"}.get(seen, "json")
-    return FileFormat(kind, compression, spec.encoding, _delimiter(kind, head, spec))
+
+    return FileFormat(kind, compression, encoding, _delimiter(kind, head, spec))
+
+
+def _encoding(file: FoundFile, spec: FormatSpec, compression: str, limits: Limits) -> str:
+    """The declared encoding; for XML, if none is declared, the one that its first line names."""
+    with TextStream(file, compression, "latin-1", limits) as stream:
+        said = encoding_of(stream.read(200))
+    if said is None or said.startswith("utf-16") or said == codecs.lookup(spec.encoding).name:
+        return spec.encoding
+    if "encoding" in spec.model_fields_set:
+        raise _contradiction(file, "encoding", spec.encoding, said)
+    return said
 
 
 def _compression(file: FoundFile, spec: FormatSpec, start: bytes) -> str:
@@ -86,7 +131,12 @@ def _compression(file: FoundFile, spec: FormatSpec, start: bytes) -> str:
     if start[:3] == b"BZh" and start[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
         seen = "bz2"
     named = next((c for s, c in _COMPRESSIONS.items() if file.name.lower().endswith(s)), None)
-    if start or spec.compression not in (None, "none"):
+    if isinstance(file, ArchivedFile):
+        if seen != "none":
+            raise ConfigError(
+                f"it is {seen} inside a ZIP archive", where=f"file '{file.name}'", hint="Unpack it first"
+            )
+    elif start or spec.compression not in (None, "none"):
         _agree(file, "compression", spec.compression or named, seen)
     return seen
 

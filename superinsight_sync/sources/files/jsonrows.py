@@ -1,18 +1,19 @@
 """JSON and JSON Lines: a first pass over everything finds the types, the second reads the rows.
 
-Rows become Python objects here, unlike anywhere else on the data path: none of the columnar JSON readers
-keeps duplicate keys, big integers, exact decimals and texts that look like times as they are.
+Rows become Python objects here: none of the columnar JSON readers keeps duplicate keys, big integers, exact
+decimals and texts that look like times as they are. Most JSON Lines go through a fast parser that either gives
+what the exact one would, or leaves the piece to it.
 """
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.files.cells import cast_texts, cast_values
-from superinsight_sync.sources.files.jsontext import OnBad, Parsed, document, lines, plain_text_of
+from superinsight_sync.sources.files.jsonlines import line_chunks
+from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered, plain_text_of
 from superinsight_sync.sources.files.jsontypes import MAX_FIELDS, Seen
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, check_names, merge_names
 from superinsight_sync.sources.files.rejects import Rejects
@@ -20,7 +21,6 @@ from superinsight_sync.sources.files.streams import TextStream
 
 _MAX_COLUMNS = 10 * MAX_FIELDS
 _CHUNK_ROWS = 10_000
-_CHUNK_CHARACTERS = 4_000_000
 
 
 class JsonLayout:
@@ -28,6 +28,7 @@ class JsonLayout:
 
     def __init__(self, reading: Reading) -> None:
         self._limits = reading.limits
+        self._spec = reading.spec
         self._types = reading.declared()
         self._seen: dict[str, Seen] = {}
         names = merge_names([(m, self._look_at(m)) for m in reading.members])
@@ -55,9 +56,10 @@ class JsonLayout:
         """The file's keys; adds their values to what was seen."""
         keys: dict[str, None] = {}
         for records in self._chunks(member, lambda *_: None, _CHUNK_ROWS):
-            rows = [r.value for r in records]
+            rows = records.values
             for row in rows:
-                keys.update(dict.fromkeys(row))
+                if not keys.keys() >= row.keys():
+                    keys.update(dict.fromkeys(row))
             if len(keys) > _MAX_COLUMNS:
                 raise DataError(
                     f"its objects have more than {_MAX_COLUMNS} different keys",
@@ -70,16 +72,16 @@ class JsonLayout:
         check_names(tuple(keys), member.where)
         return tuple(keys)
 
-    def _chunks(self, member: Member, on_bad: OnBad, most: int) -> Iterator[list[Parsed]]:
+    def _chunks(self, member: Member, on_bad: OnBad, most: int) -> Iterator[Records]:
         form = member.format
         with TextStream(member.file, form.compression, form.encoding, self._limits) as stream:
-            read = lines if form.type == "jsonl" else document
-            records = read(stream, member, on_bad)
-            while chunk := list(_bounded(records, min(most, _CHUNK_ROWS))):
-                yield chunk
+            if form.type == "jsonl":
+                yield from line_chunks(stream, member, on_bad, min(most, _CHUNK_ROWS))
+            else:
+                yield from gathered(document(stream, member, on_bad), min(most, _CHUNK_ROWS))
 
-    def _batch(self, member: Member, records: list[Parsed], on_bad: OnBad) -> pa.RecordBatch:
-        rows = [r.value for r in records]
+    def _batch(self, member: Member, records: Records, on_bad: OnBad) -> pa.RecordBatch:
+        rows = records.values
         arrays: list[pa.Array] = []
         bad: dict[int, str] = {}
         for column in self.columns:
@@ -91,12 +93,12 @@ class JsonLayout:
             else:
                 array = self._seen_array(member, column.name, values)
             arrays.append(array)
-        if any(len(r.value.keys() - {c.name for c in self.columns}) for r in records):
+        if not all(map({c.name for c in self.columns}.issuperset, rows)):
             raise _changed(member)
         batch = pa.RecordBatch.from_arrays(arrays, names=[c.name for c in self.columns])
         for place, reason in sorted(bad.items()):
-            on_bad(records[place].line, reason, records[place].text)
-        return batch.filter(pa.array([i not in bad for i in range(len(records))])) if bad else batch
+            on_bad(*records.place_of(place, reason))
+        return batch.filter(pa.array([i not in bad for i in range(len(rows))])) if bad else batch
 
     def _seen_array(self, member: Member, name: str, values: list[Any]) -> pa.Array:
         try:
@@ -107,16 +109,6 @@ class JsonLayout:
 
 def _changed(member: Member) -> TransientError:
     return TransientError("its content changed while it was read", where=member.where)
-
-
-def _bounded(records: Iterator[Parsed], most: int) -> Iterator[Parsed]:
-    """The next records, up to a number and a size."""
-    characters = 0
-    for record in islice(records, most):
-        yield record
-        characters += len(record.text)
-        if characters > _CHUNK_CHARACTERS:
-            return
 
 
 def _declared(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, list[int]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Any, Protocol
 
 from superinsight_sync.core.errors import ConfigError, DataError
@@ -15,6 +16,7 @@ from superinsight_sync.sources.files.records import MAX_RECORD_BYTES, Readable
 MAX_DEPTH = 100
 """A record nested deeper is refused; how deep the parser could go depends on its caller."""
 _CHUNK_BYTES = 1 << 20
+_CHUNK_CHARACTERS = 4_000_000
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _EXACT_DIGITS = 15
@@ -38,7 +40,37 @@ class Parsed:
     value: dict[str, Any]
 
 
-def _number(text: str) -> float | Decimal:
+class Records:
+    """Some records: their objects, and where each stands."""
+
+    def __init__(self, values: list[dict[str, Any]], places: list[tuple[int, str | bytes | None]]) -> None:
+        self.values = values
+        self._places = places
+
+    def place_of(self, index: int, reason: str) -> tuple[int, str, str]:
+        """What to tell of one: its line, the reason, its text."""
+        line, text = self._places[index]
+        if text is None:
+            text = text_of(self.values[index])
+        return line, reason, text if isinstance(text, str) else text.decode().strip(" \t\r")
+
+
+def gathered(records: Iterator[Parsed], most: int) -> Iterator[Records]:
+    """The records in pieces of at most `most` and about 4 million characters."""
+    while piece := list(_bounded(records, most)):
+        yield Records([r.value for r in piece], [(r.line, r.text) for r in piece])
+
+
+def _bounded(records: Iterator[Parsed], most: int) -> Iterator[Parsed]:
+    characters = 0
+    for record in islice(records, most):
+        yield record
+        characters += len(record.text)
+        if characters > _CHUNK_CHARACTERS:
+            return
+
+
+def number_of(text: str) -> float | Decimal:
     """A float if it holds the number exactly as written, else a Decimal."""
     value = float(text)
     if len(text) <= _EXACT_DIGITS and "e" not in text and "E" not in text:
@@ -61,7 +93,7 @@ def _constant(name: str) -> Any:
     raise _BadValueError(f"{name} is no JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=number_of, parse_constant=_constant)
 _SKELETON = json.JSONDecoder(parse_float=len, parse_int=len)
 """Finds the end of a value that is JSON but no record."""
 
@@ -95,30 +127,16 @@ def _reason(error: ValueError | RecursionError) -> str:
     return str(error) if isinstance(error, _BadValueError) else "an integer has too many digits"
 
 
-def lines(stream: Readable, member: Member, on_bad: OnBad) -> Iterator[Parsed]:
-    """The records of JSON Lines. Blank lines are none; a line that is no JSON object goes to `on_bad`."""
-    buffer, number, ended = b"", 0, False
-    while not ended:
-        chunk = stream.read(_CHUNK_BYTES)
-        ended = not chunk
-        *whole, buffer = (buffer + chunk).split(b"\n")
-        if ended:
-            whole.append(buffer)
-        elif len(buffer) > MAX_RECORD_BYTES:
-            raise DataError(
-                f"line {number + 1} has more than {MAX_RECORD_BYTES >> 20} MB", where=member.where
-            )
-        for raw in whole:
-            number += 1
-            text = raw.decode().strip(" \t\r")
-            if not text:
-                continue
-            try:
-                parsed = Parsed(number, text, _checked(text, _DECODER.decode(text)))
-            except (ValueError, RecursionError) as error:
-                on_bad(number, _reason(error), text)
-            else:
-                yield parsed
+def parsed_line(line: int, raw: bytes, on_bad: OnBad) -> Parsed | None:
+    """One line of JSON Lines; None if it is blank or went to `on_bad`."""
+    text = raw.decode().strip(" \t\r")
+    if not text:
+        return None
+    try:
+        return Parsed(line, text, _checked(text, _DECODER.decode(text)))
+    except (ValueError, RecursionError) as error:
+        on_bad(line, _reason(error), text)
+        return None
 
 
 def document(stream: Readable, member: Member, on_bad: OnBad) -> Iterator[Parsed]:

@@ -11,19 +11,25 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError, SisError, TransientError
 from superinsight_sync.model.declaration import FormatSpec, StreamSpec
-from superinsight_sync.sources.files.columnar import ParquetLayout
+from superinsight_sync.sources.files.avro import AvroLayout
+from superinsight_sync.sources.files.columnar import OrcLayout, ParquetLayout
 from superinsight_sync.sources.files.delimited import DelimitedLayout
 from superinsight_sync.sources.files.detection import FAMILIES, detect_all
+from superinsight_sync.sources.files.excel import ExcelLayout
 from superinsight_sync.sources.files.jsonrows import JsonLayout
 from superinsight_sync.sources.files.layout import FileColumn, Layout, Member, Reading
 from superinsight_sync.sources.files.listing import FILE, MODIFIED_AT, FoundFile, is_asked_for
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import Limits
+from superinsight_sync.sources.files.xmlrows import XmlLayout
 from superinsight_sync.sources.protocol import ReadRequest
 
 _MODIFIED_TYPE = pa.timestamp("us", tz="UTC")
 _BATCH_BYTES = 32 << 20
-_LAYOUTS: dict[str, Any] = {"delimited": DelimitedLayout, "json": JsonLayout, "parquet": ParquetLayout}
+_LAYOUTS: dict[str, Any] = {
+    "delimited": DelimitedLayout, "json": JsonLayout, "parquet": ParquetLayout, "orc": OrcLayout,
+    "avro": AvroLayout, "excel": ExcelLayout, "xml": XmlLayout,
+}  # fmt: skip
 
 
 class Table:

@@ -5,10 +5,12 @@ import codecs
 import gzip
 import io
 import lzma
+import zipfile
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import IO, Any
+from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
+from typing import IO, Any, cast
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.sources.files.listing import FoundFile
@@ -16,7 +18,7 @@ from superinsight_sync.sources.files.listing import FoundFile
 CHUNK_BYTES = 1 << 20
 _RATIO_FLOOR_BYTES = 100 * 10**6
 _UTF8_BOM = b"\xef\xbb\xbf"
-_CORRUPT = (EOFError, zlib.error, lzma.LZMAError)
+_CORRUPT = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,23 @@ class Limits:
 
 def open_file(file: FoundFile) -> IO[bytes]:
     """The file, opened. Raises AccessError, or TransientError if it is gone."""
+    if isinstance(file, ArchivedFile):
+        return open_entry(file)
+    return open_seekable(file)
+
+
+def open_seekable(file: FoundFile) -> IO[bytes]:
+    """The file, opened for readers that jump. Raises ConfigError for one in an archive."""
+    if isinstance(file, ArchivedFile):
+        raise ConfigError(
+            "a file of this format cannot be read inside a ZIP archive",
+            where=f"file '{file.name}'",
+            hint="Unpack it first",
+        )
+    return _open_plain(file)
+
+
+def _open_plain(file: FoundFile) -> IO[bytes]:
     try:
         return file.path.open("rb")
     except PermissionError as error:
@@ -57,6 +76,88 @@ def check_encoding(encoding: str) -> None:
         raise ConfigError(
             f"'{encoding}' is no text encoding", hint="Write one like utf-8, utf-16, gb18030, latin-1"
         ) from error
+
+
+MAX_ENTRIES = 1000
+_ENCRYPTED = 1
+
+
+@dataclass(frozen=True)
+class ArchivedFile(FoundFile):
+    """A file in a ZIP archive, called `archive.zip!name`; size and time are the archive's."""
+
+    entry: str = ""
+
+
+def entries(archive: FoundFile, limits: Limits) -> list[ArchivedFile]:
+    """The files of a ZIP archive, sorted by name, folders and hidden ones left out.
+
+    Raises:
+        DataError: if it is damaged, has more than 1,000 entries, or would grow past the limits.
+        ConfigError: for an entry that is encrypted, there twice, an archive, or leads out of the archive.
+    """
+    where = f"file '{archive.name}'"
+    with open_seekable(archive) as raw:
+        try:
+            with zipfile.ZipFile(raw) as opened:
+                found = [i for i in opened.infolist() if not i.is_dir()]
+        except (*_CORRUPT, ValueError, NotImplementedError):
+            raise DataError(
+                "it is damaged or no ZIP archive", where=where, hint="Have the file written again"
+            ) from None
+    if len(found) > MAX_ENTRIES:
+        raise DataError(f"it holds {len(found)} files; {MAX_ENTRIES} are the most", where=where)
+    limits.check(archive, sum(i.file_size for i in found))
+    names = [i.filename for i in found]
+    for info in found:
+        path = PurePosixPath(info.filename)
+        wrong = "is encrypted" if info.flag_bits & _ENCRYPTED else None
+        if path.is_absolute() or ".." in path.parts or "\\" in info.orig_filename or ":" in path.parts[0]:
+            wrong = "leads out of the archive"
+        elif path.suffix.lower() == ".zip":
+            wrong = "is an archive itself"
+        elif names.count(info.filename) > 1:
+            wrong = "is there twice"
+        if wrong:
+            raise ConfigError(
+                f"'{info.filename}' in it {wrong}", where=where, hint="Unpack it first, or pack it otherwise"
+            )
+    kept = sorted(n for n in names if not any(p.startswith((".", "_")) for p in PurePosixPath(n).parts))
+    known = {f.name: getattr(archive, f.name) for f in fields(archive)}
+    return [ArchivedFile(**(known | {"name": f"{archive.name}!{n}", "entry": n})) for n in kept]
+
+
+def open_entry(file: ArchivedFile) -> IO[bytes]:
+    """A file of an archive, opened. Raises DataError if it is damaged."""
+    raw = _open_plain(file)
+    try:
+        return cast(IO[bytes], _Entry(raw, zipfile.ZipFile(raw).open(file.entry)))
+    except (*_CORRUPT, KeyError, ValueError, NotImplementedError, RuntimeError):
+        raw.close()
+        raise DataError(
+            "it is damaged", where=f"file '{file.name}'", hint="Have the archive written again"
+        ) from None
+
+
+class _Entry(io.RawIOBase):
+    """A file of an archive, which is closed with it."""
+
+    def __init__(self, archive: IO[bytes], entry: IO[bytes]) -> None:
+        super().__init__()
+        self._archive = archive
+        self._entry = entry
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._entry.read(size)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._entry.close()
+            self._archive.close()
+        super().close()
 
 
 class TextStream(io.RawIOBase):

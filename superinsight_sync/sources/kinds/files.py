@@ -1,4 +1,4 @@
-"""Kind `files`: CSV, TSV, JSON, JSON Lines and Parquet files of a local folder, compressed or not.
+"""Kind `files`: text, JSON, XML, Excel, Avro, ORC and Parquet files of a local folder, compressed or not.
 
 A file is read whole, as it was when it was listed; one that changes meanwhile fails the read, to be tried
 again. The cursor ``_sis_file_modified_at`` reads only files that are new or changed; it trusts the file

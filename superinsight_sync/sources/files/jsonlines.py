@@ -1,0 +1,72 @@
+"""JSON Lines in pieces: a fast parser where it gives just what the exact one would, that one elsewhere."""
+
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from superinsight_sync.core.errors import DataError
+from superinsight_sync.sources.files.jsontext import MAX_DEPTH, OnBad, Records, number_of, parsed_line
+from superinsight_sync.sources.files.layout import Member
+from superinsight_sync.sources.files.records import MAX_RECORD_BYTES, Readable
+
+_CHUNK_BYTES = 1 << 20
+_KEY_END = re.compile(rb'"[ \t\r]*:')
+_FAST = msgspec.json.Decoder(dict[str, Any], float_hook=number_of)
+
+
+def line_chunks(stream: Readable, member: Member, on_bad: OnBad, most: int) -> Iterator[Records]:
+    """The records of JSON Lines. Blank lines are none; a line that is no JSON object goes to `on_bad`."""
+    buffer, first, ended = b"", 1, False
+    while not ended:
+        chunk = stream.read(_CHUNK_BYTES)
+        ended = not chunk
+        *whole, buffer = (buffer + chunk).split(b"\n")
+        if ended and buffer:
+            whole.append(buffer)
+        elif len(buffer) > MAX_RECORD_BYTES:
+            raise DataError(
+                f"line {first + len(whole)} has more than {MAX_RECORD_BYTES >> 20} MB", where=member.where
+            )
+        for at in range(0, len(whole), most):
+            piece = whole[at : at + most]
+            records = fast(first + at, piece) or exact(first + at, piece, on_bad)
+            if records.values:
+                yield records
+        first += len(whole)
+
+
+def fast(first: int, lines: list[bytes]) -> Records | None:
+    """The records, if it is certain that `exact` gives the same and rejects none; else None."""
+    try:
+        values = list(map(_FAST.decode, lines))
+    except (ValueError, RecursionError):
+        return None
+    text = b"\n".join(lines)
+    keys = sum(map(len, values))
+    if text.count(b"{") + text.count(b"[") != len(lines):
+        if any(line.count(b"{") + line.count(b"[") > MAX_DEPTH for line in lines):
+            return None
+        keys += sum(map(_inner_keys, values))
+    if keys != len(_KEY_END.findall(text)):
+        return None  # A key may be there twice: each one in the text ends like this, texts may do so as well.
+    return Records(values, list(zip(count(first), lines, strict=False)))
+
+
+def exact(first: int, lines: list[bytes], on_bad: OnBad) -> Records:
+    """The records; a line that is none goes to `on_bad`."""
+    found = [r for n, raw in enumerate(lines, first) if (r := parsed_line(n, raw, on_bad))]
+    return Records([r.value for r in found], [(r.line, r.text) for r in found])
+
+
+def _inner_keys(value: Any) -> int:
+    """How many keys the objects inside a value have."""
+    number = 0
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict):
+            number += len(inner) + _inner_keys(inner)
+        elif isinstance(inner, list):
+            number += _inner_keys(inner)
+    return number
