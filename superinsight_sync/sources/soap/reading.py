@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from lxml import etree  # type: ignore[import-untyped]
+from lxml import etree
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.sources.files.cells import cast_texts

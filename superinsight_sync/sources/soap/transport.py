@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpcore
 import httpx
-from lxml import etree  # type: ignore[import-untyped]
+from lxml import etree
 from zeep.transports import Transport
 
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
