@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Workers for the tests; two cores are what continuous integration has.
 TEST_WORKERS ?= 2
 
-.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env bench-streams format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env bench-kinds bench-streams format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,7 +63,10 @@ ROWS ?= 1000000
 bench: install-dev ## PostgreSQL → lake against dlt and pandas, ROWS=1000000.
 	$(BIN)/python benchmarks/pull_postgres.py --rows $(ROWS) --peers .bench-venv/bin/python
 
-bench-streams: install-dev ## A hundred streams of one source in one run.
+bench-kinds: install-dev ## Every other kind of source → lake against dlt and sling, ROWS=500000.
+	$(BIN)/python benchmarks/pull_kinds.py --rows $(or $(filter-out 1000000,$(ROWS)),500000) --peers .bench-venv/bin/python
+
+bench-streams: install-dev ## A hundred streams of one source, as one run and as a run each.
 	$(BIN)/python benchmarks/hundred_streams.py
 
 format: install-dev ## Formats the code.

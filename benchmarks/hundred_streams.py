@@ -1,18 +1,27 @@
-"""A hundred streams of one source in one Dagster run: CPU and memory per stream, by subtraction of a run of one."""
+"""A hundred streams of 10,000 rows of one PostgreSQL database: as one Dagster run, and as a run each.
 
-import resource
-import sqlite3
+    python benchmarks/hundred_streams.py [--runs 10] [--rows 10000]
+
+What a stream adds is told by subtraction of a run of one stream. Of the runs each, `--runs` are made, one process after
+the other, and their time is scaled to a hundred.
+"""
+
+import argparse
 import subprocess
 import sys
 import tempfile
 import textwrap
-from contextlib import closing
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import yaml
 
-STREAMS, ROWS = 100, 1_000
 HERE = Path(__file__).parents[1]
+sys.path.insert(0, str(HERE))
+
+STREAMS = 100
 
 RUN = """
 import sys, time, resource
@@ -27,7 +36,7 @@ print(len(outcome.assets), time.process_time(), resource.getrusage(resource.RUSA
 """
 
 
-def make_project(folder: Path) -> None:
+def make_project(folder: Path, dsn: str, rows: int) -> None:
     (folder / "proj" / "defs" / "many").mkdir(parents=True)
     (folder / "proj" / "__init__.py").touch()
     (folder / "proj" / "defs" / "__init__.py").touch()
@@ -46,51 +55,75 @@ def make_project(folder: Path) -> None:
         """)
     )
     (folder / "dagster.yaml").write_text((HERE / "dagster.yaml").read_text())
-    with closing(sqlite3.connect(folder / "many.db")) as db, db:
+    with psycopg.connect(dsn, autocommit=True) as db:
         for n in range(STREAMS):
-            db.execute(f"CREATE TABLE t{n} (id INTEGER PRIMARY KEY, name TEXT, at TEXT)")
-            rows = [(i, f"name {i}", "2026-01-01T00:00:00Z") for i in range(ROWS)]
-            db.executemany(f"INSERT INTO t{n} VALUES (?,?,?)", rows)
+            db.execute(
+                f"CREATE TABLE t{n} AS SELECT i AS id, 'name ' || i AS name, i * 0.5 AS amount,"
+                f" now() AS at FROM generate_series(1, {rows}) i"
+            )
+            db.execute(f"ALTER TABLE t{n} ADD PRIMARY KEY (id)")
     source = {
         "type": "superinsight_sync.SyncSource",
         "attributes": {
             "name": "many",
-            "connection": {"kind": "sqlite", "path": "many.db"},
-            "streams": [{"name": f"t{n}", "table": f"t{n}", "primary_key": ["id"]} for n in range(STREAMS)],
+            "connection": {"kind": "postgres", "dsn": "{{ env.MANY_DSN }}"},
+            "streams": [
+                {"name": f"t{n}", "table": f"public.t{n}", "primary_key": ["id"]} for n in range(STREAMS)
+            ],
         },
     }
     (folder / "proj" / "defs" / "many" / "defs.yaml").write_text(yaml.safe_dump(source))
 
 
-def run(folder: Path, selection: str) -> tuple[int, float, float]:
-    """Number of streams, CPU seconds, peak MB of a run of the selection in a process of its own."""
-    code = RUN.format(home=str(HERE), folder=str(folder), selection=selection, rows=ROWS)
+@dataclass(frozen=True)
+class Run:
+    streams: int
+    cpu_s: float
+    wall_s: float
+    peak_mb: float
+
+
+def run(folder: Path, dsn: str, selection: str, rows: int) -> Run:
+    """A Dagster run of the selection in a process of its own, its start included."""
+    code = RUN.format(home=str(HERE), folder=str(folder), selection=selection, rows=rows)
     env = {
         "PATH": "/usr/bin:/bin",
         "SIS_PROJECT_DIR": str(folder),
         "DAGSTER_HOME": str(folder),
         "HOME": str(folder),
+        "MANY_DSN": dsn,
     }
+    started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True, check=False
     )
     if done.returncode:
         sys.exit(done.stderr)
     streams, cpu_s, peak_mb = done.stdout.split()[-3:]
-    return int(streams), float(cpu_s), float(peak_mb)
+    return Run(int(streams), float(cpu_s), time.perf_counter() - started, float(peak_mb))
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        make_project(folder)
-        run(folder, "many/raw_t0")
-        _, one_s, _ = run(folder, "many/raw_t0")
-        streams, all_s, peak_mb = run(folder, "tag:stage=raw")
-    per_stream_s = (all_s - one_s) / (streams - 1)
-    print(f"{streams} streams of {ROWS:,} rows in one run: {all_s:.1f} s CPU (a run of one: {one_s:.1f} s)")
-    print(f"per stream: {per_stream_s:.3f} s CPU, all told; peak memory {peak_mb:.0f} MB")
-    print(f"children: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime:.1f} s user")
+    from superinsight_sync_tests.servers.postgres import running_postgres
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, running_postgres() as server:
+        folder, dsn = Path(scratch), server.create_database()
+        make_project(folder, dsn, options.rows)
+        run(folder, dsn, "many/raw_t0", options.rows)
+        each = [run(folder, dsn, f"many/raw_t{n}", options.rows) for n in range(options.runs)]
+        whole = run(folder, dsn, "tag:stage=raw", options.rows)
+    scale = STREAMS / options.runs
+    cpu_s, wall_s = sum(r.cpu_s for r in each) * scale, sum(r.wall_s for r in each) * scale
+    print(f"{STREAMS} streams of {options.rows:,} rows, process starts included")
+    print(f"{'':<26}{'CPU s':>9}{'wall s':>9}{'peak MB':>10}")
+    print(f"{'one run':<26}{whole.cpu_s:>9.1f}{whole.wall_s:>9.1f}{whole.peak_mb:>10.0f}")
+    print(f"{'a run each (scaled)':<26}{cpu_s:>9.1f}{wall_s:>9.1f}{max(r.peak_mb for r in each):>10.0f}")
+    overhead_s = (whole.cpu_s - cpu_s / STREAMS) / (whole.streams - 1)
+    print(f"a stream adds {overhead_s:.3f} s CPU to a run, its rows, event, commit and checkpoint included")
 
 
 if __name__ == "__main__":
