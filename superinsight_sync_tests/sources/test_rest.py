@@ -64,8 +64,8 @@ def paged(total: int, size: int) -> Callable[[Asked], Reply]:
     return reply
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(total=st.integers(0, 40), size=st.integers(1, 12), style=st.sampled_from(STYLES))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(total=st.integers(0, 20), size=st.integers(1, 12), style=st.sampled_from(STYLES))
 def test_every_record_arrives_once(
     api: FakeApi, project: Settings, total: int, size: int, style: dict[str, Any]
 ) -> None:

@@ -1,6 +1,8 @@
 """A response's JSON, cut into records without parsing them."""
 
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -9,6 +11,9 @@ from superinsight_sync.core.errors import ConfigError, TransientError
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_HALF = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -25,6 +30,13 @@ class Document:
     next_link: str | None = None
     """The address of `rel="next"` in the Link header."""
 
+    @cached_property
+    def _whole(self) -> bytes:
+        """The body with halves of surrogate pairs, which the parser refuses, replaced by as many bytes."""
+        return (
+            _HALF.sub(lambda m: m[1] or rb"\u003f", self.body) if b"\\ud" in self.body.lower() else self.body
+        )
+
     def check(self) -> None:
         """Raises ConfigError for HTML, TransientError for what is no JSON (it may have been cut off)."""
         if self.body.lstrip()[:1] == b"<":
@@ -34,13 +46,13 @@ class Document:
                 hint="Check base_url, the endpoint and whether a login page stands before it",
             )
         try:
-            msgspec.json.decode(self.body, type=msgspec.Raw)
+            msgspec.json.decode(self._whole, type=msgspec.Raw)
         except _BROKEN:
             raise TransientError("the response is no JSON", where=self.where) from None
 
     def part(self, path: str) -> bytes | None:
         """The JSON text at a path like `$.data.items` or `data.0`; None if it is not there."""
-        raw: Any = self.body
+        raw: Any = self._whole
         for name in parts(path):
             try:
                 found: Any = (_LIST if name.isdigit() and _is_list(raw) else _OBJECT).decode(raw)
@@ -59,7 +71,7 @@ class Document:
         raw = self.part(path)
         if raw is not None and _is_list(raw):
             try:
-                return [bytes(r) for r in _LIST.decode(raw)]
+                return self._as_sent([bytes(r) for r in _LIST.decode(raw)], self._whole.find(raw))
             except _BROKEN:
                 raise TransientError("the response is no JSON", where=self.where) from None
         if raw is not None and raw.lstrip()[:1] == b"{" and path == "$":
@@ -68,6 +80,16 @@ class Document:
         else:
             hint = "Correct options: {records: …}, or see whether the response tells of an error"
         raise ConfigError(f"the response has no list of records at '{path}'", where=self.where, hint=hint)
+
+    def _as_sent(self, records: list[bytes], at: int) -> list[bytes]:
+        if self._whole is self.body:
+            return records
+        found = []
+        for record in records:
+            at = self._whole.index(record, at)
+            found.append(self.body[at : at + len(record)])
+            at += len(record)
+        return found
 
 
 def parts(path: str) -> list[str]:
