@@ -64,7 +64,7 @@ class HttpConfig(KindConfig):
     """`https://api.example.com/v2`; nothing outside its host is ever asked."""
     auth: Auth | None = None
     """How we say who we are."""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
     """Further headers of every request; may refer to the environment."""
     max_requests_per_s: float | None = Field(default=None, gt=0)
     """No more requests than this start in a second."""
@@ -188,7 +188,7 @@ class Parent(PluginConfig):
     """Where the parents are."""
     records: str = "$"
     """Where the response has them."""
-    params: dict[str, str | int | bool] = {}
+    params: dict[str, str | int | bool] = Field(default_factory=dict)
     """Parameters of the request."""
     pagination: Pagination = NoPages()
     """How to get the next page of parents."""
@@ -199,7 +199,7 @@ class Parent(PluginConfig):
 class HttpOptions(StreamOptions):
     """What all streams of APIs have."""
 
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Declared column types (`decimal(12,2)`, `timestamp`, …); the others are found by a sample."""
     sample_pages: int = Field(default=5, ge=1)
     """How many pages are looked at to find the columns."""
@@ -216,7 +216,7 @@ class RestOptions(HttpOptions):
     """Where a response with status 200 tells an error; nothing there means none."""
     pagination: Pagination = NoPages()
     """How to get the next page."""
-    params: dict[str, str | int | bool] = {}
+    params: dict[str, str | int | bool] = Field(default_factory=dict)
     """Parameters of every request."""
     method: Literal["GET", "POST"] = "GET"
     """POST only for searches: the endpoint must not change anything."""
