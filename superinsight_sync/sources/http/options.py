@@ -14,6 +14,7 @@ class ApiKey(PluginConfig):
     """A key in a header or in the query."""
 
     type: Literal["api_key"]
+    """Which way of saying who we are this is."""
     name: str = "X-API-Key"
     """The header's or the parameter's name."""
     value: str
@@ -26,6 +27,7 @@ class Bearer(PluginConfig):
     """A fixed token."""
 
     type: Literal["bearer"]
+    """Which way of saying who we are this is."""
     value: str
     """The token, by reference."""
 
@@ -34,6 +36,7 @@ class Basic(PluginConfig):
     """User and password."""
 
     type: Literal["basic"]
+    """Which way of saying who we are this is."""
     user: str
     """The account."""
     password: str
@@ -44,6 +47,7 @@ class OAuth2(PluginConfig):
     """OAuth 2.0 client credentials (RFC 6749, 4.4)."""
 
     type: Literal["oauth2"]
+    """Which way of saying who we are this is."""
     url: str
     """The token endpoint."""
     client_id: str
