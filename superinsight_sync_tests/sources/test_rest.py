@@ -252,3 +252,16 @@ def test_children_are_read_for_each_parent(api: FakeApi, project: Settings) -> N
     table = read(source, ReadRequest(asked))
     assert column(table, "who") == ["a b", "a b", "2", "2", "../x", "../x"]
     assert {a.path for a in api.asked} >= {"/customers/a%20b/items", "/customers/..%2Fx/items"}
+
+
+def test_a_key_in_the_query_keeps_the_query_of_the_next_link(
+    api: FakeApi, project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_QUERY_KEY", "k3y")
+    api.otherwise = paged(5, 2)
+    auth = {"type": "api_key", "name": "key", "value": "{{ env.API_QUERY_KEY }}", "place": "query"}
+    found = ids(
+        api, project, {"auth": auth}, records="rows", pagination={"type": "link_header"}, params={"page": 1}
+    )
+    assert found == [1, 2, 3, 4, 5]
+    assert all(a.params["key"] == "k3y" for a in api.asked)

@@ -168,8 +168,7 @@ class Api:
                 auth_headers, auth_params = self._credentials.of_request()
                 request = self._client.build_request(
                     call.method,
-                    call.url,
-                    params={**call.params, **auth_params} or None,
+                    httpx.URL(call.url).copy_merge_params({**call.params, **auth_params}),
                     json=call.body,
                     headers=auth_headers,
                 )
