@@ -87,7 +87,7 @@ class JsonLayout:
         for column in self.columns:
             values = [row.get(column.name) for row in rows]
             if column.name in self._types:
-                array, places = _declared(values, column.arrow)
+                array, places = declared_array(values, column.arrow)
                 for place in places:
                     bad.setdefault(place, f"'{column.name}' is not {column.arrow}")
             else:
@@ -111,7 +111,7 @@ def _changed(member: Member) -> TransientError:
     return TransientError("its content changed while it was read", where=member.where)
 
 
-def _declared(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, list[int]]:
+def declared_array(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, list[int]]:
     if pa.types.is_nested(dtype):
         return cast_values(values, dtype)
     texts = pa.array([None if v is None else plain_text_of(v) for v in values], pa.string())

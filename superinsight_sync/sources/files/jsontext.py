@@ -127,6 +127,14 @@ def _reason(error: ValueError | RecursionError) -> str:
     return str(error) if isinstance(error, _BadValueError) else "an integer has too many digits"
 
 
+def record_of(text: str) -> dict[str, Any]:
+    """The object that a text is. Raises ValueError that says, without values, why it can be no record."""
+    try:
+        return _checked(text, _DECODER.decode(text))
+    except (ValueError, RecursionError) as error:
+        raise _BadValueError(_reason(error)) from None
+
+
 def parsed_line(line: int, raw: bytes, on_bad: OnBad) -> Parsed | None:
     """One line of JSON Lines; None if it is blank or went to `on_bad`."""
     text = raw.decode().strip(" \t\r")

@@ -1,0 +1,1 @@
+"""APIs over HTTP: one client, one way through pages, one way from JSON records to rows."""

@@ -1,0 +1,102 @@
+"""A response's JSON, cut into records without parsing them."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from superinsight_sync.core.errors import ConfigError, TransientError
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_HALF = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The body of a response.
+
+    Attributes:
+        where: what was asked, for messages; without parameters, which may be secret.
+    """
+
+    body: bytes
+    where: str
+    next_link: str | None = None
+    """The address of `rel="next"` in the Link header."""
+
+    @cached_property
+    def _whole(self) -> bytes:
+        """The body with halves of surrogate pairs, which the parser refuses, replaced by as many bytes."""
+        return (
+            _HALF.sub(lambda m: m[1] or rb"\u003f", self.body) if b"\\ud" in self.body.lower() else self.body
+        )
+
+    def check(self) -> None:
+        """Raises ConfigError for HTML, TransientError for what is no JSON (it may have been cut off)."""
+        if self.body.lstrip()[:1] == b"<":
+            raise ConfigError(
+                "the server answered with HTML instead of JSON",
+                where=self.where,
+                hint="Check base_url, the endpoint and whether a login page stands before it",
+            )
+        try:
+            msgspec.json.decode(self._whole, type=msgspec.Raw)
+        except _BROKEN:
+            raise TransientError("the response is no JSON", where=self.where) from None
+
+    def part(self, path: str) -> bytes | None:
+        """The JSON text at a path like `$.data.items` or `data.0`; None if it is not there."""
+        raw: Any = self._whole
+        for name in parts(path):
+            try:
+                found: Any = (_LIST if name.isdigit() and _is_list(raw) else _OBJECT).decode(raw)
+                raw = found[int(name)] if isinstance(found, list) else found[name]
+            except (*_BROKEN, KeyError, IndexError):
+                return None
+        return bytes(raw)
+
+    def value(self, path: str) -> Any:
+        """The value at a path; None if it is not there."""
+        raw = self.part(path)
+        return None if raw is None else msgspec.json.decode(raw)
+
+    def records(self, path: str) -> list[bytes]:
+        """The texts of the records. Raises ConfigError if there is no list of records."""
+        raw = self.part(path)
+        if raw is not None and _is_list(raw):
+            try:
+                return self._as_sent([bytes(r) for r in _LIST.decode(raw)], self._whole.find(raw))
+            except _BROKEN:
+                raise TransientError("the response is no JSON", where=self.where) from None
+        if raw is not None and raw.lstrip()[:1] == b"{" and path == "$":
+            keys = ", ".join(sorted(_OBJECT.decode(raw))[:10])
+            hint = f"Name the list in options: {{records: …}}; the response has: {keys}"
+        else:
+            hint = "Correct options: {records: …}, or see whether the response tells of an error"
+        raise ConfigError(f"the response has no list of records at '{path}'", where=self.where, hint=hint)
+
+    def _as_sent(self, records: list[bytes], at: int) -> list[bytes]:
+        if self._whole is self.body:
+            return records
+        found = []
+        for record in records:
+            at = self._whole.index(record, at)
+            found.append(self.body[at : at + len(record)])
+            at += len(record)
+        return found
+
+
+def parts(path: str) -> list[str]:
+    """The names in a path: `$.data[0].items` → data, 0, items."""
+    plain = path.removeprefix("$").replace("[", ".").replace("]", "")
+    return [p.strip("'\"") for p in plain.split(".") if p]
+
+
+def _is_list(raw: Any) -> bool:
+    return bytes(raw).lstrip()[:1] == b"["

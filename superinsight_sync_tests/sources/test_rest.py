@@ -1,0 +1,267 @@
+"""APIs that page in every style and that misbehave."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.sources.http import client
+from superinsight_sync.sources.http.client import retry_after_s
+from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync_tests.servers.api import Asked, FakeApi, Reply, answer, fake_api
+from superinsight_sync_tests.sources.reading import column, open_source, read, stream
+
+STYLES: list[dict[str, Any]] = [
+    {"type": "page", "size_param": "size"},
+    {"type": "page", "size_param": "size", "pages_path": "pages"},
+    {"type": "offset", "size_param": "size", "total_path": "total"},
+    {"type": "offset", "size_param": "size", "stop": "short"},
+    {"type": "cursor", "next_path": "next", "size_param": "size"},
+    {"type": "link_header"},
+    {"type": "link_header", "next_path": "link"},
+    {"type": "keyset", "param": "beyond", "field": "id", "size_param": "size"},
+    {"type": "none"},
+]
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    monkeypatch.setattr(client.random, "uniform", lambda low, high: 0.0)
+    with fake_api() as fake:
+        yield fake
+
+
+def ids(
+    api: FakeApi, project: Settings, connection: dict[str, Any] | None = None, **options: Any
+) -> list[Any]:
+    given = {"kind": "rest", "base_url": api.url, "allow_private": True, **(connection or {})}
+    source = open_source(given, project)
+    request = ReadRequest(stream(endpoint="v1/orders", options={"columns": {"id": "int64"}, **options}))
+    return column(read(source, request), "id")
+
+
+def paged(total: int, size: int) -> Callable[[Asked], Reply]:
+    records = [{"id": n + 1} for n in range(total)]
+
+    def reply(asked: Asked) -> Reply:
+        p = asked.params
+        start = int(p.get("offset", p.get("cursor", p.get("beyond", (int(p.get("page", 1)) - 1) * size))))
+        rows = records[start : start + size] if p or asked.path == "/v1/orders" else []
+        end = start + size
+        link = f"/v1/orders?cursor={end}" if end < total else None
+        headers = {"Link": f'<{link}>; rel="next"'} if link else {}
+        pages = -(-total // size)
+        body = {"rows": rows, "total": total, "pages": pages, "next": end if link else None, "link": link}
+        return answer(body, 200, **headers)
+
+    return reply
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(total=st.integers(0, 20), size=st.integers(1, 12), style=st.sampled_from(STYLES))
+def test_every_record_arrives_once(
+    api: FakeApi, project: Settings, total: int, size: int, style: dict[str, Any]
+) -> None:
+    single = style["type"] == "none"
+    api.otherwise = paged(total, max(total, 1) if single else size)
+    sized = {"size": size} if "size_param" in style else {}
+    found = ids(api, project, records="rows", pagination={**style, **sized})
+    assert found == list(range(1, total + 1))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_page_that_breaks_off_is_asked_for_again(api: FakeApi, project: Settings, cut: int) -> None:
+    serve, seen = paged(30, 10), {"n": 0}
+
+    def reply(asked: Asked) -> Reply | None:
+        again = asked.params.get("page") == "2" and seen["n"] < cut
+        seen["n"] += again
+        return None if again else serve(asked)
+
+    api.otherwise = reply
+    paging = {"type": "page", "pages_path": "pages"}
+    assert ids(api, project, records="rows", pagination=paging) == list(range(1, 31))
+
+
+def test_a_server_that_never_recovers_is_asked_four_times(api: FakeApi, project: Settings) -> None:
+    api.otherwise = lambda asked: answer({}, 500)
+    with pytest.raises(TransientError, match="answered 500"):
+        ids(api, project)
+    assert len(api.asked) == 4
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_kept_and_capped(
+    api: FakeApi, project: Settings, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(client.Api.__init__, "__defaults__", (waits.append,))
+    api.script = [
+        lambda a: answer({}, status, Retry_After="7"),
+        lambda a: answer({}, status, Retry_After="999"),
+    ]
+    api.otherwise = lambda a: answer([{"id": 1}])
+    assert ids(api, project, {"max_retry_after": "1m"}) == [1]
+    assert waits == [7, 60]
+
+
+def test_a_date_says_when_to_try_again() -> None:
+    at = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert 85 < (retry_after_s(at) or 0) <= 90
+    assert retry_after_s("soon") is None
+
+
+HTML = (200, {"Content-Type": "text/html"}, b"<html>login</html>")
+
+
+@pytest.mark.parametrize(
+    ("reply", "options", "error", "text"),
+    [
+        (answer({}, 401), {}, AccessError, "401"),
+        (answer({}, 403), {}, AccessError, "403"),
+        (answer({}, 404), {}, ConfigError, "404.*Check base_url"),
+        (answer({}, 302, Location="http://169.254.169.254/"), {}, ConfigError, "302"),
+        (HTML, {}, ConfigError, "HTML instead of JSON"),
+        (answer({"fault": "x"}), {"records": "rows"}, ConfigError, "no list of records at 'rows'"),
+        (answer({"rows": [], "fault": "x"}), {"records": "rows", "error": "fault"}, DataError, "'fault'"),
+        (answer({"rows": []}), {}, ConfigError, "the response has: rows"),
+    ],
+)
+def test_a_wrong_answer_is_told(
+    api: FakeApi, project: Settings, reply: Reply, options: dict[str, Any], error: type[SisError], text: str
+) -> None:
+    api.otherwise = lambda asked: reply
+    with pytest.raises(error, match=text):
+        ids(api, project, **options)
+    assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("paging", "text"),
+    [
+        ({"type": "page"}, "page 2 has the same records"),
+        ({"type": "cursor", "next_path": "next"}, "page 2 has the same records"),
+        ({"type": "keyset", "param": "beyond", "field": "id"}, "page 2 has the same records"),
+    ],
+)
+def test_a_page_that_repeats_ends_the_read(
+    api: FakeApi, project: Settings, paging: dict[str, Any], text: str
+) -> None:
+    api.otherwise = lambda asked: answer({"rows": [{"id": 1}], "next": "x"})
+    with pytest.raises(DataError, match=text):
+        ids(api, project, records="rows", pagination=paging)
+
+
+def test_endless_and_backward_pages_end(api: FakeApi, project: Settings) -> None:
+    def endless(asked: Asked) -> Reply:
+        return answer([{"id": len(api.asked)}])
+
+    api.otherwise = endless
+    with pytest.raises(DataError, match="more than 7 pages"):
+        ids(api, project, pagination={"type": "page"}, max_pages=7)
+    api.otherwise = lambda asked: answer([{"id": 100 - len(api.asked)}])
+    with pytest.raises(DataError, match="goes backwards"):
+        ids(api, project, pagination={"type": "keyset", "param": "beyond", "field": "id"})
+
+
+@pytest.mark.parametrize(
+    "link", ["http://169.254.169.254/x", "//evil.example/x", "https://127.0.0.1/x", "file:///x"]
+)
+def test_no_link_leads_to_another_host(api: FakeApi, project: Settings, link: str) -> None:
+    api.otherwise = lambda asked: answer([{"id": 1}], 200, Link=f'<{link}>; rel="next"')
+    with pytest.raises(ConfigError, match="another host"):
+        ids(api, project, pagination={"type": "link_header"})
+
+
+def test_an_address_inside_is_refused_unless_it_is_allowed(api: FakeApi, project: Settings) -> None:
+    with pytest.raises(ConfigError, match="private one.*allow_private"):
+        ids(api, project, {"allow_private": False})
+    assert api.asked == []
+
+
+def test_a_response_is_bounded_when_decompressed(api: FakeApi, project: Settings) -> None:
+    import gzip
+
+    bomb = gzip.compress(json.dumps(["x" * 5_000_000]).encode())
+    api.otherwise = lambda asked: (200, {"Content-Encoding": "gzip"}, bomb)
+    with pytest.raises(DataError, match="more than 1000000 bytes"):
+        ids(api, project, {"max_response": 1_000_000})
+
+
+def test_a_token_is_renewed_once(api: FakeApi, project: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_CLIENT_SECRET", "s3cr3t")
+    tokens = iter(["old", "new", "newer", "newest"])
+
+    def reply(asked: Asked) -> Reply:
+        if asked.path == "/grant":
+            assert b"client_credentials" in asked.body
+            return answer({"access_token": next(tokens), "expires_in": 3600})
+        return answer([{"id": 1}], 401 if asked.headers["authorization"] == "Bearer old" else 200)
+
+    api.otherwise = reply
+    auth = {
+        "type": "oauth2",
+        "url": f"{api.url}/grant",
+        "client_id": "a",
+        "client_secret": "{{ env.API_CLIENT_SECRET }}",
+    }
+    assert ids(api, project, {"auth": auth}) == [1]
+    assert [a.path for a in api.asked][:4] == ["/grant", "/v1/orders", "/grant", "/v1/orders"]
+
+
+def test_records_that_do_not_fit_are_set_aside_unchanged(api: FakeApi, project: Settings) -> None:
+    texts = [
+        '{"id": 4.5}',
+        '{"id": true}',
+        '{"id": 1, "id": 2}',
+        '{"id": 5, "late": 1}',
+        '{"id": "\\ud800"}',
+        "7",
+    ]
+    pages = {"1": '[{"id": 1, "big": 123456789012345678901234567890}]', "2": f"[{', '.join(texts)}]"}
+    api.otherwise = lambda a: (200, {}, pages.get(a.params["page"], "[]").encode())
+    source = open_source({"kind": "rest", "base_url": api.url, "allow_private": True}, project)
+    asked = stream(endpoint="x", options={"pagination": {"type": "page"}, "sample_pages": 1})
+    with pytest.raises(DataError, match="cannot be read: 6"):
+        read(source, ReadRequest(asked))
+    reading = source.read(ReadRequest(asked))
+    reading.set_aside()  # type: ignore[attr-defined]
+    with reading as batches:
+        table = batches.read_all()
+    assert [str(v) for v in column(table, "big")] == ["123456789012345678901234567890"]
+    assert reading.rejects().column("record").to_pylist() == texts  # type: ignore[attr-defined]
+
+
+def test_children_are_read_for_each_parent(api: FakeApi, project: Settings) -> None:
+    def reply(asked: Asked) -> Reply:
+        if asked.path == "/customers":
+            return answer([{"key": "a b"}, {"key": 2}, {"key": "../x"}])
+        return answer([{"id": len(asked.path)}, {"id": 0}])
+
+    api.otherwise = reply
+    source = open_source({"kind": "rest", "base_url": api.url, "allow_private": True}, project)
+    parent = {"endpoint": "customers", "fields": {"who": "key"}}
+    asked = stream(endpoint="customers/{who}/items", options={"parent": parent, "columns": {"who": "string"}})
+    table = read(source, ReadRequest(asked))
+    assert column(table, "who") == ["a b", "a b", "2", "2", "../x", "../x"]
+    assert {a.path for a in api.asked} >= {"/customers/a%20b/items", "/customers/..%2Fx/items"}
+
+
+def test_a_key_in_the_query_keeps_the_query_of_the_next_link(
+    api: FakeApi, project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_QUERY_KEY", "k3y")
+    api.otherwise = paged(5, 2)
+    auth = {"type": "api_key", "name": "key", "value": "{{ env.API_QUERY_KEY }}", "place": "query"}
+    found = ids(
+        api, project, {"auth": auth}, records="rows", pagination={"type": "link_header"}, params={"page": 1}
+    )
+    assert found == [1, 2, 3, 4, 5]
+    assert all(a.params["key"] == "k3y" for a in api.asked)
