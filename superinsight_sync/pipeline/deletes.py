@@ -11,13 +11,12 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.duck import open_duckdb
-from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.tables import DELETED_AT, EXTRACTED_AT, HASH, LOAD_ID, Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.sources.protocol import ListsKeys, Source
+from superinsight_sync.sources.protocol import ReadRequest, Source
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,22 +37,16 @@ def apply_deletes(
 
     The source's keys are listed after its rows have landed, so that a record that is missing there is gone.
     The rows change in one commit of their own; doing it again changes nothing.
-
-    Raises ConfigError if the kind cannot list keys.
     """
     if stream.sync.deletes == "ignore":
         return Gone()
-    if not isinstance(source, ListsKeys):
-        raise ConfigError(
-            "this kind of source cannot list its keys", hint="Set sync.deletes: ignore, or read in mode full"
-        )
     soft = stream.sync.deletes == "soft"
     engine.settings.scratch_dir.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=engine.settings.scratch_dir, prefix="keys-") as scratch:
         comparison = _Comparison(stream.primary_key, store, table, Path(scratch), soft=soft)
         with open_duckdb(engine.settings.memory_limit_bytes, Path(scratch)) as duck:
-            with source.keys(stream) as keys:
-                duck.register("source_keys", keys)
+            with source.read(ReadRequest(stream, columns=stream.primary_key)) as rows:
+                duck.register("source_keys", rows)
                 listed = ", ".join(map(quote, stream.primary_key))
                 duck.execute(f"CREATE TABLE live AS SELECT DISTINCT {listed} FROM source_keys")  # noqa: S608
             gone, back = comparison.count(duck)
@@ -81,7 +74,7 @@ class _Comparison:
         self._keys, self._store, self._table, self._scratch, self._soft = keys, store, table, scratch, soft
         same = " AND ".join(f"l.{quote(k)} IS NOT DISTINCT FROM t.{quote(k)}" for k in keys)
         self._alive = f"EXISTS (SELECT 1 FROM live l WHERE {same})"  # noqa: S608 - quoted names
-        self._marked = f"t.{DELETED_AT} IS NOT NULL" if self._has_mark else "false"
+        self._marked = f"(t.{DELETED_AT} IS NOT NULL)" if self._has_mark else "false"
 
     @property
     def _has_mark(self) -> bool:
@@ -95,11 +88,10 @@ class _Comparison:
     def count(self, duck: "duckdb.DuckDBPyConnection") -> tuple[int, int]:
         """How many are gone and not marked yet; how many are marked and back."""
         columns = (*self._keys, DELETED_AT) if self._has_mark else self._keys
-        found = duck.execute(
+        (found,) = duck.execute(
             f"SELECT count(*) FILTER (NOT alive AND NOT marked), count(*) FILTER (alive AND marked) FROM "  # noqa: S608
             f"(SELECT {self._alive} AS alive, {self._marked} AS marked FROM {self._rows(duck, columns)} t)"
-        ).fetchone()
-        assert found is not None
+        ).fetchall()
         return int(found[0]), int(found[1])
 
     def kept(self, duck: "duckdb.DuckDBPyConnection") -> pa.RecordBatchReader:

@@ -1,11 +1,11 @@
 """What every kind of source implements; one file in `kinds/` is one kind."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from superinsight_sync.core.plugins import PluginConfig, Registry
 from superinsight_sync.core.settings import Settings
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEFAULT_BATCH_ROWS = 65_536
+
+
+class Named(Protocol):
+    """A kind's own idea of a column."""
+
+    @property
+    def name(self) -> str: ...
+
+
+C = TypeVar("C", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,7 @@ class ReadRequest:
         window: half-open ``[start, end)`` for a partition.
         after: inclusive lower bound for an incremental read (the checkpoint minus lag).
         limit: at most so many rows, for previews.
+        columns: the only columns that are needed; a kind that can leaves out the others.
         position: what the last landed read of this stream left in `next_position`; None before the first.
         next_position: filled while reading, complete when the reader is drained: JSON-like, committed with the
             rows and given back as `position`. A read `by: position` goes from `position` to where the source
@@ -117,8 +128,13 @@ class ReadRequest:
     batch_rows: int = DEFAULT_BATCH_ROWS
     replaced: Counter[str] = field(default_factory=Counter, compare=False)
     """Filled while reading: values that no Arrow value can hold and that were read as NULL, by column."""
+    columns: tuple[str, ...] | None = None
     position: Mapping[str, Any] | None = None
     next_position: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def needed(self, columns: Sequence[C]) -> tuple[C, ...]:
+        """Those of a stream's columns that are asked for, in the stream's order."""
+        return tuple(c for c in columns if self.columns is None or c.name in self.columns)
 
 
 class Source(Protocol):
@@ -177,15 +193,6 @@ class SettingAside(Protocol):
     def rejects(self) -> "pa.Table":
         """Those set aside so far. Columns: file (string), line (int64, from 1), reason (string, without
         values), record (string, as it stood in the file)."""
-        ...
-
-
-@runtime_checkable
-class ListsKeys(Protocol):
-    """What kinds offer besides `Source` whose records' keys can be listed, to find deleted records."""
-
-    def keys(self, stream: StreamSpec) -> AbstractContextManager["pa.RecordBatchReader"]:
-        """The primary key columns of all records, in one consistent state, with the types `read` gives."""
         ...
 
 

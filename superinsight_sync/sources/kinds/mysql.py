@@ -168,16 +168,17 @@ class MysqlSource:
         with self._catalogue() as db:
             shape, columns = describe(db, request.stream)
             sql, session = select_sql(db, request, columns, marker), self._session(version_of(db))
+        needed = request.needed(shape.columns)
         converter = Converter(request, self._config.special_values)
         with self._stream(sql, session, request.batch_rows, marker) as batches:
             typed = shaped(
                 batches,
-                shape.columns,
+                needed,
                 converter.convert,
                 batch_rows=request.batch_rows,
                 limit=request.limit,
             )
-            yield pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed)
+            yield pa.RecordBatchReader.from_batches(schema_of(needed), typed)
 
     @contextmanager
     def _stream(

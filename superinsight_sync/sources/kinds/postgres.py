@@ -102,9 +102,13 @@ class PostgresSource:
             version = db.execute("SHOW server_version").fetchone()
             latency_ms = 1000 * (time.perf_counter() - started)
             from superinsight_sync.sources.sql.postgres_catalogue import can_write
+            from superinsight_sync.sources.sql.postgres_late import blindness
 
-            writable = can_write(db)
-        warnings = ("the account can write; give it read rights only",) if writable else ()
+            found = (
+                "the account can write; give it read rights only" if can_write(db) else None,
+                blindness(db),
+            )
+        warnings = tuple(w for w in found if w is not None)
         return Probe(f"PostgreSQL {version[0].split()[0] if version else '?'}", latency_ms, warnings)
 
     def discover(self) -> Iterator[FoundStream]:
@@ -126,28 +130,34 @@ class PostgresSource:
         from superinsight_sync.sources.batches import schema_of, shaped
         from superinsight_sync.sources.sql.errors import mapped
         from superinsight_sync.sources.sql.postgres_catalogue import describe, select_sql
+        from superinsight_sync.sources.sql.postgres_late import Lateness
         from superinsight_sync.sources.sql.postgres_types import Converter, several_dimensions
 
         with self._catalogue() as db:
             shape, columns = describe(db, request.stream)
-            sql = select_sql(db, request, columns)
-        converter = Converter(columns, request, self._config.special_values)
+            late = Lateness(db, request)
+            sql = select_sql(db, late.request, columns)
+            needed = request.needed(shape.columns)
+            converter = Converter(columns, request, self._config.special_values)
 
-        def typed(batches: Any) -> Iterator[pa.RecordBatch]:
-            try:
-                yield from shaped(
-                    batches,
-                    shape.columns,
-                    converter.convert,
-                    batch_rows=request.batch_rows,
-                    limit=request.limit,
-                )
-            except (OSError, pa.ArrowException) as error:
-                raise several_dimensions(error) or mapped(error) from error
+            def typed(batches: Any) -> Iterator[pa.RecordBatch]:
+                try:
+                    for batch in shaped(
+                        batches,
+                        needed,
+                        converter.convert,
+                        batch_rows=request.batch_rows,
+                        limit=request.limit,
+                    ):
+                        late.see(batch)
+                        yield batch
+                except (OSError, pa.ArrowException) as error:
+                    raise several_dimensions(error) or mapped(error) from error
+                late.finish()
 
-        with self._stream(sql) as batches:
-            reader = pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed(batches))
-            yield reader
+            with self._stream(sql) as batches:
+                late.snapshot_taken()
+                yield pa.RecordBatchReader.from_batches(schema_of(needed), typed(batches))
 
     @contextmanager
     def _stream(self, sql: str) -> "Iterator[Any]":

@@ -110,13 +110,13 @@ class SqliteSource:
             wrong_cursor = untimed(db, request)
         if wrong_cursor:
             raise wrong_cursor
-        sql = select_sql(request, shape.columns)
+        sql, columns = select_sql(request, shape.columns), request.needed(shape.columns)
 
         def typed(batches: Any) -> Iterator[pa.RecordBatch]:
             try:
                 yield from shaped(
                     _without_first_row(batches),
-                    shape.columns,
+                    columns,
                     as_declared,
                     batch_rows=request.batch_rows,
                     limit=request.limit,
@@ -130,7 +130,7 @@ class SqliteSource:
             with adbc.connect(self._uri) as connection, connection.cursor() as cursor:
                 cursor.execute(sql)
                 yield pa.RecordBatchReader.from_batches(
-                    schema_of(shape.columns), typed(cursor.fetch_record_batch())
+                    schema_of(columns), typed(cursor.fetch_record_batch())
                 )
         except (adbc_driver_manager.Error, OSError) as error:
             with self._open() as db:

@@ -203,7 +203,7 @@ def _where(request: ReadRequest) -> str:
 
 def select_sql(db: Connection, request: ReadRequest, columns: Sequence[MyColumn], marker: str) -> str:
     """The statement that reads the request; `marker` names it in the server's process list."""
-    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in columns)
+    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in request.needed(columns))
     limit = "" if request.limit is None else f" LIMIT {request.limit:d}"
     return f"SELECT /* {marker} */ {selected} FROM {_relation(db, request.stream)}{_where(request)}{limit}"
 

@@ -222,7 +222,7 @@ def _selected(column: PgColumn) -> sql.Composable:
 def select_sql(db: Connection, request: ReadRequest, columns: Sequence[PgColumn]) -> str:
     """The statement that reads the request, with literals: bound parameters would leave the COPY path."""
     statement = sql.SQL("SELECT {} FROM {}{}{}").format(
-        sql.SQL(", ").join(map(_selected, columns)),
+        sql.SQL(", ").join(map(_selected, request.needed(columns))),
         _relation(db, request.stream),
         _where(request, columns),
         sql.SQL("") if request.limit is None else sql.SQL(" LIMIT {}").format(sql.Literal(request.limit)),

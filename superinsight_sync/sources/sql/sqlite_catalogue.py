@@ -149,8 +149,10 @@ def _where(request: ReadRequest) -> str:
 
 def select_sql(request: ReadRequest, columns: Sequence[Column]) -> str:
     """The statement that reads the request behind a sentinel row, which fixes the driver's types."""
-    sentinel = ", ".join(f"{SENTINELS[family(c.source_type)]} AS {quoted(c.name)}" for c in columns)
-    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in columns)
+    sentinel = ", ".join(
+        f"{SENTINELS[family(c.source_type)]} AS {quoted(c.name)}" for c in request.needed(columns)
+    )
+    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in request.needed(columns))
     limit = "" if request.limit is None else f" LIMIT {request.limit:d}"
     rows = f"SELECT {selected} FROM {_relation(request.stream)}{_where(request)}{limit}"
     return f"SELECT {sentinel} UNION ALL SELECT * FROM ({rows})"

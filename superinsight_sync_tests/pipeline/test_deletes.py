@@ -1,0 +1,98 @@
+"""Records that are deleted at the source, under each `deletes`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from superinsight_sync.model.tables import DELETED_AT, TableRef
+from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.pull import pull_stream
+from superinsight_sync.pipeline.refine import refine_stream
+from superinsight_sync_tests.shop import change, make_shop, order, shop_source
+
+RAW = TableRef("acme", "shop", "orders", "raw")
+REFINED = RAW.at("refined")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return make_shop(tmp_path / "shop.db", [order(n) for n in range(1, 11)])
+
+
+def declared(shop: Path, deletes: str) -> Any:
+    sync = {"mode": "incremental", "cursor": "updated_at", "deletes": deletes}
+    return shop_source(shop, sync=sync, refine=[])
+
+
+def run(engine: Engine, source: Any) -> Any:
+    result = pull_stream(engine, source, source.streams[0])
+    refine_stream(engine, source, source.streams[0])
+    return result
+
+
+def marks(engine: Engine, table: TableRef) -> dict[int, bool]:
+    """Key → whether it is marked as deleted."""
+    rows = engine.lake.scan(table).read_all().to_pylist()
+    assert len(rows) == len({r["order_id"] for r in rows})
+    return {r["order_id"]: r[DELETED_AT] is not None for r in rows}
+
+
+def test_hard_removes_what_is_gone_and_nothing_else(engine: Engine, shop: Path) -> None:
+    source = declared(shop, "hard")
+    run(engine, source)
+    change(shop, "DELETE FROM orders WHERE order_id IN (3, 10)")
+    change(shop, "INSERT INTO orders VALUES (?,?,?,?,?)", [order(11, updated="2026-03-01T00:00:00Z")])
+    result = run(engine, source)
+    assert (result.deleted, result.table_rows) == (2, 9)
+    for table in (RAW, REFINED):
+        found = engine.lake.scan(table).read_all().column("order_id").to_pylist()
+        assert sorted(found) == [1, 2, 4, 5, 6, 7, 8, 9, 11]
+    point = engine.lake.checkpoint(RAW)
+    assert point is not None
+    assert point.cursor == "2026-03-01T00:00:00Z"
+    assert run(engine, source).deleted == 0
+
+
+def test_soft_marks_what_is_gone_also_in_the_refined_table(engine: Engine, shop: Path) -> None:
+    source = declared(shop, "soft")
+    run(engine, source)
+    change(shop, "DELETE FROM orders WHERE order_id = 3")
+    assert run(engine, source).deleted == 1
+    for table in (RAW, REFINED):
+        assert marks(engine, table) == {n: n == 3 for n in range(1, 11)}
+    first = engine.lake.scan(RAW).read_all().to_pylist()
+    assert run(engine, source).deleted == 0
+    when = {r["order_id"]: r[DELETED_AT] for r in first}[3]
+    assert {r["order_id"]: r[DELETED_AT] for r in engine.lake.scan(RAW).read_all().to_pylist()}[3] == when
+
+
+@pytest.mark.parametrize("updated", ["2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z"])
+def test_a_record_that_comes_back_is_live_again(engine: Engine, shop: Path, updated: str) -> None:
+    """Whether its cursor is behind the checkpoint or not."""
+    source = declared(shop, "soft")
+    run(engine, source)
+    change(shop, "DELETE FROM orders WHERE order_id = 3")
+    run(engine, source)
+    change(shop, "INSERT INTO orders VALUES (?,?,?,?,?)", [order(3, updated=updated)])
+    run(engine, source)
+    for table in (RAW, REFINED):
+        assert marks(engine, table) == dict.fromkeys(range(1, 11), False)
+
+
+def test_ignore_leaves_everything(engine: Engine, shop: Path) -> None:
+    source = declared(shop, "ignore")
+    run(engine, source)
+    change(shop, "DELETE FROM orders")
+    assert run(engine, source).table_rows == 10
+
+
+@pytest.mark.parametrize("deletes", ["soft", "hard"])
+def test_an_emptied_source_empties_the_table(engine: Engine, shop: Path, deletes: str) -> None:
+    source = declared(shop, deletes)
+    run(engine, source)
+    change(shop, "DELETE FROM orders")
+    assert run(engine, source).deleted == 10
+    live = [n for n, gone in marks(engine, RAW).items() if not gone] if deletes == "soft" else []
+    assert live == []
+    assert engine.lake.count(RAW) == (10 if deletes == "soft" else 0)

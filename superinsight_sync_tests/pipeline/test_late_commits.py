@@ -1,0 +1,155 @@
+"""Increments while transactions of all lengths write: what is committed late is not missed."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.model.tables import TableRef
+from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.pull import pull_stream
+from superinsight_sync_tests.servers.postgres import PostgresServer
+
+RAW = TableRef("default", "busy", "events", "raw")
+SECONDS = 6.0
+
+
+@pytest.fixture
+def dsn(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    found = postgres_server.create_database()
+    monkeypatch.setenv("BUSY_DSN", found)
+    with psycopg.connect(found) as db:
+        db.execute(
+            "CREATE TABLE events (id bigserial PRIMARY KEY, version bigint, note text,"
+            " updated_at timestamptz NOT NULL DEFAULT now())"
+        )
+        db.execute("CREATE SEQUENCE versions")
+    yield found
+
+
+def busy(**sync: Any) -> SourceSpec:
+    stream = {"name": "events", "table": "public.events", "primary_key": ["id"]}
+    return SourceSpec.model_validate(
+        {
+            "name": "busy",
+            "connection": {"kind": "postgres", "dsn": "{{ env.BUSY_DSN }}"},
+            "streams": [{**stream, "sync": {"mode": "incremental", **sync}}],
+        }
+    )
+
+
+def write_at_random(dsn: str, seed: int, stop: Callable[[], bool]) -> None:
+    """Transactions that stay open for up to 0.7 s, some of which begin long before they write."""
+    chance = random.Random(seed)
+    with psycopg.connect(dsn) as db:
+        while not stop():
+            db.execute("SELECT now()")
+            time.sleep(chance.choice([0, 0, 0.05, 0.4]))
+            for _ in range(chance.randint(1, 4)):
+                db.execute(
+                    "INSERT INTO events (version, note) VALUES (nextval('versions'), %s)", (f"w{seed}",)
+                )
+            if chance.random() < 0.5:
+                db.execute(
+                    "UPDATE events SET updated_at = now(), version = nextval('versions'), note = note || '+'"
+                    " WHERE id = (SELECT id FROM events WHERE id %% 4 = %s ORDER BY random() LIMIT 1)",
+                    (seed,),
+                )
+            time.sleep(chance.choice([0, 0, 0.1, 0.7]))
+            db.rollback() if chance.random() < 0.1 else db.commit()
+
+
+def pulled_beside_writers(engine: Engine, dsn: str, source: SourceSpec) -> tuple[list[Any], list[Any]]:
+    """(rows of the source, rows of the lake) after pulls during the writing and one after it."""
+    ended = time.monotonic() + SECONDS
+    writers = [
+        threading.Thread(target=write_at_random, args=(dsn, n, lambda: time.monotonic() > ended))
+        for n in range(4)
+    ]
+    for writer in writers:
+        writer.start()
+    pulls = 0
+    while any(w.is_alive() for w in writers):
+        pull_stream(engine, source, source.streams[0])
+        pulls += 1
+    for writer in writers:
+        writer.join()
+    pull_stream(engine, source, source.streams[0])
+    assert pulls > 5
+    with psycopg.connect(dsn) as db:
+        rows = db.execute("SELECT id, version, note FROM events ORDER BY id").fetchall()
+    found = engine.lake.scan(RAW, columns=["id", "version", "note"]).read_all().sort_by("id").to_pylist()
+    return rows, [tuple(r.values()) for r in found]
+
+
+@pytest.mark.parametrize("sync", [{"cursor": "updated_at"}, {"by": "version", "cursor": "version"}])
+def test_after_the_last_pull_source_and_lake_are_equal(
+    engine: Engine, dsn: str, sync: dict[str, str]
+) -> None:
+    rows, landed = pulled_beside_writers(engine, dsn, busy(**sync))
+    assert len(rows) > 50
+    assert landed == rows
+
+
+@pytest.mark.parametrize("sync", [{"cursor": "updated_at"}, {"by": "version", "cursor": "version"}])
+def test_without_the_bound_rows_are_missed(
+    engine: Engine, dsn: str, sync: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the test above can fail."""
+    monkeypatch.setattr("superinsight_sync.sources.sql.postgres_late.Lateness.finish", lambda self: None)
+    rows, landed = pulled_beside_writers(engine, dsn, busy(**sync))
+    assert landed != rows
+
+
+def test_an_idle_database_is_read_again_from_the_newest_row_only(engine: Engine, dsn: str) -> None:
+    source = busy(cursor="updated_at")
+    with psycopg.connect(dsn) as db:
+        for n in range(10):
+            db.execute(
+                "INSERT INTO events (note, updated_at) VALUES ('x', now() - %s * interval '1 s')", (n,)
+            )
+    pull_stream(engine, source, source.streams[0])
+    assert pull_stream(engine, source, source.streams[0]).stats.rows == 1
+
+
+def test_a_transaction_that_is_still_open_holds_the_next_read_back(engine: Engine, dsn: str) -> None:
+    source = busy(by="version", cursor="version")
+    with psycopg.connect(dsn) as slow, psycopg.connect(dsn, autocommit=True) as quick:
+        slow.execute("INSERT INTO events (version, note) VALUES (nextval('versions'), 'slow')")
+        quick.execute("INSERT INTO events (version, note) VALUES (nextval('versions'), 'quick')")
+        for _ in range(3):
+            pull_stream(engine, source, source.streams[0])
+        slow.commit()
+    result = pull_stream(engine, source, source.streams[0])
+    assert result.table_rows == 2
+    pull_stream(engine, source, source.streams[0])
+    assert pull_stream(engine, source, source.streams[0]).stats.rows == 1
+
+
+def test_an_account_that_may_not_see_others_transactions_gets_a_lag_and_is_told(
+    engine: Engine, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from superinsight_sync.sources.protocol import open_source
+
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute("DROP ROLE IF EXISTS short_sighted")
+        db.execute("CREATE ROLE short_sighted LOGIN")
+        db.execute("GRANT SELECT ON events TO short_sighted")
+        db.execute(
+            "INSERT INTO events (note, updated_at) SELECT 'x', now() - i * interval '1 min'"
+            " FROM generate_series(0, 19) i"
+        )
+        monkeypatch.setenv("BUSY_DSN", dsn.replace("postgres@", "short_sighted@"))
+        source = busy(cursor="updated_at")
+        with psycopg.connect(dsn) as other:
+            other.execute("SELECT 1")
+            pull_stream(engine, source, source.streams[0])
+            again = pull_stream(engine, source, source.streams[0])
+            probe = open_source(source.connection, engine.settings).probe()
+    assert again.stats.rows in (10, 11)
+    assert "pg_read_all_stats" in " ".join(probe.warnings)
