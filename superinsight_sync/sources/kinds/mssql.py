@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -66,7 +67,9 @@ class MssqlSource:
     A read is one transaction, of one snapshot where the database allows it, and is rolled back.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(frozenset({"table", "query"}), cancel=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        frozenset({"table", "query"}), cancel=True, late_commits=timedelta(minutes=10)
+    )
 
     def __init__(self, config: Config, settings: Settings) -> None:
         self._config = config

@@ -1,10 +1,12 @@
 """MySQL and MariaDB, read through connectorx in a session that can write nothing."""
 
 import contextlib
+import socket
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -60,7 +62,7 @@ class MysqlSource:
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        frozenset({"table", "query"}), snapshot=True, cancel=True
+        frozenset({"table", "query"}), snapshot=True, cancel=True, late_commits=timedelta(minutes=10)
     )
 
     def __init__(self, config: Config, settings: Settings) -> None:
@@ -73,24 +75,38 @@ class MysqlSource:
 
         try:
             parts = urlsplit(resolve(self._config.dsn))
-            port = parts.port or _DEFAULT_PORT
+            account, _, listed = parts.netloc.rpartition("@")
+            who = urlsplit(f"//{account}@")
+            places = [urlsplit(f"//{place}") for place in listed.split(",")]
+            hosts = [(at.hostname or "", at.port or _DEFAULT_PORT) for at in places]
         except ValueError:
-            parts, port = urlsplit(""), 0
-        if parts.scheme not in ("mysql", "mariadb") or not parts.hostname:
+            parts = who = urlsplit("")
+            hosts = [("", 0)]
+        if parts.scheme not in ("mysql", "mariadb") or not all(host for host, _ in hosts):
             raise ConfigError(
                 "the DSN is no URL of a MySQL or MariaDB database",
                 where="connection.dsn",
-                hint="Write mysql://user:password@host:3306/database; escape special characters as %XX",
+                hint="Write mysql://user:password@host:3306/database, or several hosts with commas between;"
+                " escape special characters as %XX",
             )
         if parts.query:
             raise ConfigError("the DSN's options after ? are not supported", where="connection.dsn")
+        host, port = self._first_alive(hosts)
         return {
-            "host": parts.hostname,
+            "host": host,
             "port": port,
-            "user": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
+            "user": unquote(who.username or ""),
+            "password": unquote(who.password or ""),
             "database": unquote(parts.path.lstrip("/")) or None,
         }
+
+    def _first_alive(self, hosts: list[tuple[str, int]]) -> tuple[str, int]:
+        """The first of several hosts that listens; the last if none does, whose error is the one told."""
+        for host in hosts[:-1]:
+            with contextlib.suppress(OSError):
+                socket.create_connection(host, self._config.connect_timeout.total_seconds()).close()
+                return host
+        return hosts[-1]
 
     def _session(self, server: str) -> list[str]:
         """Statements that make a session read-only, in UTC, and bounded in time."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -64,7 +65,7 @@ class OracleSource:
     """An Oracle database. Types: `docs/reference/types.md`. A read is one read-only transaction."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        frozenset({"table", "query"}), snapshot=True, cancel=True
+        frozenset({"table", "query"}), snapshot=True, cancel=True, late_commits=timedelta(minutes=10)
     )
 
     def __init__(self, config: Config, settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -175,7 +175,8 @@ class PostgresSource:
                 try:
                     yield cursor.fetch_record_batch()
                 finally:
-                    cursor.adbc_cancel()
+                    with suppress(adbc_driver_manager.Error, OSError):
+                        cursor.adbc_cancel()
         except (adbc_driver_manager.Error, OSError) as error:
             raise mapped(error) from error
 
