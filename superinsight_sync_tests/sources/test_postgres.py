@@ -265,7 +265,8 @@ def test_an_account_that_can_only_read_gives_no_warning(
 ) -> None:
     assert "can write" in source.probe().warnings[0]
     db.execute(
-        "CREATE TABLE readable (a int); CREATE ROLE onlooker LOGIN; GRANT SELECT ON readable TO onlooker; CREATE TABLE hidden (a int)"
+        "CREATE TABLE readable (a int); CREATE ROLE onlooker LOGIN; GRANT SELECT ON readable TO onlooker;"
+        " GRANT pg_read_all_stats TO onlooker; CREATE TABLE hidden (a int)"
     )
     os.environ["TEST_PG_ONLOOKER"] = dsn.replace("postgres@", "onlooker@")
     onlooker = open_source({"kind": "postgres", "dsn": "{{ env.TEST_PG_ONLOOKER }}"}, project)

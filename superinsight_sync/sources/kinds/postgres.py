@@ -1,8 +1,9 @@
 """PostgreSQL 12 and newer, read through ADBC's binary COPY in one read-only snapshot."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -17,12 +18,16 @@ from superinsight_sync.sources.protocol import (
     KindConfig,
     Probe,
     ReadRequest,
+    StreamOptions,
     StreamShape,
+    options_of,
 )
 
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
+
+    from superinsight_sync.sources.sql.postgres_types import PgColumn
 
 
 class Config(KindConfig):
@@ -42,6 +47,17 @@ class Config(KindConfig):
         default="fail",
         description="infinity and NaN of dates and numerics, which no Arrow value can hold: stop with an "
         "error, or read NULL and count them.",
+    )
+
+
+class Options(StreamOptions):
+    """How a stream of PostgreSQL is read."""
+
+    parallel: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Into how many parts a big table is split, read at once on one snapshot.",
     )
 
 
@@ -129,14 +145,13 @@ class PostgresSource:
 
         from superinsight_sync.sources.batches import schema_of, shaped
         from superinsight_sync.sources.sql.errors import mapped
-        from superinsight_sync.sources.sql.postgres_catalogue import describe, select_sql
+        from superinsight_sync.sources.sql.postgres_catalogue import describe
         from superinsight_sync.sources.sql.postgres_late import Lateness
         from superinsight_sync.sources.sql.postgres_types import Converter, several_dimensions
 
         with self._catalogue() as db:
             shape, columns = describe(db, request.stream)
             late = Lateness(db, request)
-            sql = select_sql(db, late.request, columns)
             needed = request.needed(shape.columns)
             converter = Converter(columns, request, self._config.special_values)
 
@@ -155,13 +170,39 @@ class PostgresSource:
                     raise several_dimensions(error) or mapped(error) from error
                 late.finish()
 
-            with self._stream(sql) as batches:
+            with self._batches(db, late.request, columns) as batches:
                 late.snapshot_taken()
                 yield pa.RecordBatchReader.from_batches(schema_of(needed), typed(batches))
 
     @contextmanager
-    def _stream(self, sql: str) -> "Iterator[Any]":
-        """The statement's batches, in a transaction that reads one snapshot and can write nothing."""
+    def _batches(
+        self, db: "psycopg.Connection[Any]", request: ReadRequest, columns: "Sequence[PgColumn]"
+    ) -> "Iterator[Any]":
+        """The request's batches as the driver gives them: of one statement, or of several on one snapshot."""
+        from superinsight_sync.sources.side_by_side import side_by_side
+        from superinsight_sync.sources.sql.postgres_catalogue import block_ranges, select_sql
+
+        wanted = options_of("postgres", request.stream).parallel
+        ranges = block_ranges(db, request.stream, wanted) if wanted > 1 and request.limit is None else []
+        if not ranges:
+            with self._stream(select_sql(db, request, columns)) as batches:
+                yield batches
+            return
+        with self._catalogue() as holder:
+            from psycopg import IsolationLevel
+
+            holder.isolation_level = IsolationLevel.REPEATABLE_READ
+            row = holder.execute("SELECT pg_export_snapshot()").fetchone()
+            assert row is not None
+            statements = [select_sql(db, request, columns, blocks) for blocks in ranges]
+            parts = [partial(self._stream, statement, row[0]) for statement in statements]
+            with side_by_side(parts, ahead=len(parts)) as batches:
+                yield batches
+
+    @contextmanager
+    def _stream(self, sql: str, snapshot: str | None = None) -> "Iterator[Any]":
+        """The statement's batches, in a transaction that reads one snapshot (that one, if given) and can write
+        nothing."""
         import adbc_driver_manager
         import adbc_driver_postgresql.dbapi as adbc
 
@@ -170,6 +211,8 @@ class PostgresSource:
         try:
             with adbc.connect(self._dsn()) as connection, connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                if snapshot is not None:
+                    cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
                 cursor.adbc_statement.set_options(**{_BATCH_BYTES_OPTION: str(_BATCH_BYTES)})
                 cursor.execute(sql)
                 try:

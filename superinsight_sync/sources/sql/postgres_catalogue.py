@@ -17,6 +17,8 @@ from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split
 from superinsight_sync.sources.sql.postgres_types import SCALED_NAN, SEVERAL_DIMENSIONS, PgColumn
 
 Connection = psycopg.Connection[Any]
+Blocks = tuple[int, int | None]
+"""A range of a table's blocks, half-open; None has no end."""
 
 _TYPES = """
     WITH RECURSIVE base AS (
@@ -43,6 +45,14 @@ _ABOUT = """
     SELECT oid, CASE WHEN reltuples >= 0 THEN reltuples::bigint END,
            coalesce(obj_description(oid, 'pg_class'), '')
     FROM pg_class WHERE oid = %s::regclass"""
+
+_BLOCKS = """
+    SELECT max(pg_relation_size(t.relid) / current_setting('block_size')::bigint)
+    FROM pg_class c, LATERAL (
+        SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf AND c.relkind = 'p'
+        UNION ALL SELECT c.oid WHERE c.relkind IN ('r', 'm')) t
+    WHERE c.oid = %s::regclass AND NOT EXISTS (
+        SELECT FROM pg_class f WHERE f.oid = t.relid AND f.relkind = 'f')"""
 
 _COLUMNS = """
     SELECT a.attname, a.attnotnull, coalesce(col_description(a.attrelid, a.attnum), ''), a.attndims
@@ -175,10 +185,20 @@ def _check_cursor(stream: StreamSpec, columns: Sequence[PgColumn]) -> None:
             )
 
 
-def _where(request: ReadRequest, columns: Sequence[PgColumn]) -> sql.Composable:
-    name = request.stream.sync.cursor
-    if name is None or (request.window is None and request.after is None):
-        return sql.SQL("")
+def _where(request: ReadRequest, columns: Sequence[PgColumn], blocks: Blocks | None = None) -> sql.Composable:
+    parts = [] if blocks is None else _within(blocks)
+    if request.stream.sync.cursor is not None and (request.window is not None or request.after is not None):
+        parts += _bounds(request, columns, request.stream.sync.cursor)
+    return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(parts) if parts else sql.SQL("")
+
+
+def _within(blocks: Blocks) -> list[sql.Composable]:
+    first, end = (None if b is None else sql.Literal(f"({b},0)") for b in blocks)
+    parts: list[sql.Composable] = [sql.SQL("ctid >= {}::tid").format(first)]
+    return parts if end is None else [*parts, sql.SQL("ctid < {}::tid").format(end)]
+
+
+def _bounds(request: ReadRequest, columns: Sequence[PgColumn], name: str) -> list[sql.Composable]:
     cursor = next(c for c in columns if c.name == name)
 
     def literal(value: Any) -> sql.Composable:
@@ -188,13 +208,14 @@ def _where(request: ReadRequest, columns: Sequence[PgColumn]) -> sql.Composable:
             return sql.SQL("{}::timestamp").format(sql.Literal(naive))
         return sql.Literal(value)
 
-    column, parts = sql.Identifier(name), []
+    column = sql.Identifier(name)
+    parts: list[sql.Composable] = []
     if request.window is not None:
         parts.append(sql.SQL("{} >= {}").format(column, literal(request.window.start)))
         parts.append(sql.SQL("{} < {}").format(column, literal(request.window.end)))
     if request.after is not None:
         parts.append(sql.SQL("{} >= {}").format(column, literal(request.after)))
-    return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(parts)
+    return parts
 
 
 def _selected(column: PgColumn) -> sql.Composable:
@@ -219,12 +240,18 @@ def _selected(column: PgColumn) -> sql.Composable:
     return name
 
 
-def select_sql(db: Connection, request: ReadRequest, columns: Sequence[PgColumn]) -> str:
-    """The statement that reads the request, with literals: bound parameters would leave the COPY path."""
+def select_sql(
+    db: Connection, request: ReadRequest, columns: Sequence[PgColumn], blocks: Blocks | None = None
+) -> str:
+    """The statement that reads the request, with literals: bound parameters would leave the COPY path.
+
+    Args:
+        blocks: read only rows that lie there.
+    """
     statement = sql.SQL("SELECT {} FROM {}{}{}").format(
         sql.SQL(", ").join(map(_selected, request.needed(columns))),
         _relation(db, request.stream),
-        _where(request, columns),
+        _where(request, columns, blocks),
         sql.SQL("") if request.limit is None else sql.SQL(" LIMIT {}").format(sql.Literal(request.limit)),
     )
     return statement.as_string(db)
@@ -235,3 +262,19 @@ def count_sql(db: Connection, request: ReadRequest, columns: Sequence[PgColumn])
     return sql.SQL("SELECT count(*) FROM {}{}").format(
         _relation(db, request.stream), _where(request, columns)
     )
+
+
+def block_ranges(db: Connection, stream: StreamSpec, parts: int) -> list[Blocks]:
+    """Ranges that together hold every row of the table once, about equally long; one if it cannot be divided.
+
+    A partitioned table's rows are divided by where they lie in their partition.
+    """
+    if stream.table is None:
+        return []
+    found = db.execute(_BLOCKS, (_relation(db, stream).as_string(db),)).fetchone()
+    blocks = int(found[0]) if found and found[0] is not None else 0
+    parts = min(parts, blocks)
+    if parts < 2:
+        return []
+    starts = [blocks * n // parts for n in range(parts)]
+    return list(zip(starts, [*starts[1:], None], strict=True))
