@@ -100,7 +100,16 @@ _TSQL = """
     rtrim len isdate sysutcdatetime sysdatetimeoffset rowcount_big checksum binary_checksum count_big
     stdev stdevp varp string_agg datefromparts datetime2fromparts try_parse parse
 """
+_DUCKDB = """
+    strftime strptime epoch epoch_ms to_timestamp make_date make_timestamp date_part date_trunc datediff
+    list_value list_aggregate list_contains list_extract list_sort array_length len json_extract
+    json_extract_string json_array_length regexp_matches regexp_full_match string_split concat_ws instr
+    ltrim rtrim trim lpad rpad hex unhex printf format hash isinf isnan isfinite median mode
+    approx_count_distinct string_agg list bool_and bool_or arg_min arg_max min_by max_by quantile_cont
+    quantile_disc struct_extract map_extract octet_length bit_length char_length
+"""
 _NAMED: dict[str, frozenset[str]] = {
+    "duckdb": frozenset(_DUCKDB.split()),
     "oracle": frozenset(_ORACLE.split()),
     "tsql": frozenset(_TSQL.split()),
     "postgres": frozenset(_POSTGRES.split()),
@@ -113,7 +122,7 @@ def check_select(sql: str, dialect: str) -> str:
     """The query, written anew, if it is exactly one SELECT that reads and does nothing else.
 
     Args:
-        dialect: sqlglot's name of it: postgres, mysql, sqlite, oracle, tsql.
+        dialect: sqlglot's name of it: postgres, mysql, sqlite, duckdb, oracle, tsql.
 
     Raises:
         ConfigError: it is no such query; the message names what was found.

@@ -1,0 +1,162 @@
+"""DuckDB files, opened read-only and cut off from everything else."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.security.secrets import redact, resolve
+from superinsight_sync.sources.protocol import (
+    Capabilities,
+    FoundStream,
+    KindConfig,
+    Probe,
+    ReadRequest,
+    StreamShape,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+class Config(KindConfig):
+    """Which file."""
+
+    path: str = Field(description="The database file, relative to the project's folder.")
+
+
+class DuckdbSource:
+    """A DuckDB database file. Hugeint, UUID, interval, enum and bit are read as text; maps and unions as JSON."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        frozenset({"table", "query"}), snapshot=True, cancel=True
+    )
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+
+    @property
+    def _path(self) -> Path:
+        path = (self._settings.project_dir / resolve(self._config.path)).resolve()
+        if not path.is_file():
+            raise ConfigError(f"there is no database file {path}", hint="Check `path`")
+        return path
+
+    @contextmanager
+    def _open(self) -> "Iterator[duckdb.DuckDBPyConnection]":
+        """A connection that can read this file and nothing else."""
+        import duckdb
+
+        limit = f"{self._settings.memory_limit_bytes // 1024}KiB"
+        config: dict[str, Any] = {
+            "memory_limit": limit,
+            "enable_external_access": "false",
+            "python_enable_replacements": "false",
+        }
+        path = self._path
+        try:
+            with duckdb.connect(str(path), read_only=True, config=config) as db:
+                db.execute("SET TimeZone = 'UTC'")
+                yield db
+        except duckdb.Error as error:
+            raise _mapped(error) from error
+
+    def probe(self) -> Probe:
+        started = time.perf_counter()
+        with self._open() as db:
+            version = db.execute("SELECT version()").fetchall()[0][0]
+        return Probe(f"DuckDB {version}", 1000 * (time.perf_counter() - started))
+
+    def discover(self) -> Iterator[FoundStream]:
+        from superinsight_sync.sources.sql.duckdb_catalogue import found_streams
+
+        with self._open() as db:
+            yield from found_streams(db)
+
+    def describe(self, stream: StreamSpec) -> StreamShape:
+        from superinsight_sync.sources.sql.duckdb_catalogue import describe
+
+        with self._open() as db:
+            return describe(db, stream)
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> "Iterator[pa.RecordBatchReader]":
+        import duckdb
+        import pyarrow as pa
+
+        from superinsight_sync.sources.batches import schema_of, shaped
+        from superinsight_sync.sources.sql.duckdb_catalogue import describe, select_sql
+
+        with self._open() as db:
+            shape = describe(db, request.stream)
+            columns = request.needed(shape.columns)
+            statement, values = select_sql(request, shape.columns)
+            batches: pa.RecordBatchReader = db.execute(statement, values).to_arrow_reader(request.batch_rows)
+
+            def typed() -> Iterator[pa.RecordBatch]:
+                try:
+                    yield from shaped(
+                        batches, columns, _as_declared, batch_rows=request.batch_rows, limit=request.limit
+                    )
+                except (duckdb.Error, OSError, pa.ArrowException) as error:
+                    raise _mapped(error) from error
+
+            try:
+                yield pa.RecordBatchReader.from_batches(schema_of(columns), typed())
+            finally:
+                batches.close()
+
+    def count(self, request: ReadRequest) -> int:
+        from superinsight_sync.sources.sql.duckdb_catalogue import count_sql, describe
+
+        with self._open() as db:
+            statement, values = count_sql(request, describe(db, request.stream).columns)
+            found = int(db.execute(statement, values).fetchall()[0][0])
+        return found if request.limit is None else min(found, request.limit)
+
+    def token(self, request: ReadRequest) -> str | None:
+        """Sizes and times of the file and of its write-ahead log."""
+        path = self._path
+        parts = [path, path.with_name(path.name + ".wal")]
+        return ",".join(f"{s.st_size}.{s.st_mtime_ns}" for s in (p.stat() for p in parts if p.exists()))
+
+
+def _as_declared(array: "pa.Array", column: Any) -> "pa.Array":
+    import pyarrow as pa
+
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
+    return array if array.type == column.arrow else array.cast(column.arrow)
+
+
+def _mapped(error: BaseException) -> SisError:
+    """DuckDB's error as one of ours, by its class and words."""
+    text = " ".join(redact(str(error)).split())[:300]
+    lowered = text.lower()
+    if "infinity in column" in lowered:
+        name = text.partition("infinity in column ")[2].split()[0]
+        return DataError(
+            f"column '{name}' holds infinity, which no Arrow value can",
+            hint="Select it with a query that converts it",
+        )
+    if "conflicting lock" in lowered or "could not set lock" in lowered:
+        return TransientError(
+            "another process has the database file open for writing",
+            hint="It is read when that process has closed it",
+        )
+    if "permission denied" in lowered:
+        return AccessError("the database file may not be read", hint="Give this process the right to read it")
+    if "out of memory" in lowered or "interrupt" in lowered:
+        return TransientError(text)
+    return ConfigError(text, hint="Check the declaration")
+
+
+PLUGIN = DuckdbSource
