@@ -118,7 +118,7 @@ def test_a_limit_is_kept(customer: Customer, source: Source, limit: int) -> None
 
 
 def test_a_query_is_read_like_a_table(customer: Customer, source: Source) -> None:
-    if "query" not in source.capabilities.places:
+    if not {"query", "table"} <= source.capabilities.places:
         return
     query = "SELECT id, upper(note) AS note, updated_at FROM orders WHERE id % 2 = 0 -- even"
     request = ReadRequest(
