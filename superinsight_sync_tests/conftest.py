@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
 from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
+from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
 from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 from superinsight_sync_tests.servers.s3 import S3Server, running_s3
 from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
@@ -58,6 +59,12 @@ def valkey_server() -> Iterator[ValkeyServer]:
 @pytest.fixture(scope="session")
 def kafka_server() -> Iterator[KafkaServer]:
     with running_kafka() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[MongoServer]:
+    with running_mongo() as server:
         yield server
 
 

@@ -1,7 +1,9 @@
 """A read of an API: pages, rows, bounds, batches."""
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 
@@ -9,12 +11,12 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.sources.files.reading import sized
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.http.bounds import within
-from superinsight_sync.sources.http.client import Api
 from superinsight_sync.sources.http.paging import Page
 from superinsight_sync.sources.http.rows import Shape
 from superinsight_sync.sources.protocol import ReadRequest
 
-Pages = Callable[[Api, Rejects], Iterator[Page]]
+Pages = Callable[[Any, Rejects], Iterator[Page]]
+"""Given what was opened, the pages of a request."""
 
 
 class HttpRead:
@@ -24,7 +26,13 @@ class HttpRead:
         pages: the pages of the request, once entered.
     """
 
-    def __init__(self, open_api: Callable[[], Api], shape: Shape, request: ReadRequest, pages: Pages) -> None:
+    def __init__(
+        self,
+        open_api: Callable[[], AbstractContextManager[Any]],
+        shape: Shape,
+        request: ReadRequest,
+        pages: Pages,
+    ) -> None:
         self._open_api = open_api
         self._shape = shape
         self._request = request

@@ -1,0 +1,1 @@
+"""Document databases: documents into JSON records."""

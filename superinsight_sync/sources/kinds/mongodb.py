@@ -1,0 +1,222 @@
+"""Kind `mongodb`: collections of MongoDB and of servers that speak its protocol."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.results import ColumnInfo
+from superinsight_sync.security.secrets import redact, resolve
+from superinsight_sync.sources.protocol import (
+    Capabilities,
+    FoundStream,
+    KindConfig,
+    Probe,
+    ReadRequest,
+    StreamOptions,
+    StreamShape,
+    options_of,
+)
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.collection import Collection
+
+    from superinsight_sync.sources.http.paging import Page
+    from superinsight_sync.sources.http.reading import HttpRead
+    from superinsight_sync.sources.http.rows import Shape
+
+
+class Config(KindConfig):
+    """How to reach a database."""
+
+    dsn: str
+    """`mongodb://user:password@host1,host2/database?replicaSet=…`, by reference."""
+    connect_timeout: Duration = Field(default="10s", validate_default=True)
+    """Longest wait for a server that can be read."""
+    read_timeout: Duration = Field(default="10m", validate_default=True)
+    """Longest wait for the next documents."""
+
+
+class Options(StreamOptions):
+    """How a collection is read."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Declared column types (`decimal(12,2)`, `timestamp`, …); the others are found by a sample."""
+    filter: dict[str, Any] = Field(default_factory=dict)
+    """Which documents, in extended JSON. It may compare, not run code."""
+    sample_documents: int = Field(default=1_000, ge=1)
+    """How many documents are looked at to find the columns."""
+
+
+class MongodbSource:
+    """A MongoDB database. Ids, decimals and UUIDs are read as text, bytes as base64, what is nested as the JSON
+    kinds do."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(frozenset({"collection"}), cancel=True)
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config = config
+        self._shapes: dict[str, Shape] = {}
+
+    @contextmanager
+    def _client(self) -> "Iterator[MongoClient[dict[str, Any]]]":
+        from pymongo import MongoClient
+        from pymongo.errors import InvalidURI, PyMongoError
+
+        wait_ms = int(self._config.connect_timeout.total_seconds() * 1000)
+        try:
+            with MongoClient[dict[str, Any]](
+                resolve(self._config.dsn),
+                serverSelectionTimeoutMS=wait_ms,
+                connectTimeoutMS=wait_ms,
+                socketTimeoutMS=int(self._config.read_timeout.total_seconds() * 1000),
+                appname="superinsight-sync",
+                tz_aware=True,
+                uuidRepresentation="standard",
+                datetime_conversion="DATETIME_AUTO",
+                unicode_decode_error_handler="strict",
+            ) as client:
+                yield client
+        except InvalidURI:
+            raise ConfigError(
+                "the DSN cannot be read",
+                where="connection.dsn",
+                hint="Write mongodb://user:password@host:27017/database; escape special characters as %XX",
+            ) from None
+        except PyMongoError as error:
+            raise _mapped(error) from error
+
+    @contextmanager
+    def _collection(self, stream: StreamSpec) -> "Iterator[Collection[dict[str, Any]]]":
+        from superinsight_sync.sources.sql.naming import not_there
+
+        with self._client() as client:
+            database = client.get_default_database(default="test")
+            known = database.list_collection_names()
+            if stream.collection not in known:
+                raise not_there("collection", stream.collection or "", known)
+            yield database[stream.collection or ""]
+
+    def probe(self) -> Probe:
+        """Asks for the version, and whether the account could write."""
+        began_s = time.perf_counter()
+        with self._client() as client:
+            version = client.server_info().get("version", "?")
+            latency_ms = 1000 * (time.perf_counter() - began_s)
+            status = client.admin.command("connectionStatus", showPrivileges=True)
+        rights = status.get("authInfo", {}).get("authenticatedUserPrivileges", ())
+        writes = any({"insert", "update", "remove"} & set(r.get("actions", ())) for r in rights)
+        warnings = ("the account can write; give it the role `read` only",) if writes else ()
+        return Probe(f"MongoDB {version}", latency_ms, warnings)
+
+    def discover(self) -> Iterator[FoundStream]:
+        """Every collection, with the columns that its first documents have."""
+        from superinsight_sync.sources.sql.naming import likely_cursor, stream_names
+
+        with self._client() as client:
+            database = client.get_default_database(default="test")
+            names = sorted(n for n in database.list_collection_names() if not n.startswith("system."))
+            counts = {n: database[n].estimated_document_count() for n in names}
+        for name, proposed in zip(names, stream_names([("", n) for n in names]), strict=True):
+            spec = StreamSpec.model_construct(name="found", collection=name, options={})
+            columns: tuple[ColumnInfo, ...] = ()
+            if counts[name]:
+                columns = tuple(c.info for c in self.describe(spec).columns)
+            times = ((c.name, c.type.startswith("timestamp")) for c in columns)
+            yield FoundStream(
+                proposed, "collection", name, columns, ("_id",), likely_cursor(times), counts[name]
+            )
+
+    def describe(self, stream: StreamSpec) -> StreamShape:
+        """The declared columns and those of a sample of documents."""
+        return StreamShape(self._sampled(stream).columns, ("_id",))
+
+    def read(self, request: ReadRequest) -> "HttpRead":
+        """Streams the rows. `set_aside` and `rejects` of what it returns deal with documents that do not fit."""
+        from superinsight_sync.sources.http.reading import HttpRead
+
+        shape = self._shapes.get(_key(request.stream)) or self._sampled(request.stream)
+
+        def pages(collection: Any, _: Any) -> "Iterator[Page]":
+            return self._pages(collection, request)
+
+        return HttpRead(lambda: self._collection(request.stream), shape, request, pages)
+
+    def count(self, request: ReadRequest) -> int:
+        """Counts at the server. Documents that fit no row count, too."""
+        with self._collection(request.stream) as collection:
+            found = collection.count_documents(_filter(request))
+        return found if request.limit is None else min(found, request.limit)
+
+    def token(self, request: ReadRequest) -> str | None:
+        return None
+
+    def _sampled(self, stream: StreamSpec) -> "Shape":
+        from superinsight_sync.sources.documents.records import instants, pages
+        from superinsight_sync.sources.http.rows import Shape
+
+        options: Options = options_of("mongodb", stream)
+        with self._collection(stream) as collection:
+            wanted = collection.find(_filter(ReadRequest(stream))).limit(options.sample_documents)
+            documents = list(islice(wanted, options.sample_documents))
+        declared = {**dict.fromkeys(sorted(instants(documents)), "timestamp"), **options.columns}
+        shape = Shape(stream, declared, None)
+        shape.sample(pages(documents, f"collection '{stream.collection}'"))
+        self._shapes[_key(stream)] = shape
+        return shape
+
+    def _pages(self, collection: "Collection[dict[str, Any]]", request: ReadRequest) -> "Iterator[Page]":
+        from pymongo.errors import PyMongoError
+
+        from superinsight_sync.sources.documents.records import PAGE_ROWS, pages
+
+        rows = max(1, min(PAGE_ROWS, request.batch_rows))
+        try:
+            with collection.find(_filter(request), batch_size=rows) as found:
+                yield from pages(found, f"collection '{collection.name}'", rows)
+        except PyMongoError as error:
+            raise _mapped(error) from error
+
+
+def _filter(request: ReadRequest) -> dict[str, Any]:
+    from superinsight_sync.sources.documents.records import parsed_filter
+
+    cursor, bounds = request.stream.sync.cursor, dict[str, Any]()
+    own = parsed_filter(options_of("mongodb", request.stream).filter)
+    lows = [v for v in (request.after, request.window.start if request.window else None) if v is not None]
+    if cursor and lows:
+        bounds["$gte"] = max(lows)
+    if cursor and request.window is not None:
+        bounds["$lt"] = request.window.end
+    return {"$and": [own, {cursor: bounds}]} if bounds else own
+
+
+def _mapped(error: Exception) -> SisError:
+    """A driver's error as one of ours, by its class and the server's code (MongoDB manual, "Error Codes")."""
+    from pymongo import errors
+
+    text = " ".join(redact(str(error)).split())[:300]
+    code = getattr(error, "code", None)
+    if code in (11, 13, 18, 8000) or "Authentication failed" in text:
+        return AccessError("the server refuses this account", hint="Check user, password and rights")
+    if isinstance(error, errors.ConnectionFailure | errors.CursorNotFound | errors.ExecutionTimeout):
+        return TransientError(
+            "the server cannot be reached, or went away", hint="Check that the server runs and can be reached"
+        )
+    if isinstance(error, errors.OperationFailure):
+        return ConfigError(f"the server refuses: {text}", hint="Check the declaration")
+    return ConfigError(text, hint="Check the connection")
+
+
+def _key(stream: StreamSpec) -> str:
+    return stream.model_dump_json(include={"name", "collection", "options", "sync", "primary_key"})
+
+
+PLUGIN = MongodbSource
