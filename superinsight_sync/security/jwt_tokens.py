@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.security.secrets import resolve
+from superinsight_sync.security.secrets import references, resolve
 
 ACCESS_TOKEN_LIFE = timedelta(minutes=15)
 _LEEWAY = timedelta(seconds=30)
@@ -53,7 +53,7 @@ class TokenSigner:
         issuer, audience: who makes the tokens, and for whom.
 
     Raises:
-        ConfigError: a secret is not set, too short, or no Ed25519 key; no key, or two of one name.
+        ConfigError: a secret is no reference, not set, too short, or no Ed25519 key; no key, or two of one name.
     """
 
     def __init__(
@@ -133,6 +133,10 @@ def _claims(claims: dict[str, Any]) -> Claims | None:
 def _material(key: SigningKey) -> tuple[Any, Any]:
     """What signs, and what verifies."""
     where = f"token key '{key.kid}'"
+    if not references(key.secret):
+        raise ConfigError(
+            "its secret is written out", where=where, hint="Refer to a variable: {{ env.SIS_TOKEN_SECRET }}"
+        )
     secret = resolve(key.secret).encode()
     if key.algorithm == "HS256":
         if len(secret) < 32:
