@@ -108,9 +108,9 @@ class TokenSigner:
                 leeway=_LEEWAY,
                 options={"require": ["exp", "iat", "aud", "iss", "sub"]},
             )
-        except (jwt.PyJWTError, ValueError):
+            return _claims(claims)
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
             return None
-        return _claims(claims)
 
 
 def _is_canonical(token: str) -> bool:

@@ -8,13 +8,15 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.security import api_keys as keys
 from superinsight_sync.security.api_keys import ApiKey, Credential, digest
 from superinsight_sync.security.networks import Networks
 from superinsight_sync.security.roles import ROLES, Role
 from superinsight_sync.state.database import Database, insert_into
 from superinsight_sync.state.tables import api_keys, refresh_tokens
+
+_TRIES = 20  # four thousand million ids: a taken one is rare, twenty in a row are a broken generator
 
 
 class ApiKeys:
@@ -61,12 +63,14 @@ class ApiKeys:
             "created_at": now,
             "not_after": not_after,
         }
-        while True:
+        for _ in range(_TRIES):
             made = keys.make()
             with self._database.write() as connection:
-                statement = insert_into(connection, api_keys).values(id=made.id, hash=made.hash, **row)
-                if connection.execute(statement.on_conflict_do_nothing()).rowcount == 1:
+                new = insert_into(connection, api_keys).values(id=made.id, hash=made.hash, **row)
+                # The row count of an INSERT is not the same on all drivers; what it returns is.
+                if connection.scalar(new.on_conflict_do_nothing().returning(api_keys.c.id)) is not None:
                     return made
+        raise TransientError("no free id was found for the key", where="state database")
 
     def find(self, key_id: str) -> ApiKey | None:
         """The key with that id, also one that holds no longer."""
