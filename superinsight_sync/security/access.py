@@ -15,7 +15,7 @@ from superinsight_sync.security.api_keys import ApiKey
 from superinsight_sync.security.jwt_tokens import TokenSigner
 from superinsight_sync.security.networks import Address, Countries, Networks, client_address
 from superinsight_sync.security.rate_limits import RateLimit
-from superinsight_sync.security.refusals import Forbidden, TooManyRequests, Unauthenticated
+from superinsight_sync.security.refusals import ForbiddenError, TooManyRequestsError, UnauthenticatedError
 from superinsight_sync.security.roles import Principal
 
 _log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Access:
             source: which source it is about; None is denied to keys that are bound to sources.
 
         Raises:
-            Unauthenticated: 401. Forbidden: 403. TooManyRequests: 429 with `retry_after_s`.
+            UnauthenticatedError: 401. ForbiddenError: 403. TooManyRequestsError: 429 with `retry_after_s`.
             TransientError: the keys cannot be looked up now; nobody is let in on a guess.
         """
         address = self.entering(headers, ip)
@@ -107,12 +107,12 @@ class Access:
         principal = Principal(key.id, key.tenant, key.role, key.sources)
         if not principal.may(action, tenant, source):
             _log.info("refused: key %s has no right to %s", key.id, action)
-            raise Forbidden()
+            raise ForbiddenError()
         self._spend(key)
         return principal
 
     def entering(self, headers: Mapping[str, str], ip: str) -> Address:
-        """The address a request really comes from. Raises Forbidden where none may come from."""
+        """The address a request really comes from. Raises ForbiddenError where none may come from."""
         rules = self._rules
         address = client_address(ip, _values(headers, "x-forwarded-for"), rules.proxies)
         if (
@@ -121,13 +121,13 @@ class Access:
             or (rules.countries is not None and address not in rules.countries)
         ):
             _log.info("refused: address %s", address)
-            raise Forbidden()
+            raise ForbiddenError()
         return address
 
     def holder(self, text: str, address: Address) -> ApiKey:
         """The key that holds behind a credential (an API key or an access token).
 
-        Raises: Unauthenticated, TooManyRequests, TransientError.
+        Raises: UnauthenticatedError, TooManyRequestsError, TransientError.
         """
         return self._holder(text, address)
 
@@ -154,16 +154,16 @@ class Access:
             self._used = {k: at for k, at in self._used.items() if used.get(k) != at}
 
     def bear(self, address: Address) -> None:
-        """Raises TooManyRequests for an address that has brought too many wrong credentials."""
+        """Raises TooManyRequestsError for an address that has brought too many wrong credentials."""
         wait_s = self._rules.failures.wait_s(_neighbourhood(address))
         if wait_s > 0:
-            raise TooManyRequests(wait_s)
+            raise TooManyRequestsError(wait_s)
 
-    def refuse(self, address: Address, why: str) -> Unauthenticated:
+    def refuse(self, address: Address, why: str) -> UnauthenticatedError:
         """The refusal of wrong credentials, counted. `why` is for the log alone and holds no secret."""
         self._rules.failures.take(_neighbourhood(address))
         _log.info("refused: %s from %s", why, address)
-        return Unauthenticated()
+        return UnauthenticatedError()
 
     def _holder(self, text: str, address: Address) -> ApiKey:
         if not text:
@@ -204,7 +204,7 @@ class Access:
     def _spend(self, key: ApiKey) -> None:
         wait_s = self._rules.per_key.take((key.tenant, key.id)) or self._rules.per_tenant.take(key.tenant)
         if wait_s > 0:
-            raise TooManyRequests(wait_s)
+            raise TooManyRequestsError(wait_s)
 
 
 def _values(headers: Mapping[str, str], name: str) -> list[str]:

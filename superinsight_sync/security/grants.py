@@ -50,8 +50,8 @@ class Granted:
 
 
 class Grants:
-    """Exchanges credentials for tokens. Every method may raise Unauthenticated (wrong credentials, whichever
-    part was wrong), Forbidden (the network), TooManyRequests and TransientError.
+    """Exchanges credentials for tokens. Every method may raise UnauthenticatedError (wrong credentials, whichever
+    part was wrong), ForbiddenError (the network), TooManyRequestsError and TransientError.
 
     Each takes the request's headers and the other end of its connection, as `Access.check` does.
     """

@@ -26,7 +26,7 @@ class SigningKey:
 
     Attributes:
         kid: its name in a token's header.
-        secret: a reference such as ``{{ env.SIS_TOKEN_SECRET }}`` to at least 32 random bytes (HS256) or to a
+        secret: a reference such as ``{{ env.TOKEN_SECRET }}`` to at least 32 random bytes (HS256) or to a
             private Ed25519 key in PEM (EdDSA).
     """
 
@@ -135,7 +135,7 @@ def _material(key: SigningKey) -> tuple[Any, Any]:
     where = f"token key '{key.kid}'"
     if not references(key.secret):
         raise ConfigError(
-            "its secret is written out", where=where, hint="Refer to a variable: {{ env.SIS_TOKEN_SECRET }}"
+            "its secret is written out", where=where, hint="Refer to a variable: {{ env.TOKEN_SECRET }}"
         )
     secret = resolve(key.secret).encode()
     if key.algorithm == "HS256":

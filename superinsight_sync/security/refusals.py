@@ -3,7 +3,7 @@
 from superinsight_sync.core.errors import AccessError, SisError
 
 
-class Unauthenticated(AccessError):
+class UnauthenticatedError(AccessError):
     """401: no credentials, or none that hold. Wrong, expired and revoked ones are told alike."""
 
     status = 401
@@ -12,7 +12,7 @@ class Unauthenticated(AccessError):
         super().__init__(message, **at)
 
 
-class Forbidden(AccessError):
+class ForbiddenError(AccessError):
     """403: who asks is not let in from there, or has no right to this. Which of them is not said."""
 
     status = 403
@@ -21,7 +21,7 @@ class Forbidden(AccessError):
         super().__init__(message, **at)
 
 
-class TooManyRequests(AccessError):
+class TooManyRequestsError(AccessError):
     """429: may be asked again after `retry_after_s` seconds."""
 
     status = 429
@@ -39,5 +39,5 @@ class TooManyRequests(AccessError):
         return self if self.where else _rebuild(self.retry_after_s, where, self.hint)
 
 
-def _rebuild(retry_after_s: float, where: str, hint: str) -> TooManyRequests:
-    return TooManyRequests(retry_after_s, where=where, hint=hint)
+def _rebuild(retry_after_s: float, where: str, hint: str) -> TooManyRequestsError:
+    return TooManyRequestsError(retry_after_s, where=where, hint=hint)

@@ -15,7 +15,7 @@ from superinsight_sync.security import api_keys
 from superinsight_sync.security.api_keys import Credential
 from superinsight_sync.security.networks import Networks
 from superinsight_sync.security.rate_limits import RateLimit
-from superinsight_sync.security.refusals import Forbidden, TooManyRequests, Unauthenticated
+from superinsight_sync.security.refusals import ForbiddenError, TooManyRequestsError, UnauthenticatedError
 from superinsight_sync.security.roles import ACTIONS, ROLES, Principal
 from superinsight_sync_tests.security.doors import HERE, Book, Watch, bearer, door, signer
 
@@ -49,7 +49,7 @@ def test_every_role_action_and_tenant(
         found = access.check(headers, HERE, tenant=tenant, action=action)
         assert found == Principal(key.id, "acme", role)
     else:
-        with pytest.raises(Forbidden) as refused:
+        with pytest.raises(ForbiddenError) as refused:
             access.check(headers, HERE, tenant=tenant, action=action)
         assert str(refused.value) == "not allowed" and refused.value.status == 403
 
@@ -59,7 +59,7 @@ def test_a_key_bound_to_sources_reaches_no_other() -> None:
     access, headers = door(book), bearer(book.add("pusher", sources=("sales",)))
     assert access.check(headers, HERE, tenant="acme", action="push", source="sales").sources == ("sales",)
     for source in ("stock", "", None):
-        with pytest.raises(Forbidden):
+        with pytest.raises(ForbiddenError):
             access.check(headers, HERE, tenant="acme", action="push", source=source)
 
 
@@ -112,7 +112,7 @@ def test_wrong_credentials_are_all_told_alike_and_none_is_logged(
     cases = wrong_ones(book, tokens)
     told = set()
     for name, headers in cases.items():
-        with pytest.raises(Unauthenticated) as refused:
+        with pytest.raises(UnauthenticatedError) as refused:
             access.check(headers, HERE, tenant="acme", action="read")
             pytest.fail(name)
         told.add(str(refused.value))
@@ -155,7 +155,7 @@ def test_no_random_or_mutated_credential_is_ever_accepted(
     if mutated.strip() == good:
         access.check(headers, HERE, tenant="acme", action="read")
         return
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         access.check(headers, HERE, tenant="acme", action="read")
 
 
@@ -169,11 +169,11 @@ def test_a_revoked_key_is_noticed_in_its_time_or_at_once() -> None:
         book.change(key.id, revoked_at=clock.utc_now())
     assert book.looked_up == 2, "remembered"
     access.forget(first.id)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         access.check(bearer(first), HERE, tenant=None, action="read")
     access.check(bearer(second), HERE, tenant=None, action="read")
     watch.now_s += 5.0
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         access.check(bearer(second), HERE, tenant=None, action="read")
 
 
@@ -194,7 +194,7 @@ def test_a_remembered_key_ends_to_the_moment_and_a_clock_put_back_only_by_the_cl
             if holds:
                 ask()
             else:
-                with pytest.raises(Unauthenticated):
+                with pytest.raises(UnauthenticatedError):
                     ask()
 
 
@@ -208,17 +208,17 @@ def test_limits_by_key_and_tenant_say_when_to_come_again() -> None:
     access = door(book, watch=watch, **limits)
     ask = lambda who: access.check(bearer(who), HERE, tenant=None, action="read")  # noqa: E731
     ask(key), ask(key)
-    with pytest.raises(TooManyRequests) as refused:
+    with pytest.raises(TooManyRequestsError) as refused:
         ask(key)
     assert refused.value.status == 429 and refused.value.retry_after_s == pytest.approx(0.5)
     ask(sibling)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooManyRequestsError):
         ask(sibling)
     ask(stranger)
     watch.now_s += 0.5
     ask(key)
     again = pickle.loads(pickle.dumps(refused.value))
-    assert (type(again), again.retry_after_s) == (TooManyRequests, refused.value.retry_after_s)
+    assert (type(again), again.retry_after_s) == (TooManyRequestsError, refused.value.retry_after_s)
     assert str(again.at("gateway")) == "gateway: too many requests"
 
 
@@ -228,10 +228,10 @@ def test_who_guesses_is_slowed_down_before_the_keys_are_asked_and_others_are_not
     access = door(book, watch=watch, failures=RateLimit(1, 3, clock_s=watch))
     access.check(bearer(good), HERE, tenant=None, action="read")
     for _ in range(3):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             access.check(bearer(api_keys.make()), HERE, tenant=None, action="read")
     asked = book.looked_up
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooManyRequestsError):
         access.check(bearer(api_keys.make()), HERE, tenant=None, action="read")
     assert book.looked_up == asked
     access.check(bearer(good), HERE, tenant=None, action="read")
@@ -252,7 +252,7 @@ def test_the_doors_own_networks_come_before_credentials() -> None:
         ("", ""),
         ("unix:", ""),
     ):
-        with pytest.raises(Forbidden):
+        with pytest.raises(ForbiddenError):
             access.check({**key, "X-Forwarded-For": forwarded}, ip, tenant=None, action="read")
     assert book.looked_up == 1
 

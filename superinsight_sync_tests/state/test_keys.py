@@ -14,7 +14,7 @@ from superinsight_sync.security.access import Access
 from superinsight_sync.security.api_keys import Credential
 from superinsight_sync.security.grants import Grants
 from superinsight_sync.security.rate_limits import RateLimit
-from superinsight_sync.security.refusals import Forbidden, TooManyRequests, Unauthenticated
+from superinsight_sync.security.refusals import ForbiddenError, TooManyRequestsError, UnauthenticatedError
 from superinsight_sync.state import State
 from superinsight_sync.state import keys as keys_module
 from superinsight_sync_tests.security.doors import HERE, bearer, door, signer
@@ -141,14 +141,14 @@ def test_client_credentials_give_a_token_that_ends_with_its_key(
     assert granted.document["expires_in"] == 900 and granted.access_token not in repr(granted)
     ask = lambda: access.check(bearer(granted.access_token), HERE, tenant="acme", action="read")  # noqa: E731
     assert ask().key_id == key.id
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenError):
         access.check(bearer(granted.access_token), HERE, tenant="acme", action="push")
     state.api_keys.revoke(key.id)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         ask()
     told = set()
     for client_id, secret in ((key.id, key.secret), ("ffffffff", key.secret), (key.id, ""), ("", "x" * 43)):
-        with pytest.raises(Unauthenticated) as refused:
+        with pytest.raises(UnauthenticatedError) as refused:
             grants.client_credentials(client_id, secret, {}, HERE)
         told.add(str(refused.value))
     assert len(told) == 1
@@ -165,19 +165,19 @@ def test_a_session_is_renewed_and_ends_on_reuse_and_guesses_are_slowed(
     assert renewed.refresh_token is not None
     access.check(bearer(renewed.access_token), HERE, tenant="acme", action="control")
     for token in (begun.refresh_token, renewed.refresh_token, renewed.access_token, "", "\0"):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             grants.refresh(token, {}, HERE)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         access.check(bearer(begun.refresh_token), HERE, tenant="acme", action="read")
     left = grants.session(key.id, key.secret, {}, "192.0.2.9").refresh_token
     assert left is not None
     grants.end(left)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         grants.refresh(left, {}, "192.0.2.9")
-    with pytest.raises((Unauthenticated, TooManyRequests)) as last:
+    with pytest.raises((UnauthenticatedError, TooManyRequestsError)) as last:
         for _ in range(20):
             try:
                 grants.refresh("guess", {}, HERE)
-            except Unauthenticated:
+            except UnauthenticatedError:
                 continue
-    assert isinstance(last.value, TooManyRequests)
+    assert isinstance(last.value, TooManyRequestsError)
