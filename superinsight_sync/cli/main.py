@@ -22,6 +22,7 @@ _COMMANDS = {
     "history": "keeping",
     "quarantine": "keeping",
     "maintain": "keeping",
+    "keys": "keys",
     "doctor": "doctoring",
 }
 

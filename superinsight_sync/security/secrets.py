@@ -13,6 +13,10 @@ _KEY_VALUE = re.compile(
     r"(?P<secret>'[^']*'|\"[^\"]*\"|[^\s,;&]+)",
     re.IGNORECASE,
 )
+_OUR_TOKENS = re.compile(
+    r"(?P<head>\bsis_(?:live|refresh)_(?:[0-9a-f]{8}_)?)[A-Za-z0-9_-]{20,}"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
+)
 
 MAX_REDACTED = 8_000
 
@@ -45,8 +49,10 @@ def holds_literal_secret(dsn: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """`text` with passwords in URLs and ``key=value`` pairs replaced by ``***``, cut to `MAX_REDACTED` characters."""
+    """`text` with passwords in URLs and ``key=value`` pairs, our API keys and tokens replaced by ``***``, cut to
+    `MAX_REDACTED` characters."""
     if len(text) > MAX_REDACTED:
         text = text[:MAX_REDACTED] + "…"
     text = _URL_PASSWORD.sub(r"\g<head>***@", text)
+    text = _OUR_TOKENS.sub(lambda found: f"{found['head'] or ''}***", text)
     return _KEY_VALUE.sub(r"\g<head>***", text)

@@ -8,6 +8,7 @@ from superinsight_sync.state.database import Database
 from superinsight_sync.state.dead_letters import DeadLetters
 from superinsight_sync.state.executions import Executions, Logs
 from superinsight_sync.state.exports import Exports
+from superinsight_sync.state.keys import ApiKeys, RefreshTokens
 from superinsight_sync.state.leases import Leases
 from superinsight_sync.state.migrate import migrate
 from superinsight_sync.state.purge import HISTORY, Noun, purge
@@ -30,6 +31,8 @@ class State:
         self.quarantine = Quarantine(database)
         self.dead_letters = DeadLetters(database)
         self.leases = Leases(database)
+        self.api_keys = ApiKeys(database)
+        self.refresh_tokens = RefreshTokens(database)
 
     def purge(self, before: datetime, nouns: tuple[Noun, ...] = HISTORY) -> Mapping[str, int]:
         """Deletes rows older than `before`; how many of each noun (see `state.purge`)."""

@@ -19,6 +19,7 @@ Noun = Literal[
     "quarantine",
     "dead_letters",
     "leases",
+    "refresh_tokens",
     "checkpoints",
     "sources",
 ]
@@ -31,6 +32,7 @@ HISTORY: tuple[Noun, ...] = (
     "quarantine",
     "dead_letters",
     "leases",
+    "refresh_tokens",
 )
 """What is purged unless told otherwise. Checkpoints and sources say what is, not what was."""
 
@@ -70,6 +72,7 @@ def _rules(before: datetime) -> dict[str, tuple[Table, ColumnElement[bool]]]:
             and_(t.dead_letters.c.at < before, t.dead_letters.c.state != "open"),
         ),
         "leases": (t.leases, t.leases.c.expires_at < before),
+        "refresh_tokens": (t.refresh_tokens, t.refresh_tokens.c.not_after < before),
         "checkpoints": (t.checkpoints, t.checkpoints.c.at < before),
         "sources": (t.sources, t.sources.c.seen_at < before),
     }

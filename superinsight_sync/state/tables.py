@@ -173,3 +173,36 @@ leases = Table(
     Column("holder", Text, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
+
+api_keys = Table(
+    "sis_api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("sources", CanonicalJson, nullable=False),
+    Column("networks", CanonicalJson, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("not_after", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    CheckConstraint("role IN ('admin', 'operator', 'viewer', 'pusher')", name="role"),
+    Index(None, "tenant", "created_at"),
+)
+
+refresh_tokens = Table(
+    "sis_refresh_tokens",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("family", Text, nullable=False),
+    Column("key_id", ForeignKey(api_keys.c.id, ondelete="CASCADE"), nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("not_after", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Index(None, "family"),
+    Index(None, "key_id"),
+    Index(None, "not_after"),
+)

@@ -247,6 +247,7 @@ def test_purging_forgets_the_old_and_keeps_what_runs_and_what_is_open(state: Sta
         "quarantine": 1,
         "dead_letters": 1,
         "leases": 0,
+        "refresh_tokens": 0,
     }
     assert [e.id for e in state.executions.recent()] == [running]
     assert [d.id for d in state.dead_letters.list()] == [letters[1]]
