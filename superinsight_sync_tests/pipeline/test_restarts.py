@@ -27,11 +27,13 @@ def fill_postgres(server: PostgresServer, name: str = "away") -> None:
             "CREATE TABLE big AS SELECT i AS id, repeat(md5(i::text), 8) AS note"
             f" FROM generate_series(1, {ROWS}) i"
         )
+        db.execute("CHECKPOINT")  # these servers do not wait for their disk
 
 
 def fill_mariadb(server: MariadbServer) -> str:
     dsn = server.create_database()
     with server.connect(dsn.rsplit("/", 1)[1]) as db, db.cursor() as cursor:
+        cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
         cursor.execute(
             f"CREATE TABLE big AS SELECT seq AS id, repeat(md5(seq), 8) AS note FROM seq_1_to_{ROWS}"
         )

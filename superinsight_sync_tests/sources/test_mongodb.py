@@ -1,5 +1,6 @@
 """MongoDB: types, filters that only compare, documents that do not fit, a restart in the middle."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -131,6 +132,7 @@ def test_a_server_that_restarts_in_the_middle_is_read_anew(
             client.get_default_database().big.insert_many(
                 [{"_id": n, "text": f"{n:0200d}"} for n in range(rows)]
             )
+        time.sleep(1)  # its journal is written every 0.1 s
         struck = False
 
         def struck_after_a_page(documents: Any, where: str, rows: int = 1_000) -> Any:
