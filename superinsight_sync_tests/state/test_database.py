@@ -132,9 +132,9 @@ def test_postgres_refusals_are_told_apart(postgres_server: PostgresServer) -> No
     url = postgres_server.create_database()
     state = open_state(url)
     with state.database.write() as connection:
-        connection.execute(text("CREATE ROLE stranger LOGIN"))
-        connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO stranger"))
-    stranger = open_state(url.replace("postgres@", "stranger:hunter2@"))
+        connection.execute(text("CREATE ROLE bystander LOGIN"))
+        connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO bystander"))
+    stranger = open_state(url.replace("postgres@", "bystander:hunter2@"))
     assert stranger.executions.recent() == ()
     with pytest.raises(AccessError, match="permission denied for table sis_executions") as caught:
         stranger.executions.start(run_id="r", verb="pull", source="s", stream="s")

@@ -108,7 +108,11 @@ class Seen:
             return any(s._changes() for s in self.fields.values())
         if pa.types.is_list(dtype) and self.element:
             return self.element._changes()
-        return self.is_json_text or pa.types.is_decimal(dtype)
+        return self.is_json_text or pa.types.is_decimal(dtype) or self._has_wide_integers()
+
+    def _has_wide_integers(self) -> bool:
+        """Whether integers stand among the floats that Arrow would take for inexact, though they are not."""
+        return self.kinds == {int, float} and max(-self.low, self.high) > _DOUBLE_INTS
 
     def _kept(self, values: Iterable[Any]) -> list[Any]:
         dtype = self.arrow_type()
@@ -120,6 +124,8 @@ class Seen:
             return [None if v is None else Decimal(v) for v in values]
         if self.is_json_text:
             return [None if v is None else text_of(v) for v in values]
+        if self._has_wide_integers():
+            return [None if v is None else float(v) for v in values]
         return list(values)
 
     def _kept_object(self, value: dict[str, Any]) -> dict[str, Any]:

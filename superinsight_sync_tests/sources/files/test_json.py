@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import ConfigError, DataError
@@ -236,6 +236,8 @@ def back(found: Any, original: Any) -> bool:
 
 
 @settings(max_examples=200, deadline=None)
+@example([{"v": None, "w": [2**53 + 2, 0.0]}], False)
+@example([{"v": 2**60, "w": None}, {"v": 0.5, "w": None}], True)
 @given(st.lists(st.fixed_dictionaries({"v": VALUE, "w": VALUE}), min_size=1, max_size=6), st.booleans())
 def test_any_json_value_survives_reading_exactly(records: list[dict[str, Any]], as_lines: bool) -> None:
     with TemporaryDirectory() as folder:
