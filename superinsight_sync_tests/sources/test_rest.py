@@ -181,9 +181,36 @@ def test_no_link_leads_to_another_host(api: FakeApi, project: Settings, link: st
 
 
 def test_an_address_inside_is_refused_unless_it_is_allowed(api: FakeApi, project: Settings) -> None:
-    with pytest.raises(ConfigError, match="private one.*allow_private"):
+    with pytest.raises(ConfigError, match="inside a private network.*allow_private"):
         ids(api, project, {"allow_private": False})
     assert api.asked == []
+    api.otherwise = lambda asked: answer([{"id": 1}])
+    assert ids(api, project, {"allow_private": False, "allow_networks": ["127.0.0.1"]}) == [1]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["[::127.0.0.1]", "[::ffff:0:127.0.0.1]", "[fec0::1]", "192.0.0.192", "[2002:7f00:1::]", "0x7f000001"],
+)
+@pytest.mark.parametrize("kind", ["rest", "graphql"])
+def test_no_spelling_of_an_address_inside_gets_through(project: Settings, kind: str, host: str) -> None:
+    source = open_source({"kind": kind, "base_url": f"http://{host}:9", "connect_timeout": "1s"}, project)
+    with pytest.raises(ConfigError, match="inside a private network"):
+        source.probe()
+
+
+def test_metadata_addresses_stay_closed_to_who_may_ask_inside(project: Settings) -> None:
+    source = open_source(
+        {
+            "kind": "rest",
+            "base_url": "http://169.254.169.254",
+            "allow_private": True,
+            "connect_timeout": "1s",
+        },
+        project,
+    )
+    with pytest.raises(ConfigError, match="inside a private network"):
+        source.probe()
 
 
 def test_a_response_is_bounded_when_decompressed(api: FakeApi, project: Settings) -> None:

@@ -13,7 +13,6 @@ import pytest
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
-from superinsight_sync.sources.soap import transport
 from superinsight_sync.sources.soap.wsdl import reads_by_name
 from superinsight_sync_tests.servers.soap import SoapServer, running_soap
 from superinsight_sync_tests.sources.reading import column, read, stream
@@ -232,7 +231,20 @@ def test_what_a_name_says(name: str, reads: bool) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"],
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "169.254.169.254",
+        "10.0.0.1",
+        "0.0.0.0",
+        "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[2002:7f00:1::]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "192.88.99.1",
+    ],
 )
 def test_an_address_inside_is_refused(project: Settings, host: str) -> None:
     inside = open_source({"kind": "soap", "wsdl": f"http://{host}:9/?wsdl", "timeout": "2s"}, project)
@@ -357,9 +369,6 @@ def test_pages_can_be_counted_in_records(source: Source, server: SoapServer) -> 
     assert len(server.calls) == 3
 
 
-def test_an_address_that_is_outside_is_reached(
-    server: SoapServer, project: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport, "_is_outside", lambda address: address == "127.0.0.1")
-    outside = open_source({"kind": "soap", "wsdl": server.wsdl}, project)
-    assert len(rows(outside, "ListOrders")) == 1
+def test_a_network_that_is_named_is_reached(server: SoapServer, project: Settings) -> None:
+    named = open_source({"kind": "soap", "wsdl": server.wsdl, "allow_networks": ["127.0.0.0/8"]}, project)
+    assert len(rows(named, "ListOrders")) == 1

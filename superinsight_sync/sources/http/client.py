@@ -1,21 +1,19 @@
 """One API: its requests, bounded in size, time, rate and number, with credentials that go to it alone."""
 
-import ipaddress
 import random
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import httpcore
 import httpx
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, TransientError
+from superinsight_sync.security.net import guard_of, guarded_client
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.http.auth import Credentials
 from superinsight_sync.sources.http.document import Document
@@ -42,52 +40,15 @@ class Call:
         return replace(self, params={**self.params, **values})
 
 
-class _CheckedBackend(httpcore.SyncBackend):
-    """Connects to an address that was checked, so that a name cannot lead inside."""
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        addresses = [str(f[4][0]) for f in found]
-        if not all(_is_outside(a) for a in addresses):
-            raise ConfigError(
-                "the server's address is a private one",
-                where=f"host '{host}'",
-                hint="Write allow_private: true into the connection if that is meant",
-            )
-        return super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)
-
-
-def _is_outside(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in ipaddress.ip_network("64:ff9b::/32"):
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        ip = inner or ip
-    return ip.is_global and not ip.is_multicast
-
-
 def open_client(config: HttpConfig) -> httpx.Client:
     """A client that takes no proxy or credentials from the environment and follows no redirect."""
-    transport = httpx.HTTPTransport(trust_env=False)
-    if not config.allow_private:
-        transport._pool._network_backend = _CheckedBackend()
-    timeout = httpx.Timeout(
-        config.read_timeout.total_seconds(), connect=config.connect_timeout.total_seconds()
-    )
     headers = {k: resolve(v) for k, v in config.headers.items()}
-    headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
-    return httpx.Client(transport=transport, timeout=timeout, headers=headers, trust_env=False)
+    return guarded_client(
+        guard_of(allow_private=config.allow_private, allow_networks=config.allow_networks),
+        read_timeout_s=config.read_timeout.total_seconds(),
+        connect_timeout_s=config.connect_timeout.total_seconds(),
+        headers={"Accept": "application/json", "Accept-Encoding": "gzip", **headers},
+    )
 
 
 class Api:

@@ -75,7 +75,9 @@ class HttpConfig(KindConfig):
     max_concurrency: int = Field(default=4, ge=1, le=64)
     """No more requests than this are under way at once."""
     allow_private: bool = False
-    """Whether the server may have an address inside (loopback, private, link-local)."""
+    """Whether the server may have an address inside (loopback, private; link-local ones never)."""
+    allow_networks: tuple[str, ...] = ()
+    """Networks that the server may be in whatever they are: `10.20.0.0/16`."""
     connect_timeout: Duration = timedelta(seconds=10)
     """How long connecting may take."""
     read_timeout: Duration = timedelta(seconds=60)

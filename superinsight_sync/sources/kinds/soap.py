@@ -49,6 +49,8 @@ class Config(KindConfig):
     """Its password, by reference: "{{ env.ERP_PASSWORD }}"."""
     allow_private: bool = False
     """Whether the service may be inside a private network (or on this machine)."""
+    allow_networks: tuple[str, ...] = ()
+    """Networks that the service may be in whatever they are: `10.20.0.0/16`."""
     timeout: Duration = timedelta(seconds=60)
     """Longest wait for a connection, or for the next part of an answer."""
     max_response: Size = Field(default=64 * 10**6, ge=1)
@@ -119,7 +121,8 @@ class SoapSource:
     def _contract(self) -> "Iterator[Contract]":
         from zeep.wsse.username import UsernameToken
 
-        from superinsight_sync.sources.soap.transport import GuardedTransport, host_of
+        from superinsight_sync.security.net import guard_of
+        from superinsight_sync.sources.soap.transport import SoapTransport, host_of
         from superinsight_sync.sources.soap.wsdl import Contract
 
         config = self._config
@@ -128,10 +131,10 @@ class SoapSource:
             wsdl = str(self._settings.project_dir / wsdl)
         account = (resolve(config.user or ""), resolve(config.password or ""))
         trusted = frozenset(host_of(u) for u in (wsdl, config.address or wsdl))
-        transport = GuardedTransport(
+        transport = SoapTransport(
             wsdl,
             timeout_s=config.timeout.total_seconds(),
-            allow_private=config.allow_private,
+            guard=guard_of(allow_private=config.allow_private, allow_networks=config.allow_networks),
             max_response=config.max_response,
             auth=account if config.auth == "basic" else None,
             trusted=trusted,

@@ -1,62 +1,20 @@
 """What a SOAP client may fetch: addresses outside only, bounded in size, no redirects, no other files."""
 
-import contextlib
-import ipaddress
-import socket
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 from lxml import etree
 from zeep.transports import Transport
 
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
+from superinsight_sync.security.net import Guard, guarded_client
 
 _UNREACHABLE = "Check that the server runs and can be reached"
 
 
-class _OutsideOnly(httpcore.NetworkBackend):
-    """Looks a name up once and connects to exactly the address that was judged."""
-
-    def __init__(self) -> None:
-        self._inner = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(type(error).__name__) from None
-        addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
-        for address in addresses:
-            if not _is_outside(address):
-                raise ConfigError(
-                    f"'{host}' is an address inside a private network",
-                    where="connection",
-                    hint="If the service is meant to be there, write allow_private: true",
-                )
-        for address in addresses[:-1]:
-            with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-        return self._inner.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
-
-
-def _is_outside(address: str) -> bool:
-    at = ipaddress.ip_address(address)
-    mapped = getattr(at, "ipv4_mapped", None) or at
-    return bool(mapped.is_global and not mapped.is_multicast)
-
-
-class GuardedTransport(Transport):
+class SoapTransport(Transport):
     """What zeep loads and sends through.
 
     Args:
@@ -69,7 +27,7 @@ class GuardedTransport(Transport):
         base: str,
         *,
         timeout_s: float,
-        allow_private: bool,
+        guard: Guard,
         max_response: int,
         auth: tuple[str, str] | None = None,
         trusted: frozenset[str] = frozenset(),
@@ -79,14 +37,7 @@ class GuardedTransport(Transport):
         self._max_response = max_response
         self._auth = auth
         self._trusted = trusted
-        transport = httpx.HTTPTransport()
-        if not allow_private:
-            transport._pool = httpcore.ConnectionPool(
-                ssl_context=httpx.create_ssl_context(), network_backend=_OutsideOnly()
-            )
-        self._client = httpx.Client(
-            transport=transport, timeout=timeout_s, trust_env=False, follow_redirects=False
-        )
+        self._client = guarded_client(guard, read_timeout_s=timeout_s, connect_timeout_s=timeout_s)
 
     def load(self, url: Any) -> bytes:
         """A WSDL or a schema."""

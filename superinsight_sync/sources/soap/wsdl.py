@@ -13,7 +13,7 @@ from zeep.wsdl.bindings.soap import SoapBinding
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.types import arrow_type, type_text
 from superinsight_sync.sources.protocol import Column
-from superinsight_sync.sources.soap.transport import GuardedTransport
+from superinsight_sync.sources.soap.transport import SoapTransport
 from superinsight_sync.sources.sql.naming import not_there
 
 _MOST_DEPTH = 8
@@ -65,7 +65,7 @@ class Field:
 class Contract:
     """A loaded WSDL. Raises ConfigError if it cannot be."""
 
-    def __init__(self, address: str, transport: GuardedTransport, wsse: Any = None) -> None:
+    def __init__(self, address: str, transport: SoapTransport, wsse: Any = None) -> None:
         settings = Settings(
             strict=True, forbid_dtd=True, forbid_entities=True, xml_huge_tree=False, raw_response=True
         )
