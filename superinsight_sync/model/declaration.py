@@ -58,6 +58,8 @@ class SyncSpec(Declared):
             raise ValueError(f"an incremental stream by {self.by} needs a cursor column")
         if self.by == "position" and (self.cursor or self.mode != "incremental"):
             raise ValueError("by: position needs mode: incremental and no cursor; the source knows its own")
+        if self.deletes != "ignore" and self.by == "position":
+            raise ValueError("a log of messages has no records that could be gone; leave out deletes")
         if self.deletes != "ignore" and self.mode != "incremental":
             raise ValueError(
                 "deletes are looked for after incremental reads; a full read replaces everything"

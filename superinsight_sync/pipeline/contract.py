@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.core.rejects import Reject, rejects_table
 from superinsight_sync.lake.types import cast_array, storable_schema, widens
 from superinsight_sync.model.declaration import Reaction, SchemaContract
 from superinsight_sync.model.tables import is_system
@@ -73,8 +74,11 @@ def _alike(one: str, other: str) -> bool:
     return SequenceMatcher(None, one.lower(), other.lower()).ratio() >= 0.7
 
 
-def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The narrowest type that holds every value of both without loss; text if there is no closer one."""
+def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The narrowest type that holds every value of both without loss; text if there is no closer one.
+
+    None for bytes, lists and structs beside another type: their text would not tell them from others.
+    """
     if widens(one, other):
         return other
     if widens(other, one):
@@ -84,6 +88,8 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         whole, scale = (max(part(t) for t in exact) for part in (_whole_digits, _scale))
         if whole + scale <= 38:
             return pa.decimal128(whole + scale, scale)
+    if any(pa.types.is_nested(t) or pa.types.is_binary(t) for t in (one, other)):
+        return None
     return pa.string()
 
 
@@ -97,8 +103,22 @@ def _scale(kind: pa.DataType) -> int:
     return int(kind.scale) if pa.types.is_decimal(kind) else 0
 
 
+def _widened(name: str, was: pa.DataType, now: pa.DataType) -> pa.DataType:
+    found = common_type(was, now)
+    if found is None:
+        raise ConfigError(
+            f"column '{name}' was {was} and is now {now}, which have no common type",
+            hint="Convert it in a query, forget the table by a full refresh (`sis state reset`), or choose "
+            "another reaction in schema_contract: {types: …}",
+        )
+    return found
+
+
 class Conformer:
     """Makes a source's rows keep the contract with the table that holds the earlier ones.
+
+    Args:
+        replaces: the earlier rows go, so that under `evolve` no type has to hold theirs.
 
     Attributes:
         drift: what differs.
@@ -106,13 +126,13 @@ class Conformer:
         discarded_rows: rows left out so far.
         discarded_values: values left out so far, by column.
 
-    Raises ConfigError if something differs that the contract freezes.
+    Raises ConfigError if something differs that the contract freezes or no type can hold.
     """
 
-    def __init__(self, contract: SchemaContract, drift: Drift) -> None:
+    def __init__(self, contract: SchemaContract, drift: Drift, *, replaces: bool = False) -> None:
         self.drift = drift
         self._contract = contract
-        self._rejects: list[pa.RecordBatch] = []
+        self._rejects: list[Reject] = []
         self.discarded_rows = 0
         self.discarded_values: Counter[str] = Counter()
         frozen = (
@@ -128,10 +148,10 @@ class Conformer:
         self._new: tuple[str, ...] = () if contract.columns == "evolve" else drift.new
         self._kept: dict[str, pa.DataType] = {}
         for name, (was, now) in drift.retyped.items():
-            if contract.types == "evolve":
-                self.widened[name] = common_type(was, now)
-            else:
+            if contract.types != "evolve":
                 self._kept[name] = was
+            elif not replaces:
+                self.widened[name] = _widened(name, was, now)
 
     def reset(self) -> None:
         """Forgets what was counted: the rows are read anew."""
@@ -191,22 +211,12 @@ class Conformer:
             self.discarded_values[name] += found
 
     def _reject(self, rows: pa.RecordBatch, reason: str) -> None:
-        if rows.num_rows:
-            records = [json.dumps(r, default=str, ensure_ascii=False) for r in rows.to_pylist()]
-            self._rejects.append(
-                pa.record_batch({"reason": [reason] * len(records), "record": pa.array(records, pa.string())})
-            )
+        for row in rows.to_pylist():
+            self._rejects.append((None, None, reason, json.dumps(row, default=str, ensure_ascii=False)))
 
-    def rejects(self) -> pa.Table | None:
-        """The rows set aside: file and line (NULL), reason, record as JSON. None if there are none."""
-        if not self._rejects:
-            return None
-        found = pa.Table.from_batches(self._rejects)
-        nothing = {
-            "file": pa.nulls(found.num_rows, pa.string()),
-            "line": pa.nulls(found.num_rows, pa.int64()),
-        }
-        return pa.table({**nothing, "reason": found["reason"], "record": found["record"]})
+    def rejects(self) -> pa.Table:
+        """The rows set aside, each as JSON, as `rejects_table` has them."""
+        return rejects_table(self._rejects)
 
 
 def _misfits(values: pa.Array, target: pa.DataType, name: str) -> pa.Array:

@@ -64,6 +64,11 @@ class _Pull:
         )
 
     @property
+    def replaces(self) -> bool:
+        """Whether the whole table is replaced."""
+        return self.stream.disposition == "replace" and not self.partitions
+
+    @property
     def drift(self) -> str | None:
         """What differs between source and table, as a fingerprint; None if nothing does."""
         texts = self.conformer.drift.texts if self.conformer else ()
@@ -134,15 +139,20 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     shape = pull.connection.describe(pull.stream)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
-    told = {p.detail.get("drift") for p in pull.store.checkpoints(pull.table).values()}
+    _tell_of_drift(pull)
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
-    if pull.conformer and pull.drift not in (None, *told):
-        changes = pull.conformer.drift.texts
-        alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, changes)
     gone = apply_deletes(
         pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
     )
     return _result(pull, landed, tally, shape=shape, gone=gone, seconds=time.perf_counter() - started)
+
+
+def _tell_of_drift(pull: _Pull) -> None:
+    """Alerts before the rows land with the drift in their checkpoint, so that no end in between silences it."""
+    told = {p.detail.get("drift") for p in pull.store.checkpoints(pull.table).values()}
+    if pull.conformer and pull.drift not in (None, *told):
+        changes = pull.conformer.drift.texts
+        alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, changes)
 
 
 def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
@@ -151,15 +161,19 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
     if pull.store.exists(pull.table):
         source = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
         drift = drift_between(pull.store.schema(pull.table), source)
-    conformer = Conformer(pull.stream.contract, drift)
-    if pull.stream.disposition == "replace" and not pull.partitions:
-        conformer.widened.clear()
+    conformer = Conformer(pull.stream.contract, drift, replaces=pull.replaces)
     widen_table(pull.store, pull.table, conformer.widened, pull.engine.run_id)
     return conformer
 
 
 def _token(pull: _Pull) -> str | None:
-    """What the source's data looks like now, together with how we read it. Asked before reading."""
+    """What the source's data looks like now, together with how we read it. Asked before reading.
+
+    None where deletes are asked for: they are applied after the rows, and an end in between must not pass
+    for a pull that is done.
+    """
+    if pull.stream.sync.deletes != "ignore":
+        return None
     seen = pull.connection.token(pull.request())
     if seen is None:
         return None
@@ -287,14 +301,14 @@ def _keep_unreadable(pull: _Pull, found: pa.Table) -> None:
     """Lands what could not be read as records, with its reason. Before the rows, so that no end in between
     can lose it; landed again after such an end, it is there once."""
     table = pull.table.at("unreadable")
-    if not found.num_rows and not pull.engine.lake.exists(table):
+    if not found.num_rows and not (pull.replaces and pull.engine.lake.exists(table)):
         return
     commit = Commit(f"{pull.load_id}-unreadable", metadata={"run_id": pull.engine.run_id, "verb": "pull"})
 
     def read() -> pa.RecordBatchReader:
         return add_system_columns(found.to_reader(), load_id=pull.load_id, extracted_at=utc_now())
 
-    if pull.stream.disposition == "replace" and not pull.partitions:
+    if pull.replaces:
         pull.engine.lake.replace(table, read, commit)
     else:
         pull.engine.lake.merge(table, read, commit, keys=found.schema.names)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.core.rejects import rejects_table
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.results import ReadStats
 from superinsight_sync.model.tables import DELETED_AT, PARTITION
@@ -112,22 +113,17 @@ class Reading:
 
         In a thread of its own: the engine that consumes the rows may not be entered anew from its own threads.
         """
-        found = self._left_out()
-        if found is None or self._keep_unreadable is None:
+        if self._keep_unreadable is None:
             return
+        found = self._left_out()
         with ThreadPoolExecutor(1) as apart:
             apart.submit(self._keep_unreadable, found).result()
         self.unreadable = found.num_rows
 
-    def _left_out(self) -> pa.Table | None:
-        """What could not be read as records or broke the contract: where, why and the text; None if the kind
-        has no such thing and nothing broke it."""
-        found = [
-            self._aside.rejects() if self._aside is not None else None,
-            self._conformer.rejects() if self._conformer else None,
-        ]
-        tables = [t for t in found if t is not None]
-        return pa.concat_tables(tables, promote_options="permissive") if tables else None
+    def _left_out(self) -> pa.Table:
+        """What could not be read as records or broke the contract: file, line, reason and record's text."""
+        found = [w.rejects() for w in (self._aside, self._conformer) if w is not None]
+        return pa.concat_tables(found) if found else rejects_table([])
 
     def stats(self, *, seconds: float, cursor_before: Any = None, cursor_after: Any = None) -> ReadStats:
         """Statistics of the last read."""

@@ -11,8 +11,10 @@ from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import RefineResult
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
+from superinsight_sync.pipeline.contract import common_type, drift_between
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
+from superinsight_sync.pipeline.widening import widen_table
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
 from superinsight_sync.transform.protocol import StepContext
@@ -248,7 +250,17 @@ def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commi
 
 def _land_refined(job: _Refine, refined: Refined, commit: Commit, *, incremental: bool) -> CommitResult:
     if not incremental:
+        _widen_other_partitions(job, refined)
         return job.store.replace(job.table, refined.open, commit, partitions=job.partitions or None)
     if job.stream.primary_key:
         return job.store.merge(job.table, refined.open, commit, keys=job.stream.primary_key)
     return job.store.append(job.table, refined.open, commit)
+
+
+def _widen_other_partitions(job: _Refine, refined: Refined) -> None:
+    """Columns whose type became wider take the rows of the partitions that are not refined now along."""
+    if not job.partitions or not job.store.exists(job.table):
+        return
+    found = drift_between(job.store.schema(job.table), refined.schema).retyped
+    wider = {n: now for n, (was, now) in found.items() if common_type(was, now) == now}
+    widen_table(job.store, job.table, wider, job.engine.run_id)

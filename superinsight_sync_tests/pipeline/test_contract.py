@@ -1,15 +1,24 @@
 """A source whose columns change, under each schema contract."""
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.model.tables import TableRef
+from superinsight_sync.lake.system_columns import add_system_columns
+from superinsight_sync.model.declaration import SchemaContract
+from superinsight_sync.model.tables import Commit, TableRef
+from superinsight_sync.pipeline.contract import Conformer, drift_between
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.pipeline.refine import refine_stream
+from superinsight_sync.pipeline.widening import widen_table
+from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.shop import change, make_shop, order, shop_source
 
 RAW = TableRef("acme", "shop", "orders", "raw")
@@ -170,3 +179,109 @@ def test_a_change_is_told_once(engine: Engine, shop: Path) -> None:
     (told,) = alerts.read_text().splitlines()
     assert "The schema of shop/orders changed" in told
     assert "new column note" in told
+
+
+def test_what_was_set_aside_goes_when_a_full_read_has_nothing_to_set_aside(
+    engine: Engine, shop: Path
+) -> None:
+    source = shop_source(shop, schema_contract={"types": "quarantine"}, refine=[])
+    change(shop, "ALTER TABLE orders ADD COLUMN quantity INTEGER")
+    pull_stream(engine, source, source.streams[0])
+    retyped(shop, "TEXT", "a dozen")
+    assert pull_stream(engine, source, source.streams[0]).unreadable == 1
+    change(shop, "DELETE FROM orders WHERE order_id = 21")
+    assert pull_stream(engine, source, source.streams[0]).unreadable == 0
+    assert engine.lake.count(RAW.at("unreadable")) == 0
+
+
+def test_a_partition_whose_column_became_text_takes_the_refined_table_along(
+    engine: Engine, counted: Path
+) -> None:
+    source = shop_source(
+        counted,
+        refine=[],
+        sync={"mode": "incremental", "cursor": "placed_at"},
+        partition={"by": "day", "start": "2026-01-01"},
+    )
+    stream, days = source.streams[0], ("2026-01-05", "2026-01-06")
+    for day in days:
+        pull_stream(engine, source, stream, partitions=[day])
+        refine_stream(engine, source, stream, partitions=[day])
+    assert pa.types.is_integer(engine.lake.schema(RAW.at("refined")).field("quantity").type)
+    change(counted, "ALTER TABLE orders RENAME COLUMN quantity TO old_quantity")
+    change(counted, "ALTER TABLE orders ADD COLUMN quantity TEXT")
+    change(counted, "UPDATE orders SET quantity = 'about ' || old_quantity")
+    change(counted, "ALTER TABLE orders DROP COLUMN old_quantity")
+    pull_stream(engine, source, stream, partitions=[days[0]])
+    refine_stream(engine, source, stream, partitions=[days[0]])
+    for table in (RAW, RAW.at("refined")):
+        assert {n: r["quantity"] for n, r in rows(engine, table).items()} == {4: "about 40", 5: "50"}
+
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901)
+CHANGES: list[tuple[pa.DataType, Any, pa.DataType, Any]] = [
+    (pa.int32(), 7, pa.int64(), 2**40),
+    (pa.int64(), 2**62, pa.decimal128(12, 2), Decimal("1.50")),
+    (pa.decimal128(5, 1), Decimal("12.5"), pa.decimal128(6, 4), Decimal("1.2345")),
+    (pa.int64(), -3, pa.string(), "three"),
+    (pa.float64(), 0.1, pa.string(), "x"),
+    (pa.bool_(), True, pa.string(), "yes"),
+    (pa.bool_(), True, pa.int64(), 2),
+    (pa.date32(), date(2026, 1, 2), pa.string(), "tomorrow"),
+    (pa.timestamp("us"), AT, pa.string(), "now"),
+    (pa.timestamp("us", "UTC"), AT.replace(tzinfo=UTC), pa.string(), "now"),
+    (pa.date32(), date(2026, 1, 2), pa.timestamp("us"), AT),
+    (pa.string(), "007", pa.int64(), 7),
+    (pa.decimal128(38, 0), Decimal(10**37), pa.decimal128(38, 10), Decimal("0.5")),
+]
+
+
+@pytest.mark.parametrize(("was", "old", "now", "new"), CHANGES, ids=lambda v: str(v)[:20])
+def test_evolve_keeps_every_value_of_both_types(
+    engine: Engine, was: pa.DataType, old: Any, now: pa.DataType, new: Any
+) -> None:
+    """As far as a value can be told from its text."""
+    before = pa.record_batch({"v": pa.array([old, None], was)})
+    after = pa.record_batch({"v": pa.array([new, None], now)})
+
+    def read() -> pa.RecordBatchReader:
+        return add_system_columns(pa.table(before).to_reader(), load_id="one", extracted_at=utc_now())
+
+    def text(value: Any, type_of: pa.DataType = was) -> Any:
+        kind = engine.lake.schema(RAW).field("v").type
+        if value is None or not pa.types.is_string(kind):
+            return value
+        return value if isinstance(value, str) else pa.array([value], type_of).cast(pa.string())[0].as_py()
+
+    engine.lake.append(RAW, read, Commit("one"))
+    conformer = Conformer(SchemaContract(), drift_between(engine.lake.schema(RAW), after.schema))
+    widen_table(engine.lake, RAW, conformer.widened, "run-1")
+    landed = [
+        *engine.lake.scan(RAW).read_all().column("v").to_pylist(),
+        *conformer.conform(after).column(0).to_pylist(),
+    ]
+    assert landed == [text(old), None, text(new, now), None]
+
+
+@pytest.mark.parametrize("now", [pa.list_(pa.int64()), pa.struct([("a", pa.int64())]), pa.binary()])
+def test_a_type_that_has_no_common_one_stops_with_what_to_do(now: pa.DataType) -> None:
+    drift = drift_between(pa.schema([("v", pa.int64())]), pa.schema([("v", now)]))
+    with pytest.raises(
+        ConfigError, match="column 'v' was int64 and is now .*have no common type.*full refresh"
+    ):
+        Conformer(SchemaContract(), drift)
+
+
+def test_a_database_target_is_widened_too(
+    engine: Engine, counted: Path, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIDE_DSN", postgres_server.create_database())
+    save = {"raw": {"strategy": "database", "dsn": "{{ env.WIDE_DSN }}", "table": "public.orders"}}
+    source = shop_source(counted, sync=INCREMENTAL, refine=[], save=save)
+    stream = source.streams[0]
+    pull_stream(engine, source, stream)
+    retyped(counted, "TEXT", "a dozen")
+    pull_stream(engine, source, stream)
+    found = engine.store(source, stream, "raw").scan(RAW).read_all().to_pylist()
+    assert {r["order_id"]: r["quantity"] for r in found}[1] == "10"
+    assert {r["order_id"]: r["quantity"] for r in found}[21] == "a dozen"

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from superinsight_sync.model.declaration import SyncSpec
 from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
@@ -35,7 +37,7 @@ def marks(engine: Engine, table: TableRef) -> dict[int, bool]:
     """Key → whether it is marked as deleted."""
     rows = engine.lake.scan(table).read_all().to_pylist()
     assert len(rows) == len({r["order_id"] for r in rows})
-    return {r["order_id"]: r[DELETED_AT] is not None for r in rows}
+    return {r["order_id"]: r.get(DELETED_AT) is not None for r in rows}
 
 
 def test_hard_removes_what_is_gone_and_nothing_else(engine: Engine, shop: Path) -> None:
@@ -96,3 +98,27 @@ def test_an_emptied_source_empties_the_table(engine: Engine, shop: Path, deletes
     live = [n for n, gone in marks(engine, RAW).items() if not gone] if deletes == "soft" else []
     assert live == []
     assert engine.lake.count(RAW) == (10 if deletes == "soft" else 0)
+
+
+def test_deletes_that_an_end_in_between_prevented_are_made_up_for(
+    engine: Engine, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows have landed, and the source does not change any more."""
+    source = declared(shop, "hard")
+    run(engine, source)
+    change(shop, "DELETE FROM orders WHERE order_id = 3")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("superinsight_sync.pipeline.pull.apply_deletes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pull_stream(engine, source, source.streams[0])
+    assert run(engine, source).deleted == 1
+    assert 3 not in marks(engine, RAW)
+
+
+def test_positions_and_deletes_do_not_go_together() -> None:
+    with pytest.raises(ValidationError, match="a log of messages has no records that could be gone"):
+        SyncSpec.model_validate({"mode": "incremental", "by": "position", "deletes": "hard"})

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from superinsight_sync.core.errors import DataError, ThresholdError
+from superinsight_sync.core.rejects import Reject, rejects_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,7 @@ class Rejects:
 
     limit: int | None = None
     count: int = 0
-    _rows: list[tuple[str, int | None, str, str]] = field(default_factory=list)
+    _rows: list[Reject] = field(default_factory=list)
 
     def add(self, file: str, line: int | None, reason: str, record: str) -> None:
         """Keeps one. Raises ThresholdError when there are more than the limit."""
@@ -45,11 +46,5 @@ class Rejects:
             )
 
     def table(self) -> "pa.Table":
-        """file, line (int64, 1 is the first, NULL if unknown), reason, record (its text)."""
-        import pyarrow as pa
-
-        names = ("file", "line", "reason", "record")
-        types = (pa.string(), pa.int64(), pa.string(), pa.string())
-        columns = list(zip(*self._rows, strict=True)) or [(), (), (), ()]
-        arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
-        return pa.Table.from_arrays(arrays, names=list(names))
+        """What was kept, as `rejects_table` has it."""
+        return rejects_table(self._rows)

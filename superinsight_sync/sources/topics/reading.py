@@ -7,6 +7,7 @@ from types import TracebackType
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError, SisError, ThresholdError
+from superinsight_sync.core.rejects import Reject, rejects_table
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync.sources.topics.values import Bad
 
@@ -24,7 +25,7 @@ class Aside:
     topic: str
     limit: int | None = None
     count: int = 0
-    _rows: list[tuple[str, int | None, str, str]] = field(default_factory=list)
+    _rows: list[Reject] = field(default_factory=list)
 
     def add(self, place: str, number: int | None, reason: str, record: bytes) -> None:
         """Keeps one, at most its first MB. Raises DataError, or ThresholdError beyond the limit."""
@@ -50,10 +51,7 @@ class Aside:
 
     def table(self) -> pa.Table:
         """file (`<topic>/<place>`), line (the offset where there is one), reason, record (its text)."""
-        names = ("file", "line", "reason", "record")
-        kinds = (pa.string(), pa.int64(), pa.string(), pa.string())
-        columns = list(zip(*self._rows, strict=True)) or [(), (), (), ()]
-        return pa.table({n: pa.array(c, t) for n, c, t in zip(names, columns, kinds, strict=True)})
+        return rejects_table(self._rows)
 
 
 def kept(batch: pa.RecordBatch, bad: Bad) -> pa.RecordBatch:
