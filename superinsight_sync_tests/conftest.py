@@ -12,6 +12,7 @@ from superinsight_sync_tests.servers.mariadb import MariadbServer, running_maria
 from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
 from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 from superinsight_sync_tests.servers.s3 import S3Server, running_s3
+from superinsight_sync_tests.servers.sftp import SftpServer, running_sftp
 from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
 
 LONG = bool(os.environ.get("SIS_LONG"))
@@ -47,6 +48,12 @@ def mariadb_server() -> Iterator[MariadbServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     with running_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sftp_server() -> Iterator[SftpServer]:
+    with running_sftp() as server:
         yield server
 
 

@@ -1,6 +1,7 @@
 """The rows of a stream's files as record batches: filtered, cut to size, with the file they came from."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from types import TracebackType
@@ -200,8 +201,12 @@ class FileRead:
     with a DataError after its last row, so that nothing is lost unnoticed.
     """
 
-    def __init__(self, table: Table, request: ReadRequest) -> None:
+    def __init__(
+        self, table: Table, request: ReadRequest, kept: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._table = table
+        self._kept = kept
+        self._scope = ExitStack()
         self._request = request
         self._rejects = Rejects()
         self._failure: SisError | None = None
@@ -221,12 +226,16 @@ class FileRead:
         return self._rejects.table()
 
     def __enter__(self) -> pa.RecordBatchReader:
+        self._scope.enter_context(self._kept())
         return pa.RecordBatchReader.from_batches(self._table.schema, self._remembering())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._batches.close()
+        try:
+            self._batches.close()
+        finally:
+            self._scope.close()
         if self._failure is not None and error is not None and not isinstance(error, SisError):
             # A consumer outside Python knows of the failure only as text.
             raise self._failure from error

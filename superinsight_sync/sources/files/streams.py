@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
-from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
-from superinsight_sync.sources.files.listing import FoundFile
+from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
+from superinsight_sync.sources.files.listing import UNKNOWN, FoundFile
 
 CHUNK_BYTES = 1 << 20
 _RATIO_FLOOR_BYTES = 100 * 10**6
@@ -30,7 +30,8 @@ class Limits:
 
     def check(self, file: FoundFile, size_bytes: int) -> None:
         """Raises DataError if the file has grown too much."""
-        too_steep = size_bytes > _RATIO_FLOOR_BYTES and size_bytes > self.max_ratio * max(file.size_bytes, 1)
+        steepest = self.max_ratio * max(file.size_bytes, 1) if file.size_bytes != UNKNOWN else size_bytes
+        too_steep = size_bytes > _RATIO_FLOOR_BYTES and size_bytes > steepest
         if size_bytes > self.max_decompressed_bytes or too_steep:
             raise DataError(
                 f"{file.size_bytes} bytes grow to more than {size_bytes} when decompressed",
@@ -43,7 +44,7 @@ def open_file(file: FoundFile) -> IO[bytes]:
     """The file, opened. Raises AccessError, or TransientError if it is gone."""
     if isinstance(file, ArchivedFile):
         return open_entry(file)
-    return open_seekable(file)
+    return file.place.open(file, jumps=False)
 
 
 def open_seekable(file: FoundFile) -> IO[bytes]:
@@ -54,16 +55,7 @@ def open_seekable(file: FoundFile) -> IO[bytes]:
             where=f"file '{file.name}'",
             hint="Unpack it first",
         )
-    return _open_plain(file)
-
-
-def _open_plain(file: FoundFile) -> IO[bytes]:
-    try:
-        return file.path.open("rb")
-    except PermissionError as error:
-        raise AccessError("it may not be read", where=f"file '{file.name}'") from error
-    except OSError as error:
-        raise TransientError("it cannot be opened", where=f"file '{file.name}'") from error
+    return file.place.open(file, jumps=True)
 
 
 def check_encoding(encoding: str) -> None:
@@ -129,7 +121,7 @@ def entries(archive: FoundFile, limits: Limits) -> list[ArchivedFile]:
 
 def open_entry(file: ArchivedFile) -> IO[bytes]:
     """A file of an archive, opened. Raises DataError if it is damaged."""
-    raw = _open_plain(file)
+    raw = file.place.open(file, jumps=True)
     try:
         return cast(IO[bytes], _Entry(raw, zipfile.ZipFile(raw).open(file.entry)))
     except (*_CORRUPT, KeyError, ValueError, NotImplementedError, RuntimeError):

@@ -1,4 +1,5 @@
-"""Kind `files`: text, JSON, XML, Excel, Avro, ORC and Parquet files of a local folder, compressed or not.
+"""Kind `files`: text, JSON, XML, Excel, Avro, ORC and Parquet files, compressed or not, of a folder: local, or
+on an FTP, SFTP, S3 or web server.
 
 A file is read whole, as it was when it was listed; one that changes meanwhile fails the read, to be tried
 again. The cursor ``_sis_file_modified_at`` reads only files that are new or changed; it trusts the file
@@ -6,8 +7,10 @@ system's modification times, so a file that is put there with an older time is n
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,13 +21,21 @@ from superinsight_sync.core.errors import ConfigError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, FormatSpec, Size, StreamSpec
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.files.listing import Folder, FoundFile, is_asked_for, token_of
+from superinsight_sync.sources.files.listing import (
+    MODIFIED_AT,
+    UNKNOWN,
+    Files,
+    Folder,
+    FoundFile,
+    is_asked_for,
+    token_of,
+)
+from superinsight_sync.sources.files.remote.options import RemoteConfig
 from superinsight_sync.sources.files.streams import Limits
 from superinsight_sync.sources.protocol import (
     Capabilities,
     Column,
     FoundStream,
-    KindConfig,
     Probe,
     ReadRequest,
     StreamShape,
@@ -34,13 +45,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from superinsight_sync.sources.files.reading import FileRead, Table
+    from superinsight_sync.sources.files.remote.folder import RemoteFolder
 
 
-class Config(KindConfig):
-    """A local folder."""
+class Config(RemoteConfig):
+    """A folder on this machine or a server."""
 
     path: str
-    """The folder or the one file, relative to the project; may refer to the environment: "{{ env.X }}"."""
+    """The folder or the one file, relative to the project, or a URL: `ftp://`, `ftps://`, `sftp://`,
+    `s3://bucket/prefix`, `https://`; may refer to the environment: "{{ env.X }}"."""
     settle: Duration = timedelta(0)
     """A file modified more recently than this is taken to be still in the making and left alone."""
     max_decompressed: Size = 100 * 10**9
@@ -62,27 +75,38 @@ class FilesSource:
         self._limits = Limits(config.max_decompressed, config.max_ratio)
         self._tables: dict[str, tuple[str, Table]] = {}
         self._described: dict[str, pa.Schema] = {}
+        self._lock = threading.Lock()
+        self._remote: RemoteFolder | None = None
 
     def probe(self) -> Probe:
         """Lists the folder. Raises ConfigError if it is not there, AccessError if it cannot be read."""
         began = time.perf_counter()
-        files = self._folder().everything()
-        hidden = [f.name for f in files if not os.access(f.path, os.R_OK)]
-        warnings = [] if files else ["no file was found"]
-        if hidden:
-            warnings.append(f"{len(hidden)} files may not be read, the first is '{hidden[0]}'")
+        folder = self._folder()
+        with self._kept():
+            files = folder.everything()
+            warnings = [] if files else ["no file was found"]
+            if self._remote is None:
+                server = f"folder {self._config.path}"
+                hidden = [f.name for f in files if not os.access(f.path, os.R_OK)]
+                if hidden:
+                    warnings.append(f"{len(hidden)} files may not be read, the first is '{hidden[0]}'")
+            else:
+                server = self._remote.where
+                warnings += self._remote.warnings()
         return Probe(
-            server=f"folder {self._config.path}",
+            server=server,
             latency_ms=(time.perf_counter() - began) * 1000,
             warnings=tuple(warnings),
-            details={"files": len(files), "size_bytes": sum(f.size_bytes for f in files)},
+            details={"files": len(files), "size_bytes": sum(max(f.size_bytes, 0) for f in files)},
         )
 
     def discover(self) -> Iterator[FoundStream]:
         """A stream for each group of files of one folder, extension and set of columns."""
         from superinsight_sync.sources.files.discovery import discover
 
-        return discover(self._folder().everything(), self._limits)
+        folder = self._folder()
+        with self._kept():
+            yield from discover(folder.everything(), self._limits)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
         """The columns of all files together, then `_sis_file`. Estimates rows where the files say them."""
@@ -104,7 +128,7 @@ class FilesSource:
             raise TransientError(
                 "the files' columns changed since they were described", where=_where(request.stream)
             )
-        return FileRead(table, request)
+        return FileRead(table, request, self._kept)
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading, except for whole Parquet files. Records that cannot be read do not count."""
@@ -121,23 +145,51 @@ class FilesSource:
         """A hash of the listing: names, sizes, modification times. Take it before `describe` and `read`."""
         return token_of(f for f in self._files(request.stream) if is_asked_for(f, request))
 
-    def _folder(self) -> Folder:
-        path = Path(resolve(self._config.path)).expanduser()
-        return Folder(self._project_dir / path, self._config.settle)
+    def _folder(self) -> Files:
+        path = resolve(self._config.path)
+        if "://" not in path:
+            if self._config.model_fields_set & set(RemoteConfig.model_fields):
+                from superinsight_sync.sources.files.remote.opening import check_keys
+
+                check_keys(self._config, "")
+            return Folder(self._project_dir / Path(path).expanduser(), self._config.settle)
+        with self._lock:
+            if self._remote is None:
+                from superinsight_sync.sources.files.remote.opening import open_folder
+
+                config = self._config
+                self._remote = open_folder(config, path, config.settle, config.max_decompressed)
+        return self._remote
+
+    def _kept(self) -> AbstractContextManager[None]:
+        """Within it connections to the server are used again; afterwards none is open."""
+        return nullcontext() if self._remote is None else self._remote.kept()
 
     def _files(self, stream: StreamSpec) -> tuple[FoundFile, ...]:
         if stream.path is None:
             raise ConfigError("a stream of files needs `path`", where=_where(stream))
         try:
-            return self._folder().files(stream.path)
+            files = self._folder().files(stream.path)
         except (ConfigError, TransientError) as error:
             raise error.at(_where(stream)) from error
+        timeless = [f.name for f in files if f.modified_ns == UNKNOWN]
+        if timeless and stream.sync.cursor == MODIFIED_AT:
+            raise ConfigError(
+                f"the server does not tell when '{timeless[0]}' was modified",
+                where=_where(stream),
+                hint=f"Choose another cursor than {MODIFIED_AT}, or sync: {{mode: full}}",
+            )
+        return files
 
     def _table(self, stream: StreamSpec) -> "Table":
         """The stream's files as they are now; looked at again only if one changed."""
+        self._folder()
+        with self._kept():
+            return self._looked_at(stream, self._files(stream))
+
+    def _looked_at(self, stream: StreamSpec, files: "tuple[FoundFile, ...]") -> "Table":
         from superinsight_sync.sources.files.reading import Table
 
-        files = self._files(stream)
         spec = stream.format or FormatSpec()
         if not files and not spec.columns:
             raise ConfigError(

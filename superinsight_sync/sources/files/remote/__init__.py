@@ -1,0 +1,1 @@
+"""Files on servers: FTP, SFTP, S3 and HTTP."""
