@@ -46,13 +46,9 @@ def running_ftp(*, tls: bool = False, machine_lists: bool = True, rights: str = 
     class Data(TLS_DTPHandler if tls else DTPHandler):  # type: ignore[misc]
         ac_out_buffer_size = 16384
         sent = 0
-        most: int | None = None
 
         def send(self, data: bytes) -> int:
-            if self.most is None:
-                is_file = self.cmd == "RETR" and bool(server.drops)
-                self.most = server.drops.pop(0) if is_file else 1 << 62
-            if self.sent >= self.most:
+            if self.sent >= self.cmd_channel.most:
                 self.close()
                 return 0
             sent: int = super().send(data)
@@ -60,6 +56,8 @@ def running_ftp(*, tls: bool = False, machine_lists: bool = True, rights: str = 
             return sent
 
     class Handler(TLS_FTPHandler if tls else FTPHandler):  # type: ignore[misc]
+        most = 1 << 62
+
         def on_connect(self) -> None:
             server.handlers.add(self)
 
@@ -68,6 +66,7 @@ def running_ftp(*, tls: bool = False, machine_lists: bool = True, rights: str = 
 
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
             server.commands.append(cmd)
+            self.most = server.drops.pop(0) if cmd == "RETR" and server.drops else 1 << 62
             super().pre_process_command(line, cmd, arg)
 
     Handler.authorizer = authorizer

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.errors import ConfigError, SisError, TransientError
+from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
 from superinsight_sync.model.declaration import FormatSpec, StreamSpec
 from superinsight_sync.sources.files.avro import AvroLayout
 from superinsight_sync.sources.files.columnar import OrcLayout, ParquetLayout
@@ -102,12 +102,16 @@ class Table:
         """The rows of a request, in the order of file names and of the rows in them."""
         keep = self._filter(request)
         for member in self.selected(request):
-            for batch in self._layout.batches(member, rejects, request.batch_rows):
-                kept = keep(self._with_own(member, batch))
-                if kept.num_rows:
-                    yield kept
-            if member.file.changed():
-                raise TransientError("it changed while it was read", where=member.where)
+            try:
+                for batch in self._layout.batches(member, rejects, request.batch_rows):
+                    kept = keep(self._with_own(member, batch))
+                    if kept.num_rows:
+                        yield kept
+            except DataError:
+                # A file that is written anew looks damaged to who reads the rest of the old one.
+                _check_unchanged(member)
+                raise
+            _check_unchanged(member)
             rejects.finish(member.file.name)
 
     def _with_own(self, member: Member, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -134,6 +138,11 @@ class Table:
             return batch
 
         return keep
+
+
+def _check_unchanged(member: Member) -> None:
+    if member.file.changed():
+        raise TransientError("it changed while it was read", where=member.where)
 
 
 def comparable(values: pa.Array) -> pa.Array:

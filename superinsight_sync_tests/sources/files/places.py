@@ -1,18 +1,25 @@
 """The same folder on a server of each protocol, to test what must hold for all of them."""
 
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.servers.ftp import PASSWORD, USER, running_ftp
 from superinsight_sync_tests.servers.s3 import S3Server
 from superinsight_sync_tests.servers.sftp import SftpServer
 from superinsight_sync_tests.servers.web import running_web
+from superinsight_sync_tests.sources.reading import read, stream
 
 PROTOCOLS = ("ftp", "ftps", "ftp-old", "sftp", "s3", "http")
 FAST = {"allow_private": True, "connect_timeout": "5s", "read_timeout": "5s"}
@@ -101,3 +108,34 @@ def place_of(
             if ftp.certificate:
                 at["ca_file"] = str(ftp.certificate)
             yield RemotePlace(protocol, at, _writer(ftp.folder / name), ftp, ftp.sessions, ftp.folder / name)
+
+
+def csv_of(*ids: int) -> bytes:
+    return ("id\n" + "".join(f"{i}\n" for i in ids)).encode()
+
+
+def ids(source: Source, path: str, **keys: Any) -> list[int]:
+    spec = stream(path=path, format={"columns": {"id": "int64"}})
+    return [int(i) for i in read(source, ReadRequest(spec, **keys)).column("id").to_pylist()]
+
+
+def parquet_of(table: pa.Table, **how: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **how)
+    return sink.getvalue().to_pybytes()
+
+
+def nothing_open(place: RemotePlace) -> None:
+    end = time.monotonic() + 5
+    while place.sessions is not None and place.sessions() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert place.sessions is None or place.sessions() == 0
+
+
+@contextmanager
+def place_in(request: pytest.FixtureRequest, protocol: str) -> Iterator[RemotePlace]:
+    """An empty folder on a server of a protocol."""
+    name = f"in-{uuid.uuid4().hex[:8]}"
+    servers = (lambda: request.getfixturevalue("sftp_server"), lambda: request.getfixturevalue("s3_server"))
+    with place_of(protocol, *servers, name) as found:
+        yield found

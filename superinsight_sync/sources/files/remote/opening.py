@@ -81,11 +81,10 @@ def open_folder(config: RemoteConfig, url: str, settle: timedelta, max_spool_byt
     server = make(base)
     with server.kept():
         entry = server.entry("")
-    if entry is None and "/" in base.strip("/"):
-        hint = "Correct `path` of the connection"
-        raise ConfigError(f"there is nothing at '{base}'", where=server.where, hint=hint)
     if entry is None:
-        raise ConfigError(f"'{base}' does not exist", where=server.where, hint="Correct `path`")
+        raise ConfigError(
+            f"'{base}' does not exist", where=server.where, hint="Correct `path` of the connection"
+        )
     only = None
     if not entry.is_folder:
         parent, _, only = base.rstrip("/").rpartition("/")

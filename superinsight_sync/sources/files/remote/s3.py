@@ -1,10 +1,11 @@
 """S3 and what speaks like it, by Arrow's file system."""
 
 import re
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ class S3Account:
 
 
 class S3Server:
-    """A prefix of a bucket. Times are of whole seconds; the ETag of the first opening must stay.
+    """A prefix of a bucket. Times are of whole seconds.
 
     Args:
         base: bucket and prefix.
@@ -57,11 +58,23 @@ class S3Server:
         self._base = base.strip("/")
         self._lock = threading.Lock()
         self._files: Any = None
-        self._etags: dict[tuple[str, Seen], str] = {}
+        self._users = 0
+        self._etags: dict[str, str] = {}
         self.where = f"s3://{self._base.partition('/')[0]}"
 
-    def kept(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within it a file must keep the ETag that it had when it was opened first: a listing has none, and a
+        time in whole seconds may stay when a file is replaced."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._etags.clear()
 
     def entry(self, path: str) -> Entry | None:
         with self._told():
@@ -69,11 +82,9 @@ class S3Server:
         if info.type == fs.FileType.NotFound:
             return None
         entry = self._entry(info)
-        known = None if entry.seen is None else self._etags.get((entry.path, entry.seen))
+        known = self._etags.get(entry.path)
         if known and entry.seen is not None and self._etag(entry.path) != known:
-            return Entry(
-                entry.name, entry.path, seen=Seen(entry.seen.size_bytes, entry.seen.modified_ns, "new")
-            )
+            return replace(entry, seen=replace(entry.seen, version="another"))
         return entry
 
     def entries(self, folder: str, *, deep: bool) -> Iterator[Entry]:
@@ -88,9 +99,8 @@ class S3Server:
     def stream(self, file: FoundFile, offset: int) -> "S3Stream":
         with self._told(file):
             opened = self._fs().open_input_file(self._full(file.path))
-        mark = (file.path, Seen(file.size_bytes, file.modified_ns))
         etag = _etag_of(opened)
-        if opened.size() != file.size_bytes or self._etags.setdefault(mark, etag) != etag:
+        if opened.size() != file.size_bytes or self._etags.setdefault(file.path, etag) != etag:
             opened.close()
             raise changed(file)
         return S3Stream(self, file, opened, offset)
@@ -158,6 +168,8 @@ class S3Server:
             yield
         except FileNotFoundError:
             raise TransientError("it is gone", where=where) from None
+        except socket.gaierror:
+            raise unknown_host(where) from None
         except UnicodeError as error:
             raise lost(where, error) from None
         except (OSError, pa.ArrowException) as error:
@@ -210,4 +222,4 @@ class S3Stream:
 
 
 def _etag_of(opened: Any) -> str:
-    return bytes((opened.metadata() or {}).get(b"ETag", b"")).decode()
+    return bytes((opened.metadata() or {}).get("ETag", b"")).decode()
