@@ -1,5 +1,6 @@
 """A real FTP server, pyftpdlib, on a free loopback port, plain or with TLS; it drops transfers when told to."""
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -37,6 +38,7 @@ class FtpServer:
 @contextmanager
 def running_ftp(*, tls: bool = False, machine_lists: bool = True, rights: str = "elr") -> Iterator[FtpServer]:
     """Starts a server in a thread, for a folder of its own."""
+    logging.getLogger("pyftpdlib").setLevel(logging.ERROR)
     home = Path(tempfile.mkdtemp(prefix="sis-ftp-"))
     (home / "files").mkdir()
     server = FtpServer(0, home / "files", certificate(home) if tls else None)
@@ -85,7 +87,7 @@ def running_ftp(*, tls: bool = False, machine_lists: bool = True, rights: str = 
 
     def serve() -> None:
         while not stop.is_set():
-            listening.serve_forever(timeout=0.02, blocking=False)
+            listening.ioloop.loop(timeout=0.02, blocking=False)
         listening.close_all()
 
     thread = threading.Thread(target=serve, daemon=True)

@@ -18,7 +18,7 @@ from superinsight_sync.sources.files.listing import FoundFile, Seen
 from superinsight_sync.sources.files.remote.server import REACH, Connections, Entry, lost, unknown_host
 
 _REQUEST_BYTES = 32 << 10
-_WINDOW_BYTES = 2 << 20
+_WINDOW_BYTES = 4 << 20
 _SYSTEM_KEYS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
@@ -159,7 +159,7 @@ class SftpServer:
 
 
 class SftpStream:
-    """An open file, read by many requests at once within a window of 2 MB."""
+    """An open file, read by many requests at once: as much as is asked for at first, then 4 MB."""
 
     def __init__(
         self, server: SftpServer, session: _Session, handle: paramiko.SFTPFile, offset: int, end: int
@@ -169,18 +169,22 @@ class SftpStream:
         self._handle = handle
         self._at = offset
         self._end = end
+        self._ahead = memoryview(b"")
+        self._least = 0
         self._usable = True
 
     def read(self, size: int) -> bytes:
-        window = min(size, _WINDOW_BYTES, self._end - self._at)
-        starts = range(self._at, self._at + window, _REQUEST_BYTES)
-        chunks = [(at, min(_REQUEST_BYTES, self._at + window - at)) for at in starts]
-        self._usable = False
-        with self._server._told():
-            data = b"".join(_until_short(chunks, self._handle))
-        self._usable = True
-        self._at += len(data)
-        return data
+        if not self._ahead:
+            wanted = min(max(size, self._least), _WINDOW_BYTES, self._end - self._at)
+            self._least = _WINDOW_BYTES
+            self._usable = False
+            with self._server._told():
+                data = _fetched(self._handle, self._at, wanted)
+            self._usable = True
+            self._at += len(data)
+            self._ahead = memoryview(data)
+        part, self._ahead = self._ahead[:size], self._ahead[size:]
+        return bytes(part)
 
     def close(self) -> None:
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
@@ -189,17 +193,15 @@ class SftpStream:
         self._server._connections.give(self._session, usable=self._usable)
 
 
-def _until_short(chunks: list[tuple[int, int]], handle: paramiko.SFTPFile) -> Iterator[bytes]:
-    """The pieces up to the first that is shorter than asked for, after which there would be a gap."""
-    if len(chunks) == 1:
-        handle.seek(chunks[0][0])
-        yield handle.read(chunks[0][1])
-        return
-    whole = True
+def _fetched(handle: paramiko.SFTPFile, at: int, size: int) -> bytes:
+    """The bytes up to the first answer that is shorter than asked for, after which there would be a gap."""
+    chunks = [(a, min(_REQUEST_BYTES, at + size - a)) for a in range(at, at + size, _REQUEST_BYTES)]
+    parts, whole = [], True
     for (_, wanted), part in zip(chunks, handle.readv(chunks), strict=False):
         if whole:
-            yield part
+            parts.append(part)
         whole = whole and len(part) == wanted
+    return b"".join(parts)
 
 
 def _trust(ssh: paramiko.SSHClient, account: SftpAccount) -> None:
