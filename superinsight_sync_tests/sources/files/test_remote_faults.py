@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -359,6 +360,7 @@ def test_an_account_that_can_write_is_warned_of(project: Settings) -> None:
         ({"path": "ftp:///x"}, "`path` names no host"),
         ({"path": "sftp://u@h/x"}, "`path` holds a user or password"),
         ({"path": "ftp://h:99999/x"}, "`path` is no URL"),
+        ({"path": "ftp://h/x?a"}, "`path` has a query"),
         ({"path": "https://h/x/?a=1"}, "the URL of a folder has no query"),
         ({"path": "ftp://h/x", "allow_networks": ["ten"]}, "'ten' is no network"),
         ({"path": "s3://b/x", "endpoint": "minio:9000"}, "endpoint is no address of a server"),
@@ -370,7 +372,7 @@ def test_a_wrong_declaration_is_told(keys: dict[str, Any], says: str, project: S
 
 @pytest.mark.parametrize(
     "keys", [{"path": f"ftp://u:{SECRET}@h/x"}, {"path": "sftp://h/x", "private_key": SECRET},
-             {"path": "https://h/", "headers": {"Authorization": SECRET}}, {"path": "ftp://h/", "password": SECRET},
+             {"path": "https://h/", "headers": {"X-Api-Key": SECRET}}, {"path": "ftp://h/", "password": SECRET},
              {"path": "s3://b/", "secret_access_key": SECRET}],
 )  # fmt: skip
 def test_secrets_that_are_written_out_are_refused(keys: dict[str, Any], project: Settings) -> None:
@@ -406,11 +408,21 @@ def test_links_that_leave_the_folder_are_refused_and_others_followed_once(
                 source.describe(stream(path=pattern))
 
 
-def test_connections_are_used_again(place: RemotePlace, project: Settings) -> None:
-    for number in range(10):
-        place.put(f"{number}.csv", csv_of(number))
-    if place.protocol.startswith("ftp"):
-        place.server.commands.clear()
+def test_connections_and_transfers_are_used_again(request: pytest.FixtureRequest, project: Settings) -> None:
+    with place_in(request, "ftp") as place:
+        for number in range(10):
+            place.put(f"{number}.csv", csv_of(number))
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for number in range(20):
+                archive.writestr(f"{number:02}.csv", csv_of(number))
+        place.put("packed.zip", packed.getvalue())
+        commands = place.server.commands
+        commands.clear()
         assert ids(place.source(project), "*.csv") == list(range(10))
-        assert place.server.commands.count("USER") <= 3
-    nothing_open(place)
+        assert commands.count("USER") <= 3
+        assert commands.count("RETR") <= 20
+        commands.clear()
+        assert ids(place.source(project), "packed.zip") == list(range(20))
+        assert commands.count("RETR") <= 2
+        nothing_open(place)

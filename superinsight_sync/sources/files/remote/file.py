@@ -3,21 +3,27 @@
 import io
 import shutil
 import tempfile
+import threading
 import time
-from typing import IO, cast
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
 
-from superinsight_sync.core.errors import ConfigError, SisError, TransientError
+from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.core.retry import RetryPolicy
 from superinsight_sync.sources.files.listing import UNKNOWN, FoundFile, Seen
-from superinsight_sync.sources.files.remote.server import Server, Stream
+from superinsight_sync.sources.files.remote.server import Scope, Server, Stream
 
 _BUFFER_BYTES = 1 << 20
+_HEADS_BYTES = 8 << 20
 _SKIP_BYTES = 256 << 10
 _POLICY = RetryPolicy(retries=3, base_s=0.5)
 
 
 class RemotePlace:
-    """The files of a server.
+    """The files of a server. What is cheap to keep while it is in use spares transfers: the starts of files,
+    which are looked at several times, and the last file that had to be fetched as a whole.
 
     Args:
         max_spool_bytes: a file whose size is not known grows to no more than this on the local disk.
@@ -26,21 +32,45 @@ class RemotePlace:
     def __init__(self, server: Server, max_spool_bytes: int) -> None:
         self.server = server
         self._max_spool_bytes = max_spool_bytes
+        self._scope = Scope(self._forget)
+        self._lock = threading.Lock()
+        self._heads: dict[FoundFile, bytes] = {}
+        self._spool: tuple[FoundFile, Any] | None = None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """As `Server.kept`."""
+        with self.server.kept(), self._scope.kept():
+            yield
 
     def look(self, path: str) -> Seen | None:
         entry = self.server.entry(path)
         return None if entry is None or entry.is_folder else entry.seen
 
     def open(self, file: FoundFile, *, jumps: bool) -> IO[bytes]:
-        raw = ResumingFile(self.server, file)
-        opened = cast(IO[bytes], io.BufferedReader(raw, _BUFFER_BYTES))
+        whole = _whole(file)
         if not jumps or (file.size_bytes != UNKNOWN and self.server.jumps(file)):
-            return opened
-        with opened:
-            return self._spooled(file, opened)
+            raw = ResumingFile(self.server, whole, self._heads.get(whole, b""), self._remember)
+            return cast(IO[bytes], io.BufferedReader(raw, _BUFFER_BYTES))
+        known = self._spool
+        spool = known[1] if known and known[0] == whole else self._fetched(whole)
+        return cast(IO[bytes], Path(spool.name).open("rb"))
 
-    def _spooled(self, file: FoundFile, opened: IO[bytes]) -> IO[bytes]:
-        """The whole file in an unnamed file on the local disk, for servers that only read on."""
+    def _remember(self, file: FoundFile, head: bytes) -> None:
+        can_go_on = file.size_bytes != UNKNOWN and (file.version or file.modified_ns != UNKNOWN)
+        with self._lock:
+            if not self._scope.users or not can_go_on or len(head) <= len(self._heads.get(file, b"")):
+                return
+            self._heads[file] = head
+            while sum(map(len, self._heads.values())) > _HEADS_BYTES:
+                del self._heads[next(iter(self._heads))]
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._heads, self._spool = {}, None
+
+    def _fetched(self, file: FoundFile) -> Any:
+        """The whole file on the local disk, where it goes as soon as nobody has it open."""
         free_bytes = shutil.disk_usage(tempfile.gettempdir()).free
         if file.size_bytes > free_bytes:
             raise ConfigError(
@@ -48,39 +78,60 @@ class RemotePlace:
                 where=f"file '{file.name}'",
                 hint="Set TMPDIR to a folder with more room",
             )
-        spool = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115 - it is given away
-        taken = 0
         try:
-            while part := opened.read(_BUFFER_BYTES):
-                taken += len(part)
-                if taken > self._max_spool_bytes:
-                    raise ConfigError(
-                        f"it has more than {self._max_spool_bytes} bytes",
-                        where=f"file '{file.name}'",
-                        hint="Raise max_decompressed of the connection",
-                    )
-                spool.write(part)
-            spool.seek(0)
+            with ExitStack() as on_failure:
+                spool = on_failure.enter_context(tempfile.NamedTemporaryFile(prefix="sis-"))
+                with io.BufferedReader(ResumingFile(self.server, file), _BUFFER_BYTES) as opened:
+                    self._copy(file, cast(IO[bytes], opened), cast(IO[bytes], spool))
+                spool.flush()
+                on_failure.pop_all()
         except OSError as error:
-            spool.close()
             raise TransientError(
                 f"the local disk fails ({type(error).__name__})", where=tempfile.gettempdir()
             ) from None
-        except SisError:
-            spool.close()
-            raise
+        self._spool = (file, spool)
         return spool
+
+    def _copy(self, file: FoundFile, opened: IO[bytes], spool: IO[bytes]) -> None:
+        taken = 0
+        while part := opened.read(_BUFFER_BYTES):
+            taken += len(part)
+            if taken > self._max_spool_bytes:
+                raise ConfigError(
+                    f"it has more than {self._max_spool_bytes} bytes",
+                    where=f"file '{file.name}'",
+                    hint="Raise max_decompressed of the connection",
+                )
+            spool.write(part)
+
+
+def _whole(file: FoundFile) -> FoundFile:
+    """The file itself, for a file of an archive the archive: what is fetched is the same for all of them."""
+    return FoundFile(file.path, file.path, file.size_bytes, file.modified_ns, file.version, file.place)
 
 
 class ResumingFile(io.RawIOBase):
     """Reads exactly the bytes of the file that was listed.
 
+    Args:
+        head: its first bytes, if they are known already.
+        remember: is given its first bytes when it is closed.
+
     Raises:
         TransientError: after three new connections, or if the file is no longer what was listed.
     """
 
-    def __init__(self, server: Server, file: FoundFile) -> None:
+    def __init__(
+        self,
+        server: Server,
+        file: FoundFile,
+        head: bytes = b"",
+        remember: Callable[[FoundFile, bytes], None] | None = None,
+    ) -> None:
         super().__init__()
+        self._head = head
+        self._remember = remember
+        self._read_head = bytearray(head)
         self._server = server
         self._file = file
         self._end = None if file.size_bytes == UNKNOWN else file.size_bytes
@@ -88,7 +139,7 @@ class ResumingFile(io.RawIOBase):
         self._stream: Stream | None = None
         self._stream_at = 0
         self._failures = 0
-        self._started = False
+        self._started = bool(head)
 
     def readable(self) -> bool:
         return True
@@ -111,11 +162,18 @@ class ResumingFile(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self._drop()
+            if self._remember is not None:
+                self._remember(self._file, bytes(self._read_head))
         super().close()
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
         if self._end is not None and self._at >= self._end:
             return 0
+        if self._at < len(self._head):
+            data = self._head[self._at : self._at + len(buffer)]
+            buffer[: len(data)] = data
+            self._at += len(data)
+            return len(data)
         wanted = len(buffer) if self._end is None else min(len(buffer), self._end - self._at)
         while True:
             try:
@@ -126,6 +184,8 @@ class ResumingFile(io.RawIOBase):
             except TransientError as error:
                 self._drop()
                 self._wait(error)
+        if self._at == len(self._read_head) < _BUFFER_BYTES and self._remember is not None:
+            self._read_head += data
         self._at += len(data)
         self._stream_at += len(data)
         buffer[: len(data)] = data

@@ -47,7 +47,7 @@ class RemoteFolder:
 
     def kept(self) -> AbstractContextManager[None]:
         """As `Server.kept`."""
-        return self._server.kept()
+        return self._place.kept()
 
     def warnings(self) -> list[str]:
         """As `Server.warnings`."""

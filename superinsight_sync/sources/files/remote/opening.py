@@ -76,7 +76,9 @@ def open_folder(config: RemoteConfig, url: str, settle: timedelta, max_spool_byt
         )
     if scheme in ("http", "https"):
         return _http(config, parts, guard, settle, max_spool_bytes)
-    base = f"{parts.netloc}{parts.path}" if scheme == "s3" else unquote(parts.path)
+    if scheme != "s3" and (parts.query or parts.fragment):
+        raise ConfigError("`path` has a query", where="connection", hint="Write '?' as %3F and '#' as %23")
+    base = url.partition("://")[2] if scheme == "s3" else unquote(parts.path)
     make = _makers(config, parts, guard)[scheme]
     server = make(base)
     with server.kept():

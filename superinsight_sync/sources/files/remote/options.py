@@ -1,5 +1,6 @@
 """What a declaration says of a server with files."""
 
+import re
 from datetime import timedelta
 
 from pydantic import Field, field_validator
@@ -7,6 +8,7 @@ from pydantic import Field, field_validator
 from superinsight_sync.model.declaration import Duration
 from superinsight_sync.sources.protocol import KindConfig
 
+_SECRET = re.compile("auth|cookie|key|token|secret|password", re.IGNORECASE)
 SCHEMES = ("ftp", "ftps", "sftp", "s3", "http", "https")
 
 
@@ -63,6 +65,6 @@ class RemoteConfig(KindConfig):
     @classmethod
     def _are_references(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if name.lower() in ("authorization", "cookie") and "{{" not in text:
+            if _SECRET.search(name) and "{{" not in text:
                 raise ValueError(f'put {name} into the environment and write "{{{{ env.NAME }}}}"')
         return value

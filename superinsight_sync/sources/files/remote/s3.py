@@ -4,7 +4,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from superinsight_sync.core.errors import AccessError, ConfigError, TransientErr
 from superinsight_sync.security.net import Guard
 from superinsight_sync.sources.files.listing import FoundFile, Seen
 from superinsight_sync.sources.files.remote.file import changed
-from superinsight_sync.sources.files.remote.server import REACH, Entry, lost, unknown_host
+from superinsight_sync.sources.files.remote.server import REACH, Entry, Scope, lost, unknown_host
 
 _REQUEST_BYTES = 4 << 20
 _S = 10**9
@@ -58,23 +58,14 @@ class S3Server:
         self._base = base.strip("/")
         self._lock = threading.Lock()
         self._files: Any = None
-        self._users = 0
         self._etags: dict[str, str] = {}
+        self._scope = Scope(self._etags.clear)
         self.where = f"s3://{self._base.partition('/')[0]}"
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept(self) -> AbstractContextManager[None]:
         """Within it a file must keep the ETag that it had when it was opened first: a listing has none, and a
         time in whole seconds may stay when a file is replaced."""
-        with self._lock:
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    self._etags.clear()
+        return self._scope.kept()
 
     def entry(self, path: str) -> Entry | None:
         with self._told():

@@ -70,6 +70,28 @@ class Server(Protocol):
         ...
 
 
+class Scope:
+    """Counts who is within it; when the last one leaves, `emptied` is called."""
+
+    def __init__(self, emptied: Callable[[], None]) -> None:
+        self._emptied = emptied
+        self._lock = threading.Lock()
+        self.users = 0
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        with self._lock:
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.users -= 1
+                last = not self.users
+            if last:
+                self._emptied()
+
+
 class Connections(Generic[C]):
     """Connections to one server, each lent to one at a time, open only while somebody is within `kept`."""
 
@@ -81,22 +103,14 @@ class Connections(Generic[C]):
         self._alive = alive
         self._lock = threading.Lock()
         self._idle: list[C] = []
-        self._users = 0
+        self._scope = Scope(self._close_idle)
+        self.kept = self._scope.kept
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
+    def _close_idle(self) -> None:
         with self._lock:
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                unused = [] if self._users else self._idle
-                if not self._users:
-                    self._idle = []
-            for connection in unused:
-                self._close(connection)
+            unused, self._idle = self._idle, []
+        for connection in unused:
+            self._close(connection)
 
     def take(self) -> C:
         """One that works; made if there is none."""
@@ -112,7 +126,7 @@ class Connections(Generic[C]):
     def give(self, connection: C, *, usable: bool = True) -> None:
         """Takes one back."""
         with self._lock:
-            keep = usable and self._users > 0
+            keep = usable and self._scope.users > 0
             if keep:
                 self._idle.append(connection)
         if not keep:
