@@ -17,7 +17,15 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.lake.types import cast_batch, storable_schema
-from superinsight_sync.model.tables import EXTRACTED_AT, HASH, LOAD_ID, PARTITION
+from superinsight_sync.model.tables import (
+    DELETED_AT,
+    EXTRACTED_AT,
+    HASH,
+    LOAD_ID,
+    PARTITION,
+    SYSTEM_COLUMNS,
+    is_system,
+)
 from superinsight_sync.model.window import PartitionUnit, partition_key
 
 _SEED = 0x5157
@@ -35,16 +43,18 @@ def add_system_columns(
     """The rows as a stream, with load id, extraction time, hash and, if asked for, partition key appended.
 
     Args:
-        reader: the rows. A `_sis_partition` among them stays, other columns named `_sis_*` are made anew.
+        reader: the rows. What a source tells of where they stood (`_sis_file`) and a `_sis_partition` among
+            them stay, the other system columns are made anew.
         partition_of: cursor column (timestamp, date or ISO 8601 text; naive means UTC) and unit; the key of a
             NULL cursor is NULL.
 
     Raises ConfigError if the cursor column is missing or of another type; while reading, DataError for text
     that is no ISO 8601 time. `_sis_hash` is equal for rows with equal data columns in equal order.
     """
-    data = [n for n in reader.schema.names if not n.startswith("_sis_")]
+    data = [n for n in reader.schema.names if not is_system(n)]
+    told = [n for n in reader.schema.names if is_system(n) and n not in (*SYSTEM_COLUMNS, DELETED_AT)]
     kept_partition = PARTITION in reader.schema.names and partition_of is None
-    fields = [reader.schema.field(n) for n in data]
+    fields = [reader.schema.field(n) for n in (*data, *told)]
     fields += [
         pa.field(LOAD_ID, pa.string()),
         pa.field(EXTRACTED_AT, pa.timestamp("us", "UTC")),
@@ -61,7 +71,8 @@ def add_system_columns(
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in reader:
             rows = batch.select(data)
-            arrays = [*rows.columns, pa.repeat(load, len(batch)), pa.repeat(at, len(batch)), row_hash(rows)]
+            arrays = [*rows.columns, *(batch.column(n) for n in told)]
+            arrays += [pa.repeat(load, len(batch)), pa.repeat(at, len(batch)), row_hash(rows)]
             if partition_of:
                 arrays.append(partition_keys(batch.column(partition_of[0]), partition_of[1], partition_of[0]))
             elif kept_partition:

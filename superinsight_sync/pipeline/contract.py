@@ -45,7 +45,7 @@ class Drift:
 def drift_between(table: pa.Schema, source: pa.Schema) -> Drift:
     """Compares a table's columns with those that its source gives now."""
     landed = pa.schema([f for f in table if not is_system(f.name)])
-    found = storable_schema(source)
+    found = storable_schema(pa.schema([f for f in source if not is_system(f.name)]))
     new = tuple(n for n in found.names if n not in landed.names)
     missing = tuple(n for n in landed.names if n not in found.names)
     retyped = {
