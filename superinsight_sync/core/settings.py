@@ -33,6 +33,11 @@ class Settings:
         """For files that may be deleted at any time when no run is going on."""
         return self.home / "scratch"
 
+    @property
+    def landing_dir(self) -> Path:
+        """For bodies of pushed deliveries that are too big for a row."""
+        return self.home / "landing"
+
 
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Reads ``SIS_*`` variables; what is not set keeps the embedded default."""

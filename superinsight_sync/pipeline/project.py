@@ -14,10 +14,12 @@ from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.pipeline.declared import check_source
 
 COMPONENTS: dict[str, type[BaseModel]] = {
     "superinsight_sync.SyncSource": SourceSpec,
+    "superinsight_sync.PushSource": PushSourceSpec,
     "superinsight_sync.Dataset": DatasetSpec,
 }
 
@@ -42,6 +44,7 @@ class Project:
     sources: dict[str, SourceSpec] = field(default_factory=dict)
     datasets: dict[str, DatasetSpec] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    push_sources: dict[str, PushSourceSpec] = field(default_factory=dict)
 
     def source(self, name: str) -> SourceSpec:
         """Raises ConfigError naming the sources there are."""
@@ -96,26 +99,31 @@ def load_project(settings: Settings) -> Project:
 def load_folder(folder: Path) -> Project:
     """The same for a folder of declarations."""
     sources: dict[str, SourceSpec] = {}
+    push_sources: dict[str, PushSourceSpec] = {}
     datasets: dict[str, DatasetSpec] = {}
     problems: list[Problem] = []
     places: dict[str, tuple[Path, int]] = {}
     for file in sorted(folder.rglob("defs.yaml")):
         for spec, line in _specs(file, problems):
-            if isinstance(spec, SourceSpec):
-                if spec.name in sources:
+            if isinstance(spec, SourceSpec | PushSourceSpec):
+                if spec.name in sources or spec.name in push_sources:
                     problems.append(Problem(file, line, f"source '{spec.name}' is declared twice"))
-                sources[spec.name] = spec
+                if isinstance(spec, SourceSpec):
+                    sources[spec.name] = spec
+                else:
+                    push_sources[spec.name] = spec
             elif isinstance(spec, DatasetSpec):
                 if spec.name in datasets:
                     problems.append(Problem(file, line, f"dataset '{spec.name}' is declared twice"))
                 datasets[spec.name], places[spec.name] = spec, (file, line)
     for name, dataset in datasets.items():
-        problems.extend(Problem(*places[name], m) for m in _bad_inputs(dataset, sources))
-    return Project(folder, sources, datasets, tuple(problems))
+        found = _bad_inputs(dataset, (*sources.values(), *push_sources.values()))
+        problems.extend(Problem(*places[name], m) for m in found)
+    return Project(folder, sources, datasets, tuple(problems), push_sources)
 
 
-def _bad_inputs(dataset: DatasetSpec, sources: dict[str, SourceSpec]) -> Iterator[str]:
-    known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
+def _bad_inputs(dataset: DatasetSpec, sources: tuple[SourceSpec | PushSourceSpec, ...]) -> Iterator[str]:
+    known = {f"{s.name}/{t.name}": s.tenant for s in sources for t in s.streams}
     for alias, key in dataset.inputs.items():
         if key not in known:
             yield f"dataset '{dataset.name}', input '{alias}': there is no stream '{key}'. {_valid(key, known)}"
