@@ -1,0 +1,88 @@
+"""What is around the records: the batch's envelope, its format, its idempotency key, its event type."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from superinsight_sync.model.push import PushFormat
+from superinsight_sync.receive.refusals import MalformedError, UnprocessableError, UnsupportedError
+
+_FORMATS: dict[str, PushFormat] = {
+    "application/json": "json",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "application/x-jsonlines": "ndjson",
+    "text/csv": "csv",
+    "application/csv": "csv",
+    "application/xml": "xml",
+    "text/xml": "xml",
+}
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch as JSON: whose it is, where it belongs, and its records as they were written."""
+
+    source: str
+    data: msgspec.Raw
+    tenant: str | None = None
+    stream: str | None = None
+    metadata: dict[str, str | int | bool | None] = {}
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def open_envelope(body: bytes) -> Envelope:
+    """Opens a batch's envelope; the records in it are not looked at.
+
+    Raises MalformedError: no JSON. UnprocessableError: JSON of another shape, or nested without end.
+    """
+    try:
+        return _decoder.decode(body)
+    except RecursionError:
+        raise UnprocessableError("values are nested too deeply") from None
+    except UnicodeDecodeError:
+        raise MalformedError("text is no UTF-8") from None
+    except msgspec.ValidationError:
+        raise UnprocessableError(
+            "not a batch", hint="Send an object with source, data and, if you like, tenant, stream, metadata"
+        ) from None
+    except msgspec.DecodeError:
+        raise MalformedError("the body is no valid JSON") from None
+
+
+def format_of(content_type: str) -> PushFormat:
+    """The format that a media type names. Raises UnsupportedError for others, and for text that is not UTF-8."""
+    media, _, parameters = content_type.lower().partition(";")
+    media = media.strip()
+    found = _FORMATS.get(media) or ("json" if media.endswith("+json") else None)
+    if found is None:
+        raise UnsupportedError("this content type is not accepted", hint=f"Send one of {', '.join(_FORMATS)}")
+    charset = re.search(r"charset\s*=\s*\"?([a-z0-9_-]+)", parameters)
+    if charset and charset.group(1) not in ("utf-8", "utf8", "us-ascii"):
+        raise UnsupportedError("this text encoding is not accepted", hint="Send UTF-8")
+    return found
+
+
+def idempotency_key(header: str) -> str:
+    """The key in an ``Idempotency-Key`` header, with or without its quotes. Raises MalformedError."""
+    text = header.strip()
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    if not _KEY.fullmatch(text):
+        raise MalformedError(
+            "the Idempotency-Key is not usable", hint="Send 1 to 255 printable ASCII characters"
+        )
+    return text
+
+
+def event_of(value: Any, path: str | None) -> str | None:
+    """The event type at a path of a decoded JSON value; None if there is none."""
+    if path is None:
+        return None
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None
