@@ -95,6 +95,10 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def keep(self, *settings: str) -> "KeptConnection":
+        """A connection for one thread that writes again and again."""
+        return KeptConnection(self, settings)
+
     def pragma(self, statement: str) -> Any:
         """What a SQLite PRAGMA gives, run outside of a transaction. Raises as `write` does."""
         with _named_errors(), self.engine.connect() as connection:
@@ -105,6 +109,46 @@ class Database:
         engine = self._engines.pop(os.getpid(), None)
         if engine is not None:
             engine.dispose()
+
+
+class KeptConnection:
+    """One connection, opened when it is needed, kept between transactions, opened anew after an error.
+
+    Args:
+        settings: statements run on a new connection.
+    """
+
+    def __init__(self, database: Database, settings: Sequence[str]) -> None:
+        self._database, self._settings = database, settings
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """As `Database.write`."""
+        try:
+            with _named_errors():
+                connection = self._opened()
+                with connection.begin():
+                    yield connection
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes it; the next transaction opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            connection = self._database.engine.connect().execution_options(**{_BEGIN: ""})
+            for statement in self._settings:
+                connection.exec_driver_sql(statement)
+            connection.commit()
+            self._connection = connection.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        return self._connection
 
 
 def _prepare_sqlite(dbapi_connection: Any, _: object) -> None:

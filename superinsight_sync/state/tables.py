@@ -9,10 +9,13 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
+    text,
 )
 
 from superinsight_sync.state.column_types import CanonicalJson, UtcDateTime
@@ -23,6 +26,7 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
     }
 )
 
@@ -205,4 +209,41 @@ refresh_tokens = Table(
     Index(None, "family"),
     Index(None, "key_id"),
     Index(None, "not_after"),
+
+_WAITS = text("state IN ('received', 'landing')")
+
+inbox = Table(
+    "sis_inbox",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("encoding", Text, nullable=False),
+    Column("body", LargeBinary),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("metadata", CanonicalJson, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("load_id", Text),
+    Column("marked_at", UtcDateTime),
+    Column("error_text", Text),
+    Column("replay_of", BigInteger),
+    CheckConstraint("state IN ('received', 'landing', 'landed', 'failed')", name="state"),
+    UniqueConstraint("tenant", "source", "key"),
+    Index(
+        "ix_sis_inbox_waiting",
+        "tenant",
+        "source",
+        "stream",
+        "seq",
+        sqlite_where=_WAITS,
+        postgresql_where=_WAITS,
+    ),
+    sqlite_autoincrement=True,
 )

@@ -1,0 +1,313 @@
+"""The inbox: accepted deliveries in the order they became visible, until they are landed and forgotten.
+
+Landing is exactly once if the lander commits, with the rows, the order number (`seq`) of the last delivery
+they came from, and reads only what lies after it: `pending` and `read` never show a delivery with a smaller
+number later on, and `mark_landed` is only a note that may be lost and made again.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, update
+
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.state.database import Database, clean
+from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, lock_order
+from superinsight_sync.state.landing_files import LandingFiles
+from superinsight_sync.state.tables import inbox as t
+
+DeliveryState = Literal["received", "landing", "landed", "failed"]
+BIG_BODY_BYTES = 64 << 10
+SHORTEST_KEPT = timedelta(days=7)
+_PAGE_ROWS = 128
+_SHOWN = [c for c in t.c if c.name != "body"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Deliveries of one stream that wait, from the order number `first` to `last`, both included.
+
+    Attributes:
+        stream: empty for those whose stream is found out when they are landed.
+        records: as counted at the door. oldest_at: when the first of them was received.
+    """
+
+    tenant: str
+    source: str
+    stream: str
+    first: int
+    last: int
+    deliveries: int
+    records: int
+    size_bytes: int
+    oldest_at: datetime
+
+
+@dataclass(frozen=True)
+class StoredDelivery:
+    """A delivery as it is kept, without its body."""
+
+    seq: int
+    id: str
+    tenant: str
+    source: str
+    stream: str
+    key: str
+    fingerprint: str
+    format: str
+    encoding: str
+    size_bytes: int
+    records: int
+    metadata: dict[str, Any]
+    received_at: datetime
+    state: DeliveryState
+    load_id: str | None
+    marked_at: datetime | None
+    error_text: str | None
+    replay_of: int | None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits to be landed."""
+
+    deliveries: int
+    size_bytes: int
+    oldest_at: datetime | None
+
+
+class Inbox:
+    """Every method may raise TransientError, AccessError and ConfigError. Threads may share it.
+
+    Args:
+        files: where bodies over 64 KiB are kept: on a folder that all gateways and landers see.
+    """
+
+    def __init__(self, database: Database, files: Path) -> None:
+        self._database = database
+        self.files = LandingFiles(files)
+
+    def writer(self, **limits: int) -> InboxWriter:
+        """What deliveries are stored with; one for a process that receives."""
+        return InboxWriter(self._database, **limits)
+
+    def prepared(self, delivery: Delivery) -> Delivery:
+        """The delivery as `InboxWriter.submit` takes it: a big body is on the disk, as a file."""
+        if delivery.body is None or len(delivery.body) <= BIG_BODY_BYTES:
+            return delivery
+        self.files.keep(delivery.body, delivery.fingerprint)
+        return delivery._replace(body=None)
+
+    def accept(self, delivery: Delivery) -> Outcome:
+        """Stores one delivery, once for its key. It is on the disk when this returns.
+
+        For a process that stores one now and then; one that receives uses `writer`.
+        """
+        writer = self.writer()
+        try:
+            return writer.accept(self.prepared(delivery))
+        finally:
+            writer.close()
+
+    def pending(
+        self,
+        tenant: str | None = None,
+        source: str | None = None,
+        stream: str | None = None,
+        *,
+        max_deliveries: int = 10_000,
+        max_bytes: int = 256 << 20,
+    ) -> tuple[Range, ...]:
+        """What waits, one range for each stream: its oldest deliveries, up to the limits (at least one)."""
+        given = {"tenant": tenant, "source": source, "stream": stream}
+        stream_of = (t.c.tenant, t.c.source, t.c.stream)
+        numbered = (
+            select(
+                *stream_of,
+                t.c.seq,
+                t.c.records,
+                t.c.size_bytes,
+                t.c.received_at,
+                func.row_number().over(partition_by=stream_of, order_by=t.c.seq).label("place"),
+                func.sum(t.c.size_bytes).over(partition_by=stream_of, order_by=t.c.seq).label("total"),
+            )
+            .where(_waits(), *(t.c[name] == value for name, value in given.items() if value is not None))
+            .subquery()
+        )
+        n = numbered.c
+        statement = (
+            select(
+                n.tenant,
+                n.source,
+                n.stream,
+                func.min(n.seq),
+                func.max(n.seq),
+                func.count(),
+                func.sum(n.records),
+                func.sum(n.size_bytes),
+                func.min(n.received_at),
+            )
+            .where(or_(n.place == 1, and_(n.place <= max_deliveries, n.total <= max_bytes)))
+            .group_by(n.tenant, n.source, n.stream)
+            .order_by(func.min(n.seq))
+        )
+        with self._database.read() as connection:
+            rows: Any = connection.execute(statement).all()
+        # PostgreSQL sums whole numbers to decimals.
+        return tuple(Range(*row[:6], int(row[6]), int(row[7]), row[8]) for row in rows)
+
+    def read(self, found: Range, *, after: int = 0) -> Iterator[tuple[StoredDelivery, bytes]]:
+        """The deliveries of a range with their bytes as they came, in order, a page at a time.
+
+        Args:
+            after: the order number in the lake's checkpoint; those up to it have landed.
+
+        Raises:
+            DataError: a body's file is gone or damaged.
+        """
+        last = max(after, found.first - 1)
+        while True:
+            statement = (
+                select(*_SHOWN, t.c.body)
+                .where(*_in(found), t.c.seq > last, t.c.state != "failed")
+                .order_by(t.c.seq)
+                .limit(_PAGE_ROWS)
+            )
+            with self._database.read() as connection:
+                rows = connection.execute(statement).all()
+            for row in rows:
+                stored = _stored(row)
+                yield stored, row.body if row.body is not None else self.files.read(stored.fingerprint)
+                last = stored.seq
+            if len(rows) < _PAGE_ROWS:
+                return
+
+    def mark_landing(self, found: Range, load_id: str) -> int:
+        """Notes that somebody is at it; how many deliveries."""
+        return self._mark(found, "landing", load_id)
+
+    def mark_landed(self, found: Range, load_id: str) -> int:
+        """Notes that the range's deliveries are in the lake; how many were waiting still."""
+        return self._mark(found, "landed", load_id)
+
+    def mark_failed(self, seq: int, error: BaseException) -> bool:
+        """Takes a delivery that cannot be landed out of the way. False if it does not wait."""
+        values = {"state": "failed", "marked_at": utc_now(), "error_text": clean(str(error))}
+        with self._database.write() as connection:
+            done = connection.execute(update(t).where(t.c.seq == seq, _waits()).values(values))
+            return done.rowcount == 1
+
+    def replay(self, delivery_id: str) -> str | None:
+        """Puts a delivery into the inbox once more, behind all others; the new id. None if there is no such."""
+        copied = [c for c in t.c if c.name in Delivery._fields and c.name not in ("id", "key")]
+        new_id = uuid.uuid4().hex
+        with self._database.write() as connection:
+            lock_order(connection)
+            row = connection.execute(select(t.c.seq, *copied).where(t.c.id == delivery_id)).mappings().first()
+            if row is None:
+                return None
+            values = {c.name: row[c.name] for c in copied}
+            extra = {"id": new_id, "key": f"replay:{new_id}", "replay_of": row["seq"]}
+            connection.execute(insert(t).values(**values, **extra, received_at=utc_now(), state="received"))
+        return new_id
+
+    def get(self, delivery_id: str) -> StoredDelivery | None:
+        """The delivery with that id."""
+        with self._database.read() as connection:
+            row = connection.execute(select(*_SHOWN).where(t.c.id == delivery_id)).first()
+        return None if row is None else _stored(row)
+
+    def body(self, delivery_id: str) -> bytes | None:
+        """The delivery's bytes as they came. Raises DataError if its file is gone or damaged."""
+        wanted = select(t.c.body, t.c.fingerprint).where(t.c.id == delivery_id)
+        with self._database.read() as connection:
+            row = connection.execute(wanted).first()
+        if row is None:
+            return None
+        return row.body if row.body is not None else self.files.read(row.fingerprint)
+
+    def list(
+        self,
+        *,
+        tenant: str | None = None,
+        source: str | None = None,
+        state: DeliveryState | None = None,
+        limit: int = 100,
+    ) -> tuple[StoredDelivery, ...]:
+        """The newest deliveries, newest first."""
+        given = {"tenant": tenant, "source": source, "state": state}
+        statement = (
+            select(*_SHOWN)
+            .where(*(t.c[name] == value for name, value in given.items() if value is not None))
+            .order_by(t.c.seq.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return tuple(_stored(row) for row in connection.execute(statement))
+
+    def backlog(self, tenant: str | None = None, source: str | None = None) -> Backlog:
+        """What waits, of all or of one tenant or source."""
+        statement = select(func.count(), func.sum(t.c.size_bytes), func.min(t.c.received_at)).where(_waits())
+        if tenant is not None:
+            statement = statement.where(t.c.tenant == tenant)
+        if source is not None:
+            statement = statement.where(t.c.source == source)
+        with self._database.read() as connection:
+            count, size_bytes, oldest_at = connection.execute(statement).one()
+        return Backlog(count, int(size_bytes or 0), oldest_at)
+
+    def backlogs(self) -> dict[tuple[str, str], Backlog]:
+        """What waits, by (tenant, source)."""
+        columns = (t.c.tenant, t.c.source)
+        statement = (
+            select(*columns, func.count(), func.sum(t.c.size_bytes), func.min(t.c.received_at))
+            .where(_waits())
+            .group_by(*columns)
+        )
+        with self._database.read() as connection:
+            return {
+                (tenant, source): Backlog(count, int(size_bytes), oldest_at)
+                for tenant, source, count, size_bytes, oldest_at in connection.execute(statement)
+            }
+
+    def purge(self, before: datetime) -> int:
+        """Forgets what was landed, received before then and at least 7 days ago, with its key; how many."""
+        limit = min(before, utc_now() - SHORTEST_KEPT)
+        is_old = (t.c.state == "landed", t.c.received_at < limit)
+        with self._database.write() as connection:
+            files = set(
+                connection.scalars(select(t.c.fingerprint).where(*is_old, t.c.body.is_(None)).distinct())
+            )
+            count = connection.execute(delete(t).where(*is_old)).rowcount
+            used = connection.scalars(select(t.c.fingerprint).where(t.c.body.is_(None)).distinct())
+            files.difference_update(used)
+        self.files.forget(files)
+        return count
+
+    def _mark(self, found: Range, state: DeliveryState, load_id: str) -> int:
+        values = {"state": state, "load_id": load_id, "marked_at": utc_now()}
+        with self._database.write() as connection:
+            return connection.execute(update(t).where(*_in(found), _waits()).values(values)).rowcount
+
+
+def _waits() -> ColumnElement[bool]:
+    # Written out: with parameters a database cannot know that the partial index has just these rows.
+    return t.c.state.in_((literal_column("'received'"), literal_column("'landing'")))
+
+
+def _in(found: Range) -> tuple[ColumnElement[bool], ...]:
+    return (
+        t.c.tenant == found.tenant,
+        t.c.source == found.source,
+        t.c.stream == found.stream,
+        t.c.seq >= found.first,
+        t.c.seq <= found.last,
+    )
+
+
+def _stored(row: Any) -> StoredDelivery:
+    return StoredDelivery(**{c.name: row._mapping[c] for c in _SHOWN})

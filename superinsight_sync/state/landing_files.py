@@ -1,0 +1,83 @@
+"""Big bodies of deliveries, kept as files that are named by their content."""
+
+import hashlib
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from superinsight_sync.core.errors import DataError, TransientError
+
+_GRACE_S = 3600.0
+
+
+class LandingFiles:
+    """A folder of files, each named by the SHA-256 of what is in it. Any number of processes may share it.
+
+    Methods raise TransientError where the file system fails.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, body: bytes, digest: str) -> None:
+        """Keeps `body`, whose SHA-256 is `digest`: it is on the disk when this returns."""
+        path = self._path(digest)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.stat().st_size == len(body):
+                os.utime(path)  # `forget` leaves what was touched a short while ago
+                return
+            with temporary.open("xb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+            for folder in (path.parent, self.folder):
+                _sync_folder(folder)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise TransientError(
+                f"a delivery's body cannot be kept: {error.strerror}", where=f"folder {self.folder}"
+            ) from error
+
+    def read(self, digest: str) -> bytes:
+        """What was kept. Raises DataError if it is gone or is not what was kept."""
+        try:
+            body = self._path(digest).read_bytes()
+        except FileNotFoundError:
+            raise DataError("a delivery's body is gone", where=str(self._path(digest))) from None
+        except OSError as error:
+            raise TransientError(
+                f"a delivery's body cannot be read: {error.strerror}", where=str(self._path(digest))
+            ) from error
+        if hashlib.sha256(body).hexdigest() != digest:
+            raise DataError("a delivery's body is damaged", where=str(self._path(digest)))
+        return body
+
+    def forget(self, digests: Collection[str]) -> int:
+        """Deletes those that were kept more than an hour ago; how many."""
+        count = 0
+        for digest in digests:
+            path = self._path(digest)
+            try:
+                if time.time() - path.stat().st_mtime > _GRACE_S:
+                    path.unlink()
+                    count += 1
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise TransientError(f"cannot be deleted: {error.strerror}", where=str(path)) from error
+        return count
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / digest[:2] / digest
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
