@@ -23,6 +23,7 @@ _COMMANDS = {
     "quarantine": "keeping",
     "maintain": "keeping",
     "keys": "keys",
+    "gateway": "gateway",
     "doctor": "doctoring",
 }
 

@@ -209,6 +209,7 @@ refresh_tokens = Table(
     Index(None, "family"),
     Index(None, "key_id"),
     Index(None, "not_after"),
+)
 
 _WAITS = text("state IN ('received', 'landing')")
 

@@ -1,0 +1,28 @@
+"""``sis gateway``: the HTTP door for pushed data."""
+
+from pathlib import Path
+
+import click
+
+from superinsight_sync.cli.output import errors_shown, tell
+from superinsight_sync.core.settings import load_settings
+
+
+@click.command("gateway")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="Port.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain (PEM): TLS 1.3 only.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="The certificate's key (PEM).")
+@errors_shown
+def gateway_command(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> None:
+    """Takes what customers push, stores it, and answers once it is on the disk. Runs until it is stopped.
+
+    \b
+    Example:
+        sis gateway --host 0.0.0.0 --port 8443 --tls-cert chain.pem --tls-key key.pem
+    """
+    from superinsight_sync.gateway.serving import open_gateway, serve, server_config
+
+    config = server_config(open_gateway(load_settings()), host=host, port=port, cert=tls_cert, key=tls_key)
+    tell(f"the gateway listens on {'https' if tls_cert else 'http'}://{host}:{port}")
+    serve(config)

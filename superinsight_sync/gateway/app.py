@@ -1,0 +1,172 @@
+"""The application: routes, and what is around all of them."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.gateway.access import Access, DenyAll
+from superinsight_sync.gateway.answers import RequestError, answer
+from superinsight_sync.gateway.edge import Edge
+from superinsight_sync.gateway.receivers import Receiver, Receivers
+from superinsight_sync.gateway.taking import Taking
+from superinsight_sync.gateway.webhooks import webhook
+from superinsight_sync.state.inbox import Inbox
+
+PREFIX = "/api/v1/sync/push"
+_LOOK_S = 2.0
+_LEAST_FREE = 0.05
+_log = logging.getLogger(__name__)
+
+
+class Rate(Protocol):
+    """A limit of requests by time."""
+
+    def take(self, key: object) -> float:
+        """Counts one; seconds to wait if it is one too many, else 0."""
+        ...
+
+
+class Gate:
+    """What the routes share."""
+
+    taking: Taking
+
+    def __init__(self, inbox: Inbox, receivers: Receivers, access: Access, rate: Rate | None) -> None:
+        self.inbox, self.receivers, self.access, self.rate = inbox, receivers, access, rate
+        self.is_ready = False
+        self.in_progress: set[tuple[str, str, str]] = set()
+
+    def spend(self, receiver: Receiver) -> None:
+        """Counts a push. Raises RequestError (429)."""
+        if self.rate is not None and (wait_s := self.rate.take((receiver.tenant, receiver.name))) > 0:
+            raise RequestError(429, "too many pushes to this source", retry_after_s=wait_s)
+
+    async def watch(self) -> None:
+        """Looks every two seconds at what waits and at the disk, until it is cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self._look)
+                self.is_ready = True
+            except (SisError, OSError) as error:
+                self.is_ready = False
+                _log.warning("the gateway is not ready: %s", error)
+            await asyncio.sleep(_LOOK_S)
+
+    def _look(self) -> None:
+        waiting = self.inbox.backlogs()
+        for receiver in self.receivers:
+            found = waiting.get((receiver.tenant, receiver.name))
+            receiver.waiting = found.deliveries if found else 0
+        folder: Path = self.inbox.files.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        usage = shutil.disk_usage(folder)
+        if usage.free < _LEAST_FREE * usage.total:
+            raise OSError(f"less than {_LEAST_FREE:.0%} of the disk of {folder} is free")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the process as a whole takes at once."""
+
+    requests: int = 1_000
+    waiting: int = 20_000
+    waiting_bytes: int = 256 << 20
+
+
+def build_app(
+    inbox: Inbox,
+    receivers: Receivers,
+    *,
+    access: Access | None = None,
+    rate: Rate | None = None,
+    bounds: Bounds | None = None,
+    routes: tuple[BaseRoute, ...] = (),
+) -> Starlette:
+    """The gateway as an ASGI application.
+
+    Args:
+        access: asked by every route but the webhooks, which prove themselves by their signature.
+        routes: further ones, such as the control API.
+    """
+    bounds = bounds or Bounds()
+    gate = Gate(inbox, receivers, access or DenyAll(), rate)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        writer = inbox.writer(max_waiting=bounds.waiting, max_waiting_bytes=bounds.waiting_bytes)
+        gate.taking = Taking(inbox, writer)
+        watching = asyncio.create_task(gate.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.to_thread(writer.close)
+
+    app = Starlette(
+        routes=[*_routes(), *routes],
+        middleware=[Middleware(Edge, most=bounds.requests)],
+        exception_handlers={HTTPException: _http_problem, Exception: _unforeseen},
+        lifespan=lifespan,
+    )
+    app.state.gate = gate
+    return app
+
+
+class _Endpoint:
+    """A plain ASGI application as a route's end: the push path makes no request object."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        Route(f"{PREFIX}/webhook/{{id}}", _Endpoint(webhook), methods=["POST"]),
+        Route("/health/live", _Endpoint(_live), methods=["GET"]),
+        Route("/health/ready", _Endpoint(_ready), methods=["GET"]),
+    ]
+
+
+async def _live(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, 200, {"status": "live"})
+
+
+async def _ready(scope: Scope, receive: Receive, send: Send) -> None:
+    if not scope["app"].state.gate.is_ready:
+        raise RequestError(503, "the inbox cannot be reached, or the disk is full")
+    await answer(send, 200, {"status": "ready"})
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """What the router itself refuses, told as everything else is."""
+    assert isinstance(error, HTTPException)
+    words = {404: "there is no such address", 405: "this address does not take this method"}
+    raise RequestError(error.status_code, words.get(error.status_code, error.detail))
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    """An error nobody foresaw: nothing of it is told, and the log has it."""
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(
+        {"type": "about:blank", "title": "Internal error", "status": 500},
+        status_code=500,
+        media_type="application/problem+json",
+    )

@@ -1,0 +1,92 @@
+"""Request bodies, read within bounds of size and time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+from starlette.types import Message, Receive
+
+from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.receive.refusals import MalformedError, TooLargeError
+
+SLOW_S = 30.0
+"""The next part of a body must come within this time."""
+WHOLE_S = 120.0
+"""A whole body must come within this time."""
+
+
+class GoneError(RequestError):
+    """The sender hung up."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "the sender hung up before the end")
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLargeError: it is, or says it is, longer than `limit_bytes`. MalformedError: a length that is none.
+        RequestError: no length (411), too slow (408), or the sender hung up.
+    """
+    _check_length(headers, limit_bytes)
+    message = await _next(receive)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        return body
+    parts, size = [body], len(body)
+    try:
+        async with asyncio.timeout(WHOLE_S):
+            while message.get("more_body"):
+                if size > limit_bytes:
+                    raise _too_large(limit_bytes)
+                message = await _next(receive)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+    except TimeoutError:
+        raise _too_slow() from None
+    if size > limit_bytes:
+        raise _too_large(limit_bytes)
+    return b"".join(parts)
+
+
+async def body_parts(receive: Receive) -> AsyncIterator[bytes]:
+    """The parts of a body of any length. Raises RequestError: too slow (408), or the sender hung up."""
+    more = True
+    while more:
+        message = await _next(receive)
+        more = bool(message.get("more_body"))
+        if part := message.get("body", b""):
+            yield part
+
+
+async def _next(receive: Receive) -> Message:
+    try:
+        async with asyncio.timeout(SLOW_S):
+            message = await receive()
+    except TimeoutError:
+        raise _too_slow() from None
+    if message["type"] == "http.disconnect":
+        raise GoneError()
+    return message
+
+
+def _check_length(headers: Mapping[str, str], limit_bytes: int) -> None:
+    length = headers.get("content-length")
+    if length is None:
+        if "transfer-encoding" not in headers:
+            raise RequestError(411, "the length of the body is not told", hint="Send Content-Length")
+        return
+    if not (length.isascii() and length.isdigit()):
+        raise MalformedError("Content-Length is no number")
+    if int(length[:20]) > limit_bytes:
+        raise _too_large(limit_bytes)
+
+
+def _too_large(limit_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the body has more than {limit_bytes} bytes")
+
+
+def _too_slow() -> RequestError:
+    return RequestError(408, "the body comes too slowly", hint="Send it again")

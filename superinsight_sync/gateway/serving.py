@@ -1,0 +1,90 @@
+"""Runs the gateway in this process, on uvicorn."""
+
+import importlib.util
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.gateway.app import Bounds, build_app
+from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.pipeline.project import load_project
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync.state.opening import open_state
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+SHUTDOWN_S = 30
+
+
+def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette":
+    """The application for this project's push sources.
+
+    Raises ConfigError: none is declared, or the state database is wrong; TransientError, AccessError.
+    """
+    project = load_project(settings)
+    if not project.push_sources:
+        raise ConfigError(
+            "no push source is declared", hint="Declare one with `type: superinsight_sync.PushSource`"
+        )
+    state = open_state(settings.database_url)
+    inbox = Inbox(state.database, settings.landing_dir)
+    return build_app(inbox, Receivers(project.push_sources.values()), bounds=bounds)
+
+
+def server_config(
+    app: "Starlette", *, host: str, port: int, cert: Path | None = None, key: Path | None = None
+) -> "uvicorn.Config":
+    """How uvicorn runs it. Raises ConfigError: what makes it fast is not installed, or a file is not there."""
+    for name in ("uvloop", "httptools"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"the gateway needs {name}", hint=f"pip install {name}")
+    if (cert is None) != (key is None):
+        raise ConfigError("TLS needs a certificate and its key", hint="Give --tls-cert and --tls-key")
+    for path in (cert, key):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"there is no file {path}", hint="Give the path of a PEM file")
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        ssl_certfile=cert,
+        ssl_keyfile=key,
+        ssl_context_factory=_tls_1_3 if cert is not None else None,
+    )
+
+
+def serve(config: "uvicorn.Config") -> None:
+    """Serves until it is told to stop; then answers what it took. Raises ConfigError if it cannot start."""
+    import uvicorn
+
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    except SystemExit as error:
+        if error.code:
+            raise ConfigError(
+                f"the gateway cannot listen on {config.host}:{config.port}", hint="Choose another --port"
+            ) from None
+
+
+def _tls_1_3(config: "uvicorn.Config", default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context

@@ -1,0 +1,90 @@
+"""Between the event loop and the inbox: a request waits here until its delivery is on the disk."""
+
+import asyncio
+import hashlib
+import uuid
+from typing import Any
+
+import msgspec
+from starlette.types import Send
+
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.gateway.answers import RequestError, send_bytes
+from superinsight_sync.gateway.receivers import Receiver
+from superinsight_sync.model.push import PushFormat
+from superinsight_sync.receive.parsing import Parsed
+from superinsight_sync.state.inbox import BIG_BODY_BYTES, Inbox
+from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, Result
+
+MOST_TOLD = 1_000
+"""So many of a delivery's bad records are told in the answer; all are counted."""
+
+
+class Taking:
+    """Stores deliveries for one event loop."""
+
+    def __init__(self, inbox: Inbox, writer: InboxWriter) -> None:
+        self.inbox, self.writer = inbox, writer
+        self._loop = asyncio.get_running_loop()
+
+    async def store(self, delivery: Delivery) -> Outcome:
+        """What became of it, once that is on the disk. Raises as `InboxWriter.accept`."""
+        if delivery.size_bytes > BIG_BODY_BYTES:
+            delivery = await asyncio.to_thread(self.inbox.prepared, delivery)
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self.writer.submit(delivery, self._settle_soon, future)
+        return await future
+
+    def _settle_soon(self, pairs: list[tuple[Any, Result]]) -> None:
+        self._loop.call_soon_threadsafe(_settle, pairs)
+
+
+def _settle(pairs: list[tuple[Any, Result]]) -> None:
+    for future, result in pairs:
+        if future.done():
+            continue
+        if isinstance(result, SisError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+def delivery_of(
+    receiver: Receiver, stream: str, form: PushFormat, body: bytes, *, key: str | None, **more: Any
+) -> Delivery:
+    """A delivery ready to be stored.
+
+    Args:
+        key: what its sender calls it; None: it is known by its content.
+        more: `records`, `encoding`, and `metadata` (JSON-like, or empty).
+    """
+    fingerprint = hashlib.sha256(body).hexdigest()
+    metadata = more.get("metadata")
+    return Delivery(
+        uuid.uuid4().hex,
+        receiver.tenant,
+        receiver.name,
+        stream,
+        key or f"content:{stream}:{fingerprint}",
+        fingerprint,
+        form,
+        more.get("encoding", ""),
+        body,
+        len(body),
+        more.get("records", 1),
+        msgspec.json.encode(metadata, order="sorted").decode() if metadata else "{}",
+    )
+
+
+async def tell(send: Send, outcome: Outcome, parsed: Parsed | None = None) -> None:
+    """Answers with what became of a delivery: 202 new, 200 known already. Raises RequestError (422) if its key
+    was used for another body."""
+    if outcome.kind == "conflict":
+        raise RequestError(422, "this key was used for another body", hint="Use a new key for new content")
+    document: dict[str, Any] = {"id": outcome.id, "status": outcome.kind}
+    if parsed is not None:
+        document["records"] = len(parsed.records)
+        document["rejected_count"] = len(parsed.rejected)
+        document["rejected"] = [{"place": r.place, "reason": r.reason} for r in parsed.rejected[:MOST_TOLD]]
+    status = 202 if outcome.kind == "stored" else 200
+    await send_bytes(send, status, msgspec.json.encode(document), b"application/json")

@@ -1,0 +1,62 @@
+"""``POST /push/webhook/{id}``: what providers send, each event by itself."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from superinsight_sync.gateway.access import headers_of
+from superinsight_sync.gateway.bodies import read_body
+from superinsight_sync.gateway.receivers import Receiver, check_format, verify
+from superinsight_sync.gateway.taking import delivery_of, tell
+from superinsight_sync.model.push import PushFormat, PushLimits, PushStreamSpec
+from superinsight_sync.receive.envelope import event_of, format_of
+from superinsight_sync.receive.limits import unpacked
+from superinsight_sync.receive.parsing import decode, parse
+from superinsight_sync.receive.refusals import UnprocessableError
+
+_UNKNOWN = PushLimits(body=1 << 20)
+
+
+async def webhook(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes one event."""
+    gate = scope["app"].state.gate
+    headers = headers_of(scope)
+    receiver: Receiver | None = gate.receivers.get(scope["path_params"]["id"])
+    if receiver is not None:
+        receiver.admit(scope.get("client"))
+    limits = receiver.limits if receiver is not None else _UNKNOWN
+    body = await read_body(receive, headers, limits.body)
+    receiver, verified = verify(receiver, gate.receivers, headers, body, datetime.now(UTC))
+    gate.spend(receiver)
+    encoding = headers.get("content-encoding", "").lower()
+    encoding = "" if encoding == "identity" else encoding
+    plain = unpacked(body, encoding, limits.decompressed)
+    form = format_of(headers.get("content-type") or "application/json")
+    stream, records, metadata = _looked_at(receiver, form, plain)
+    key = f"webhook:{verified.id}" if verified.id else None
+    delivery = delivery_of(
+        receiver, stream.name, form, body, key=key, encoding=encoding, records=records, metadata=metadata
+    )
+    await tell(send, await gate.taking.store(delivery))
+
+
+def _looked_at(receiver: Receiver, form: PushFormat, body: bytes) -> tuple[PushStreamSpec, int, Any]:
+    """Its stream, how many records it has, and what else is worth knowing. Raises as `parse` does."""
+    spec = receiver.spec
+    metadata: dict[str, Any] = {}
+    if spec.event_type is None or form != "json":
+        stream = receiver.stream(None)
+    else:
+        event = event_of(decode(body), spec.event_type)
+        found = spec.stream_of(event)
+        if found is None:
+            raise UnprocessableError("no stream of this source takes events of this type")
+        stream = found
+        metadata["event"] = event
+    check_format(stream, form)
+    parsed = parse(body, form, receiver.rules(stream))
+    if not parsed.records:
+        reason = parsed.rejected[0].reason if parsed.rejected else "it holds no records"
+        raise UnprocessableError(reason)
+    return stream, len(parsed.records), metadata
