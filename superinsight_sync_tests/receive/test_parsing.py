@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -166,10 +167,8 @@ def test_any_bytes_give_records_or_our_refusal(body: bytes, form: str) -> None:
         parse(body, form)  # type: ignore[arg-type]
     except SisError as error:
         assert len(str(error)) < 300
-    try:
+    with suppress(SisError):
         open_envelope(body)
-    except SisError:
-        pass
 
 
 @given(st.binary(max_size=5_000), st.integers(0, 6_000))
