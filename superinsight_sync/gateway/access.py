@@ -1,18 +1,21 @@
 """Who may come in. Every route but the webhooks asks here, and all is denied unless somebody allowed it."""
 
-import hashlib
+import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.types import Scope
 
 from superinsight_sync.core.errors import AccessError
+from superinsight_sync.security.refusals import UnauthenticatedError
 
 
 class Principal(Protocol):
     """Who asks, after the credentials have been checked."""
+
+    @property
+    def key_id(self) -> str: ...
 
     @property
     def tenant(self) -> str: ...
@@ -37,14 +40,8 @@ class Access(Protocol):
         ...
 
 
-class DeniedError(AccessError):
-    """401: nobody is let in."""
-
-    status = 401
-
-
 class DenyAll:
-    """The door before somebody has the keys."""
+    """The door while nobody has a key."""
 
     def check(
         self,
@@ -55,40 +52,8 @@ class DenyAll:
         action: str,
         source: str | None = None,
     ) -> Principal:
-        """Raises DeniedError."""
-        raise DeniedError("credentials are missing or do not hold")
-
-
-@dataclass(frozen=True)
-class KeyHolder:
-    """Who holds a key of `StaticKeys`."""
-
-    tenant: str
-    actions: frozenset[str] = frozenset({"push"})
-
-
-class StaticKeys:
-    """A fixed set of keys, known by their SHA-256 (hex)."""
-
-    def __init__(self, holders: Mapping[str, KeyHolder]) -> None:
-        self._holders = dict(holders)
-
-    def check(
-        self,
-        headers: Mapping[str, str],
-        ip: str,
-        *,
-        tenant: str | None,
-        action: str,
-        source: str | None = None,
-    ) -> Principal:
-        """Raises DeniedError for an unknown key and for another tenant's alike."""
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(key.strip().encode("utf-8", "replace")).hexdigest()
-        holder = self._holders.get(digest) if scheme.lower() == "bearer" else None
-        if holder is None or action not in holder.actions or tenant not in (None, holder.tenant):
-            raise DeniedError("credentials are missing or do not hold")
-        return holder
+        """Raises UnauthenticatedError."""
+        raise UnauthenticatedError()
 
 
 _REPEATABLE = re.compile(r"(accept|cookie|via|forwarded|x-forwarded|cache-control|connection|pragma)")
@@ -116,9 +81,20 @@ class AmbiguousError(AccessError):
     status = 400
 
 
-def authenticate(
-    access: Access, scope: Scope, headers: Mapping[str, str], *, action: str, tenant: str | None, source: str
+def check_credentials(headers: Mapping[str, str]) -> None:
+    """Raises UnauthenticatedError where there are none: nothing is read of such a request."""
+    if "authorization" not in headers and "x-api-key" not in headers:
+        raise UnauthenticatedError()
+
+
+async def authenticate(
+    access: Access, scope: Scope, headers: Mapping[str, str], *, action: str, source: str | None
 ) -> Principal:
-    """Who asks, if it may. The one place where routes ask. Raises as `Access.check`."""
+    """Who asks, if it may do `action` to that source of its own tenant. The one place where routes ask.
+
+    Raises an AccessError with a status, as `Access.check`; TransientError if keys cannot be looked up.
+    """
+    check_credentials(headers)
     client = scope.get("client")
-    return access.check(headers, client[0] if client else "", tenant=tenant, action=action, source=source)
+    ip = client[0] if client else ""
+    return await asyncio.to_thread(access.check, headers, ip, tenant=None, action=action, source=source)

@@ -2,12 +2,8 @@
 
 import asyncio
 import contextlib
-import logging
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,65 +13,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import Access, DenyAll
 from superinsight_sync.gateway.answers import RequestError, answer
+from superinsight_sync.gateway.batches import batch
 from superinsight_sync.gateway.edge import Edge
-from superinsight_sync.gateway.receivers import Receiver, Receivers
+from superinsight_sync.gateway.gate import Gate, Rate
+from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.streams import stream, stream_position
 from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.gateway.webhooks import webhook
 from superinsight_sync.state.inbox import Inbox
 
 PREFIX = "/api/v1/sync/push"
-_LOOK_S = 2.0
-_LEAST_FREE = 0.05
-_log = logging.getLogger(__name__)
-
-
-class Rate(Protocol):
-    """A limit of requests by time."""
-
-    def take(self, key: object) -> float:
-        """Counts one; seconds to wait if it is one too many, else 0."""
-        ...
-
-
-class Gate:
-    """What the routes share."""
-
-    taking: Taking
-
-    def __init__(self, inbox: Inbox, receivers: Receivers, access: Access, rate: Rate | None) -> None:
-        self.inbox, self.receivers, self.access, self.rate = inbox, receivers, access, rate
-        self.is_ready = False
-        self.in_progress: set[tuple[str, str, str]] = set()
-
-    def spend(self, receiver: Receiver) -> None:
-        """Counts a push. Raises RequestError (429)."""
-        if self.rate is not None and (wait_s := self.rate.take((receiver.tenant, receiver.name))) > 0:
-            raise RequestError(429, "too many pushes to this source", retry_after_s=wait_s)
-
-    async def watch(self) -> None:
-        """Looks every two seconds at what waits and at the disk, until it is cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self._look)
-                self.is_ready = True
-            except (SisError, OSError) as error:
-                self.is_ready = False
-                _log.warning("the gateway is not ready: %s", error)
-            await asyncio.sleep(_LOOK_S)
-
-    def _look(self) -> None:
-        waiting = self.inbox.backlogs()
-        for receiver in self.receivers:
-            found = waiting.get((receiver.tenant, receiver.name))
-            receiver.waiting = found.deliveries if found else 0
-        folder: Path = self.inbox.files.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        usage = shutil.disk_usage(folder)
-        if usage.free < _LEAST_FREE * usage.total:
-            raise OSError(f"less than {_LEAST_FREE:.0%} of the disk of {folder} is free")
 
 
 @dataclass(frozen=True)
@@ -139,6 +88,9 @@ class _Endpoint:
 def _routes() -> list[BaseRoute]:
     return [
         Route(f"{PREFIX}/webhook/{{id}}", _Endpoint(webhook), methods=["POST"]),
+        Route(f"{PREFIX}/batch", _Endpoint(batch), methods=["POST"]),
+        Route(f"{PREFIX}/stream", _Endpoint(stream), methods=["POST"]),
+        Route(f"{PREFIX}/stream/{{batch}}", _Endpoint(stream_position), methods=["GET"]),
         Route("/health/live", _Endpoint(_live), methods=["GET"]),
         Route("/health/ready", _Endpoint(_ready), methods=["GET"]),
     ]

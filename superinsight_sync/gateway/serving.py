@@ -11,6 +11,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.pipeline.project import load_project
+from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.opening import open_state
 
@@ -33,7 +34,8 @@ def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette
         )
     state = open_state(settings.database_url)
     inbox = Inbox(state.database, settings.landing_dir)
-    return build_app(inbox, Receivers(project.push_sources.values()), bounds=bounds)
+    access = Access(state.api_keys)
+    return build_app(inbox, Receivers(project.push_sources.values()), access=access, bounds=bounds)
 
 
 def server_config(

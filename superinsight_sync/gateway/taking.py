@@ -35,6 +35,10 @@ class Taking:
         self.writer.submit(delivery, self._settle_soon, future)
         return await future
 
+    async def stream_position(self, receiver: Receiver, batch_id: str) -> int:
+        """The last stored line of a stream of lines; 0 before the first."""
+        return await asyncio.to_thread(self.inbox.stream_position, receiver.tenant, receiver.name, batch_id)
+
     def _settle_soon(self, pairs: list[tuple[Any, Result]]) -> None:
         self._loop.call_soon_threadsafe(_settle, pairs)
 

@@ -1,7 +1,7 @@
 """``POST /push/webhook/{id}``: what providers send, each event by itself."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,14 +15,18 @@ from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import decode, parse
 from superinsight_sync.receive.refusals import UnprocessableError
 
+if TYPE_CHECKING:
+    from superinsight_sync.gateway.gate import Gate
+
 _UNKNOWN = PushLimits(body=1 << 20)
 
 
 async def webhook(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes one event."""
-    gate = scope["app"].state.gate
+    gate: Gate = scope["app"].state.gate
     headers = headers_of(scope)
     receiver: Receiver | None = gate.receivers.get(scope["path_params"]["id"])
+    gate.check_room()
     if receiver is not None:
         receiver.admit(scope.get("client"))
     limits = receiver.limits if receiver is not None else _UNKNOWN

@@ -156,9 +156,11 @@ class Inbox:
             .order_by(func.min(n.seq))
         )
         with self._database.read() as connection:
-            rows: Any = connection.execute(statement).all()
-        # PostgreSQL sums whole numbers to decimals.
-        return tuple(Range(*row[:6], int(row[6]), int(row[7]), row[8]) for row in rows)
+            rows = connection.execute(statement).all()
+        return tuple(
+            Range(who, source_name, name, first, last, count, int(records), int(size_bytes), oldest_at)
+            for who, source_name, name, first, last, count, records, size_bytes, oldest_at in rows
+        )
 
     def read(self, found: Range, *, after: int = 0) -> Iterator[tuple[StoredDelivery, bytes]]:
         """The deliveries of a range with their bytes as they came, in order, a page at a time.
@@ -248,6 +250,24 @@ class Inbox:
         )
         with self._database.read() as connection:
             return tuple(_stored(row) for row in connection.execute(statement))
+
+    def stream_position(self, tenant: str, source: str, batch: str) -> int:
+        """The last line of a stream of lines that is stored, from its first on without a gap; 0 for none.
+
+        Its first chunk has the key ``stream:<batch>:start``, others ``stream:<batch>:<first line>``; each has
+        in its metadata the ``last``.
+        """
+        wanted = (t.c.tenant == tenant, t.c.source == source)
+        place: str | int = "start"
+        last = 0
+        with self._database.read() as connection:
+            while True:
+                key = f"stream:{batch}:{place}"
+                found = connection.scalar(select(t.c.metadata).where(*wanted, t.c.key == key))
+                if found is None:
+                    return last
+                last = int(found["last"])
+                place = last + 1
 
     def backlog(self, tenant: str | None = None, source: str | None = None) -> Backlog:
         """What waits, of all or of one tenant or source."""

@@ -16,7 +16,8 @@ import httpx
 from superinsight_sync_tests.servers.ports import free_port
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four!").decode()
-HOOK = "/api/v1/sync/push/webhook"
+PUSH = "/api/v1/sync/push"
+HOOK = f"{PUSH}/webhook"
 
 DECLARED = """
 type: superinsight_sync.PushSource

@@ -16,20 +16,6 @@ from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import HOOK, Gateway, gateway, signed
 
 
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    made = gateway(tmp_path_factory.mktemp("shop"))
-    made.start()
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def inbox(door: Gateway) -> Inbox:
-    settings = load_settings(door.environment)
-    return Inbox(open_state(settings.database_url).database, settings.landing_dir)
-
-
 def push(door: Gateway, body: bytes, delivery_id: str, **headers: str) -> httpx.Response:
     return httpx.post(
         f"{door.url}{HOOK}/shop", content=body, headers={**signed(body, delivery_id), **headers}

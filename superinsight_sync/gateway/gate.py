@@ -1,0 +1,69 @@
+"""What the routes share, and what is watched while they work."""
+
+import asyncio
+import logging
+import shutil
+from typing import Protocol
+
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.gateway.access import Access
+from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.gateway.receivers import Receiver, Receivers
+from superinsight_sync.gateway.taking import Taking
+from superinsight_sync.state.inbox import Inbox
+
+_LOOK_S = 2.0
+_LEAST_FREE = 0.05
+_log = logging.getLogger(__name__)
+
+
+class Rate(Protocol):
+    """A limit of requests by time, such as `security.rate_limits.RateLimit`."""
+
+    def take(self, key: tuple[str, str]) -> float:
+        """Counts one; seconds to wait if it is one too many, else 0."""
+        ...
+
+
+class Gate:
+    """One for an application. `taking` is there while it serves."""
+
+    taking: Taking
+
+    def __init__(self, inbox: Inbox, receivers: Receivers, access: Access, rate: Rate | None) -> None:
+        self.inbox, self.receivers, self.access, self.rate = inbox, receivers, access, rate
+        self.is_ready = False
+        self.trouble = "the gateway is starting"
+        self.in_progress: set[tuple[str, str, str]] = set()
+
+    def spend(self, receiver: Receiver) -> None:
+        """Counts a push. Raises RequestError (429)."""
+        if self.rate is not None and (wait_s := self.rate.take((receiver.tenant, receiver.name))) > 0:
+            raise RequestError(429, "too many pushes to this source", retry_after_s=wait_s)
+
+    def check_room(self) -> None:
+        """Raises RequestError (503) while the disk is full or the inbox cannot be reached."""
+        if not self.is_ready:
+            raise RequestError(503, "the gateway cannot take it now", hint="Send it again later")
+
+    async def watch(self) -> None:
+        """Looks every two seconds at what waits and at the disk, until it is cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self._look)
+                self.is_ready = True
+            except (SisError, OSError) as error:
+                self.is_ready, self.trouble = False, str(error)
+                _log.warning("the gateway is not ready: %s", error)
+            await asyncio.sleep(_LOOK_S)
+
+    def _look(self) -> None:
+        waiting = self.inbox.backlogs()
+        for receiver in self.receivers:
+            found = waiting.get((receiver.tenant, receiver.name))
+            receiver.waiting = found.deliveries if found else 0
+        folder = self.inbox.files.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        usage = shutil.disk_usage(folder)
+        if usage.free < _LEAST_FREE * usage.total:
+            raise OSError(f"less than {_LEAST_FREE:.0%} of the disk of {folder} is free")

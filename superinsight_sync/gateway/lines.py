@@ -1,0 +1,95 @@
+"""A body that comes in parts, cut into lines, and lines gathered into chunks."""
+
+import asyncio
+import time
+
+from starlette.types import Receive
+
+from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.gateway.bodies import SLOW_S, GoneError
+from superinsight_sync.receive.refusals import TooLargeError
+
+CHUNK_LINES = 1_000
+CHUNK_BYTES = 4 << 20
+CHUNK_S = 0.2
+
+
+class LineReader:
+    """Gives chunks of whole lines: up to 1,000, or what came within 200 ms of the first.
+
+    Args:
+        quoted: CSV, where a line feed between quotes ends no line.
+    """
+
+    def __init__(self, receive: Receive, *, most_bytes: int, quoted: bool) -> None:
+        self._receive, self._most_bytes, self._quoted = receive, most_bytes, quoted
+        self._rest = b""
+        self._lines: list[bytes] = []
+        self._ended = False
+
+    async def line(self) -> bytes | None:
+        """The next line; None at the end."""
+        while not self._lines and not self._ended:
+            await self._more(SLOW_S)
+        return self._lines.pop(0) if self._lines else None
+
+    async def chunk(self) -> list[bytes]:
+        """The next lines, at least one; empty at the end.
+
+        Raises TooLargeError: a line is too long. RequestError: too slow (408), or the sender hung up.
+        """
+        until = time.monotonic() + SLOW_S
+        while not self._lines and not self._ended:
+            await self._more(until - time.monotonic())
+        until = time.monotonic() + CHUNK_S
+        while not self._ended and len(self._lines) < CHUNK_LINES and sum(map(len, self._lines)) < CHUNK_BYTES:
+            left_s = until - time.monotonic()
+            if left_s <= 0 or not await self._more(left_s, is_last=False):
+                break
+        count = size = 0
+        while count < min(len(self._lines), CHUNK_LINES) and size < CHUNK_BYTES:
+            size += len(self._lines[count])
+            count += 1
+        taken, self._lines = self._lines[:count], self._lines[count:]
+        return taken
+
+    async def _more(self, wait_s: float, *, is_last: bool = True) -> bool:
+        """Reads one part more. False if none came in time; if that was the last chance, raises (408)."""
+        try:
+            async with asyncio.timeout(max(0.0, wait_s)):
+                message = await self._receive()
+        except TimeoutError:
+            if is_last:
+                raise RequestError(408, "the lines come too slowly", hint="Send the rest again") from None
+            return False
+        if message["type"] == "http.disconnect":
+            raise GoneError()
+        self._ended = not message.get("more_body")
+        self._cut(message.get("body", b""))
+        return True
+
+    def _cut(self, part: bytes) -> None:
+        lines = (self._rest + part).split(b"\n")
+        rest = lines.pop()
+        if self._quoted:
+            lines, rest = _joined(lines, rest)
+        if self._ended and rest:
+            lines, rest = [*lines, rest], b""
+        if len(rest) > self._most_bytes or any(len(line) > self._most_bytes for line in lines):
+            raise TooLargeError(f"a line has more than {self._most_bytes} bytes")
+        self._rest = rest
+        self._lines.extend(lines)
+
+
+def _joined(lines: list[bytes], rest: bytes) -> tuple[list[bytes], bytes]:
+    """Lines with an open quote joined with what follows."""
+    whole: list[bytes] = []
+    open_lines: list[bytes] = []
+    quotes = 0
+    for line in lines:
+        open_lines.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            whole.append(b"\n".join(open_lines))
+            open_lines, quotes = [], 0
+    return whole, b"\n".join([*open_lines, rest])

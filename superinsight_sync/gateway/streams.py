@@ -1,0 +1,161 @@
+"""``POST /push/stream``: lines without end, stored as they come; what broke off is gone on with.
+
+Lines are numbered from 1. A batch id names the whole stream: who sends it again with the same id, from the
+first line or (NDJSON) from any line up to the next, stores no line twice.
+"""
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import Receive, Scope, Send
+
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.gateway.access import headers_of
+from superinsight_sync.gateway.answers import RequestError, answer, problem
+from superinsight_sync.gateway.batches import admitted, asked_for
+from superinsight_sync.gateway.lines import LineReader
+from superinsight_sync.gateway.receivers import Receiver, check_format
+from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
+from superinsight_sync.model.push import PushFormat, PushStreamSpec
+from superinsight_sync.receive.envelope import format_of
+from superinsight_sync.receive.parsing import Rejected, parse
+from superinsight_sync.receive.refusals import MalformedError, UnprocessableError, UnsupportedError
+
+if TYPE_CHECKING:
+    from superinsight_sync.gateway.gate import Gate
+
+_BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes a stream of NDJSON or CSV; answers with what was taken of it."""
+    gate: Gate = scope["app"].state.gate
+    headers = headers_of(scope)
+    asked = asked_for(scope)
+    receiver, principal = await admitted(gate, scope, headers, asked.get("source", ""))
+    form = format_of(headers.get("content-type", ""))
+    found = receiver.stream(asked.get("stream"))
+    check_format(found, form)
+    if form not in ("ndjson", "csv") or headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedError("a stream is NDJSON or CSV, not compressed")
+    batch_id = _batch_id(headers.get("x-batch-id"))
+    mine = (receiver.tenant, receiver.name, batch_id)
+    if mine in gate.in_progress:
+        raise RequestError(409, "this stream is being sent on another connection")
+    gate.in_progress.add(mine)
+    try:
+        taken = _Taken(gate, receiver, found, form, batch_id, principal.key_id)
+        try:
+            await taken.take(receive, _first_line(asked, form))
+        except SisError as error:
+            await problem(send, error, taken.document)
+        else:
+            await answer(send, 202 if taken.is_new else 200, taken.document)
+    finally:
+        gate.in_progress.discard(mine)
+
+
+async def stream_position(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tells up to which line a stream is stored."""
+    gate: Gate = scope["app"].state.gate
+    receiver, _ = await admitted(gate, scope, headers_of(scope), asked_for(scope).get("source", ""))
+    batch_id = _batch_id(scope["path_params"]["batch"])
+    committed = await gate.taking.stream_position(receiver, batch_id)
+    await answer(send, 200, {"batch_id": batch_id, "committed": committed})
+
+
+class _Taken:
+    """A stream while it is taken."""
+
+    def __init__(
+        self,
+        gate: "Gate",
+        receiver: Receiver,
+        found: PushStreamSpec,
+        form: PushFormat,
+        batch_id: str,
+        by: str,
+    ) -> None:
+        self._gate, self._receiver, self._stream, self._form = gate, receiver, found, form
+        self._batch_id, self._by = batch_id, by
+        self._committed = self._records = self._rejected_count = 0
+        self._rejected: list[Rejected] = []
+        self.is_new = self._is_begun = False
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What is answered: `committed` is the last line that is stored, now or earlier."""
+        return {
+            "batch_id": self._batch_id,
+            "committed": self._committed,
+            "records": self._records,
+            "rejected_count": self._rejected_count,
+            "rejected": [{"line": r.place, "reason": r.reason} for r in self._rejected],
+        }
+
+    async def take(self, receive: Receive, line: int) -> None:
+        """Reads to the end, storing chunk by chunk. `line` is the number of the body's first line."""
+        self._committed = await self._gate.taking.stream_position(self._receiver, self._batch_id)
+        self._is_begun = self._committed > 0
+        reader = LineReader(receive, most_bytes=self._receiver.limits.record, quoted=self._form == "csv")
+        header = b""
+        if self._form == "csv":
+            header = await reader.line() or b""
+            line += header.count(b"\n") + 1
+            self._committed = max(self._committed, line - 1)
+        if line > self._committed + 1:
+            raise UnprocessableError(
+                f"lines are missing: the next one is {self._committed + 1}", hint="Send from there"
+            )
+        while chunk := await reader.chunk():
+            fresh: list[bytes] = []
+            first = line
+            for text in chunk:
+                if line <= self._committed:
+                    first = line + text.count(b"\n") + 1
+                else:
+                    fresh.append(text)
+                line += text.count(b"\n") + 1
+            if fresh:
+                await self._store(header, fresh, first, line - 1)
+
+    async def _store(self, header: bytes, lines: list[bytes], first: int, last: int) -> None:
+        body = b"\n".join([header, *lines] if self._form == "csv" else lines)
+        offset = first - 1 - (header.count(b"\n") + 1 if self._form == "csv" else 0)
+        parsed = parse(body, self._form, self._receiver.rules(self._stream))
+        delivery = delivery_of(
+            self._receiver,
+            self._stream.name,
+            self._form,
+            body,
+            key=f"stream:{self._batch_id}:{first if self._is_begun else 'start'}",
+            records=len(parsed.records),
+            metadata={"batch": self._batch_id, "first": first, "last": last, "by": self._by},
+        )
+        outcome = await self._gate.taking.store(delivery)
+        if outcome.kind == "conflict":
+            raise RequestError(409, "this stream is being sent with other lines", hint="Use another batch id")
+        self.is_new = self.is_new or outcome.kind == "stored"
+        self._committed, self._is_begun = last, True
+        self._records += len(parsed.records)
+        self._rejected_count += len(parsed.rejected)
+        room = MOST_TOLD - len(self._rejected)
+        self._rejected.extend(Rejected(r.place + offset, r.reason) for r in parsed.rejected[:room])
+
+
+def _batch_id(given: str | None) -> str:
+    if given is None:
+        return uuid.uuid4().hex
+    if not _BATCH_ID.fullmatch(given):
+        raise MalformedError("the batch id is not usable", hint="Send 1 to 128 of A-Z a-z 0-9 _ -")
+    return given
+
+
+def _first_line(asked: dict[str, str], form: PushFormat) -> int:
+    text = asked.get("line", "1")
+    if not re.fullmatch(r"[1-9][0-9]{0,14}", text):
+        raise MalformedError("`line` is no number of a line")
+    if form == "csv" and text != "1":
+        raise UnprocessableError("CSV is sent from its header on; what is stored already is skipped")
+    return int(text)

@@ -1,0 +1,167 @@
+"""Streams of lines: results by line, what broke off is gone on with, no line twice."""
+
+import csv
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from superinsight_sync.gateway.lines import LineReader
+from superinsight_sync.receive.parsing import parse
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync_tests.gateway.doors import PUSH, Gateway
+
+LINES = [b'{"n": %d, "t": "%s"}' % (n, b"x" * (n % 50)) for n in range(1, 3_501)]
+
+
+def push(door: Gateway, content: object, key: dict[str, str], batch: str, query: str = "") -> httpx.Response:
+    headers = {**key, "x-batch-id": batch, "content-type": "application/x-ndjson"}
+    url = f"{door.url}{PUSH}/stream?source=till{query}"
+    return httpx.post(url, content=content, headers=headers, timeout=60)  # type: ignore[arg-type]
+
+
+def stored(inbox: Inbox, batch: str) -> list[int]:
+    mine = [d for d in inbox.list(limit=10_000) if d.metadata.get("batch") == batch]
+    numbers: list[int] = []
+    for delivery in sorted(mine, key=lambda d: d.seq):
+        body = inbox.body(delivery.id)
+        assert body is not None
+        numbers.extend(int(r["n"]) for r in parse(body, delivery.format).records)  # type: ignore[arg-type]
+    return numbers
+
+
+def test_lines_are_stored_in_chunks_and_once(door: Gateway, inbox: Inbox, key: dict[str, str]) -> None:
+    answer = push(door, b"\n".join(LINES), key, "whole")
+    assert answer.status_code == 202
+    assert answer.json() | {"rejected": []} == {
+        "batch_id": "whole", "committed": 3_500, "records": 3_500, "rejected_count": 0, "rejected": [],
+    }  # fmt: skip
+    assert stored(inbox, "whole") == list(range(1, 3_501))
+    again = push(door, b"\n".join(LINES), key, "whole")
+    assert (again.status_code, again.json()["committed"], again.json()["records"]) == (200, 3_500, 0)
+    longer = push(door, b"\n".join([*LINES[3_000:], b'{"n": 3501}']), key, "whole", "&line=3001")
+    assert (longer.status_code, longer.json()["records"]) == (202, 1)
+    assert stored(inbox, "whole") == list(range(1, 3_502))
+
+
+def test_bad_lines_have_their_numbers_in_the_whole(door: Gateway, key: dict[str, str]) -> None:
+    lines = list(LINES[:2_500])
+    lines[4], lines[1_999] = b"{", b"[]"
+    told = push(door, b"\n".join(lines), key, "bad").json()
+    assert [r["line"] for r in told["rejected"]] == [5, 2_000]
+    assert (told["records"], told["rejected_count"], told["committed"]) == (2_498, 2, 2_500)
+
+
+def test_a_slow_stream_is_stored_as_it_comes_and_gone_on_with(
+    door: Gateway, inbox: Inbox, key: dict[str, str]
+) -> None:
+    position = f"{door.url}{PUSH}/stream/slow?source=till"
+    seen: list[int] = []
+
+    def slowly() -> Iterator[bytes]:
+        yield b"\n".join(LINES[:10]) + b"\n" + LINES[10][:5]
+        time.sleep(0.8)
+        seen.append(httpx.get(position, headers=key).json()["committed"])
+        second = push(door, b"{}", key, "slow")
+        seen.append(second.status_code)
+        raise ConnectionError("cut")
+
+    with suppress(ConnectionError, httpx.TransportError):
+        push(door, slowly(), key, "slow")
+    assert seen == [10, 409]
+    deadline = time.monotonic() + 10
+    while (answer := push(door, b"\n".join(LINES[:20]), key, "slow")).status_code == 409:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (answer.status_code, answer.json()["committed"]) == (202, 20)
+    assert stored(inbox, "slow") == list(range(1, 21))
+    gap = push(door, LINES[30], key, "slow", "&line=31")
+    assert (gap.status_code, gap.json()["committed"]) == (422, 20)
+    assert gap.json()["detail"].startswith("lines are missing: the next one is 21")
+
+
+def test_the_same_stream_from_many_connections_is_stored_once(
+    door: Gateway, inbox: Inbox, key: dict[str, str]
+) -> None:
+    codes: list[int] = []
+
+    def send() -> None:
+        codes.append(push(door, b"\n".join(LINES[:2_000]), key, "many").status_code)
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(codes) <= {202, 200, 409} and codes.count(202) == 1
+    assert stored(inbox, "many") == list(range(1, 2_001))
+
+
+def test_csv_chunks_each_have_the_header(door: Gateway, inbox: Inbox, key: dict[str, str]) -> None:
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow(["n", "text"])
+    for n in range(1, 2_001):
+        rows.writerow([f"{n:05}", 'a "quoted"\nbreak, and comma' if n % 7 == 0 else "x"])
+    text = out.getvalue().encode()
+
+    def parts() -> Iterator[bytes]:
+        for start in range(0, len(text), 997):
+            yield text[start : start + 997]
+
+    headers = {**key, "x-batch-id": "csv", "content-type": "text/csv"}
+    url = f"{door.url}{PUSH}/stream?source=till"
+    half = text.index(b"\r\n", len(text) // 2) + 2
+    first = httpx.post(url, content=text[:half] + b'"', headers=headers)
+    assert (first.status_code, first.json()["committed"]) == (400, 1_143)
+    answer = httpx.post(
+        url, content=parts(), headers=headers
+    )  # 1,000 rows, 142 of them on two lines, and a header
+    assert answer.status_code == 202
+    assert stored(inbox, "csv") == list(range(1, 2_001))
+
+
+def test_what_is_no_stream_is_refused(door: Gateway, key: dict[str, str]) -> None:
+    for batch, query, status in (("a b", "", 400), ("x", "&line=0", 400), ("x", "&stream=no", 422)):
+        assert push(door, b"{}", key, batch, query).status_code == status
+    long = push(door, b'{"a": "' + b"x" * (1 << 20) + b'"}', key, "long")
+    assert (long.status_code, long.json()["committed"]) == (413, 0)
+
+
+@settings(max_examples=100)
+@given(
+    rows=st.lists(st.lists(st.text('ab",\n', max_size=5), min_size=2, max_size=2), max_size=20),
+    size=st.integers(1, 30),
+    quoted=st.booleans(),
+)
+def test_lines_come_out_as_they_went_in(rows: list[list[str]], size: int, quoted: bool) -> None:
+    import asyncio
+
+    if quoted:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+        text = out.getvalue().encode()
+        expected = [",".join('"' + cell.replace('"', '""') + '"' for cell in row).encode() for row in rows]
+    else:
+        expected = [json.dumps(row).encode() for row in rows]
+        text = b"".join(line + b"\n" for line in expected)
+    parts = [text[n : n + size] for n in range(0, len(text), size)] or [b""]
+
+    async def receive() -> dict[str, object]:
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def gather() -> list[bytes]:
+        reader = LineReader(receive, most_bytes=1_000, quoted=quoted)  # type: ignore[arg-type]
+        found: list[bytes] = []
+        while chunk := await reader.chunk():
+            found.extend(chunk)
+        return found
+
+    assert asyncio.run(gather()) == expected
