@@ -2,13 +2,12 @@
 
 import logging
 import re
-import uuid
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.answers import RequestError, problem, status_of
+from superinsight_sync.gateway.ids import new_id
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
@@ -64,5 +63,7 @@ class Edge:
 
 
 def _request_id(scope: Scope) -> bytes:
-    given: Any = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+    for name, given in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(given):
+            return bytes(given)
+    return new_id().encode()

@@ -39,6 +39,7 @@ class Receiver:
             )
             for s in spec.streams
         }
+        self.json_rules = ParseRules(records=spec.limits.records, nesting=spec.limits.nesting)
         self.only = spec.streams[0] if len(spec.streams) == 1 else None
 
     def rules(self, stream: PushStreamSpec) -> ParseRules:

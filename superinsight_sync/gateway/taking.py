@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import uuid
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ from starlette.types import Send
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.answers import RequestError, send_bytes
+from superinsight_sync.gateway.ids import new_id
 from superinsight_sync.gateway.receivers import Receiver
 from superinsight_sync.model.push import PushFormat
 from superinsight_sync.receive.parsing import Parsed
@@ -65,7 +65,7 @@ def delivery_of(
     fingerprint = hashlib.sha256(body).hexdigest()
     metadata = more.get("metadata")
     return Delivery(
-        uuid.uuid4().hex,
+        new_id(),
         receiver.tenant,
         receiver.name,
         stream,

@@ -12,7 +12,7 @@ from superinsight_sync.gateway.taking import delivery_of, tell
 from superinsight_sync.model.push import PushFormat, PushLimits, PushStreamSpec
 from superinsight_sync.receive.envelope import event_of, format_of
 from superinsight_sync.receive.limits import unpacked
-from superinsight_sync.receive.parsing import decode, parse
+from superinsight_sync.receive.parsing import Parsed, parse
 from superinsight_sync.receive.refusals import UnprocessableError
 
 if TYPE_CHECKING:
@@ -48,19 +48,23 @@ async def webhook(scope: Scope, receive: Receive, send: Send) -> None:
 def _looked_at(receiver: Receiver, form: PushFormat, body: bytes) -> tuple[PushStreamSpec, int, Any]:
     """Its stream, how many records it has, and what else is worth knowing. Raises as `parse` does."""
     spec = receiver.spec
-    metadata: dict[str, Any] = {}
-    if spec.event_type is None or form != "json":
-        stream = receiver.stream(None)
-    else:
-        event = event_of(decode(body), spec.event_type)
-        found = spec.stream_of(event)
-        if found is None:
+    if form == "json" and spec.event_type is not None:
+        parsed = parse(body, form, receiver.json_rules)
+        event = event_of(_one(parsed), spec.event_type)
+        stream = spec.stream_of(event)
+        if stream is None:
             raise UnprocessableError("no stream of this source takes events of this type")
-        stream = found
-        metadata["event"] = event
+        check_format(stream, form)
+        return stream, len(parsed.records), {"event": event}
+    stream = receiver.stream(None)
     check_format(stream, form)
     parsed = parse(body, form, receiver.rules(stream))
-    if not parsed.records:
-        reason = parsed.rejected[0].reason if parsed.rejected else "it holds no records"
-        raise UnprocessableError(reason)
-    return stream, len(parsed.records), metadata
+    _one(parsed)
+    return stream, len(parsed.records), {}
+
+
+def _one(parsed: Parsed) -> dict[str, Any]:
+    """The first record. Raises UnprocessableError if there is none."""
+    if parsed.records:
+        return parsed.records[0]
+    raise UnprocessableError(parsed.rejected[0].reason if parsed.rejected else "it holds no records")

@@ -140,8 +140,8 @@ class Verifier:
         signed_at = self._in_time(timestamp, now)
         signed = body
         if self._before or self._after:
-            fill = {"{id}": delivery_id, "{timestamp}": timestamp}
-            signed = _filled(self._before, fill) + body + _filled(self._after, fill)
+            before = self._before.format(id=delivery_id, timestamp=timestamp).encode()
+            signed = before + body + self._after.format(id=delivery_id, timestamp=timestamp).encode()
         return Verified(delivery_id or None, signed_at, self._holding(signed, given, now))
 
     def _in_time(self, timestamp: str, now: datetime) -> datetime | None:
@@ -218,9 +218,3 @@ def _digest(scheme: Scheme, text: str) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return digest if len(digest) == _DIGEST_BYTES else None
-
-
-def _filled(template: str, values: Mapping[str, str]) -> bytes:
-    for name, value in values.items():
-        template = template.replace(name, value)
-    return template.encode("utf-8", "surrogateescape")

@@ -259,11 +259,12 @@ def _kept_under(connection: Connection, batch: list[Delivery]) -> dict[tuple[str
     wanted = sorted({(d.tenant, d.source, d.key) for d in batch})
     for start in range(0, len(wanted), 256):
         some = wanted[start : start + 256]
-        values = ",".join([f"({mark},{mark},{mark})"] * len(some))
-        statement = (
+        # Each by itself: for a list of them SQLite would go through the whole table.
+        one = (
             "SELECT tenant, source, key, id, fingerprint FROM sis_inbox "  # noqa: S608
-            f"WHERE (tenant, source, key) IN (VALUES {values})"
+            f"WHERE tenant = {mark} AND source = {mark} AND key = {mark}"
         )
+        statement = " UNION ALL ".join([one] * len(some))
         flat = tuple(value for entry in some for value in entry)
         for tenant, source, key, row_id, fingerprint in connection.exec_driver_sql(statement, flat):
             kept[tenant, source, key] = (row_id, fingerprint)
