@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
@@ -25,7 +26,7 @@ from superinsight_sync.state.database import Database
 ORDER_LOCK = 7_305_113_482  # any fixed number will do
 _MOST_ROWS = 1_000
 _MOST_BYTES = 8 << 20
-_CHUNKS = (256, 64, 16, 4, 1)
+_ROWS_IN_ONE = 64
 _SQLITE_SETTINGS = ("PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 10000")
 _POSTGRES_SETTINGS = (
     # An answer promises that the delivery is on the disk, whatever the server's default is.
@@ -211,10 +212,6 @@ _COLUMNS = (
     "received_at, state"
 )
 _ROW = "(?,?,?,?,?,?,?,?,?,?,?,?,?,'received')"
-_SQLITE_INSERTS = {
-    n: f"INSERT INTO sis_inbox ({_COLUMNS}) VALUES {','.join([_ROW] * n)} ON CONFLICT DO NOTHING"  # noqa: S608
-    for n in _CHUNKS
-}
 _POSTGRES_LOCK = f"SELECT pg_advisory_xact_lock({ORDER_LOCK})"
 _POSTGRES_INSERT = (
     f"INSERT INTO sis_inbox ({_COLUMNS}) "  # noqa: S608
@@ -236,14 +233,17 @@ def lock_order(connection: Connection) -> None:
 def _insert_sqlite(connection: Connection, batch: list[Delivery], at: datetime) -> int:
     """How many were new. Few long statements: each one gives up the interpreter's lock and has to wait for it."""
     text = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-    count = start = 0
-    for size in _CHUNKS:
-        while len(batch) - start >= size:
-            rows = batch[start : start + size]
-            values = tuple([value for d in rows for value in (*d, text)])
-            count += connection.exec_driver_sql(_SQLITE_INSERTS[size], values).rowcount
-            start += size
+    count = 0
+    for start in range(0, len(batch), _ROWS_IN_ONE):
+        rows = batch[start : start + _ROWS_IN_ONE]
+        values = tuple([value for d in rows for value in (*d, text)])
+        count += connection.exec_driver_sql(_sqlite_insert(len(rows)), values).rowcount
     return count
+
+
+@cache
+def _sqlite_insert(rows: int) -> str:
+    return f"INSERT INTO sis_inbox ({_COLUMNS}) VALUES {','.join([_ROW] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 def _insert_postgres(connection: Connection, batch: list[Delivery], at: datetime) -> int:
