@@ -4,13 +4,16 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from superinsight_sync.core.settings import load_settings
-from superinsight_sync.state import open_state
+from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.gateway.doors import HOOK, Gateway, gateway, signed
@@ -58,6 +61,15 @@ class Sender(threading.Thread):
             client.close()
 
 
+@contextmanager
+def held(state: State) -> Iterator[None]:
+    """As long as this lasts nobody can write to the inbox."""
+    with state.database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("LOCK TABLE sis_inbox IN ACCESS EXCLUSIVE MODE"))
+        yield
+
+
 def check(inbox: Inbox, senders: list[Sender]) -> None:
     stored: list[str] = []
     for found in inbox.pending(max_deliveries=10**6, max_bytes=10**12):
@@ -84,9 +96,13 @@ def test_kill_9_loses_nothing_that_was_acknowledged(
     senders = [Sender(n, [door], stop) for n in range(SENDERS)]
     for sender in senders:
         sender.start()
-    for _ in range(KILLS):
+    state = open_state(load_settings(door.environment).database_url)
+    for kill in range(KILLS):
         time.sleep(HOLD_S)
-        door.end(signal.SIGKILL)
+        with held(state) if kill % 2 == 0 else nullcontext():
+            # While nothing can be committed, an answer given too early has time to be given.
+            time.sleep(0.3)
+            door.end(signal.SIGKILL)
         door.start()
     time.sleep(HOLD_S)
     stop.set()
