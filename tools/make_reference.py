@@ -67,7 +67,7 @@ def _help(path: str, command: click.Command) -> str:
 def yaml_page() -> str:
     """Every key of a declaration."""
     from superinsight_sync.export.protocol import FORMATS
-    from superinsight_sync.model import dataset
+    from superinsight_sync.model import dataset, push
     from superinsight_sync.model import declaration as d
     from superinsight_sync.sources.protocol import SOURCE_KINDS
     from superinsight_sync.transform.protocol import STEPS
@@ -82,6 +82,19 @@ def yaml_page() -> str:
     parts += [*_table(d.SourceSpec, skip=("streams",)), ""]
     parts += ["`streams`: a list, each item as in [a stream](#a-stream).", ""]
     for title, model in _source_models():
+        parts += [f"### {title}", "", cleandoc(model.__doc__ or ""), "", *_table(model), ""]
+    parts += [
+        "## PushSource",
+        "",
+        "`type: superinsight_sync.PushSource`. " + cleandoc(push.PushSourceSpec.__doc__ or ""),
+    ]
+    parts += ["", *_table(push.PushSourceSpec), ""]
+    for title, model in (
+        ("a pushed stream", push.PushStreamSpec),
+        ("signature", push.SignatureSpec),
+        ("a secret of signature", push.SecretSpec),
+        ("limits", push.PushLimits),
+    ):
         parts += [f"### {title}", "", cleandoc(model.__doc__ or ""), "", *_table(model), ""]
     parts += ["## Kinds of sources", "", "`connection` holds `kind` and the keys of that kind.", ""]
     for name in SOURCE_KINDS.names():

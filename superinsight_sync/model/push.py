@@ -191,8 +191,6 @@ class PushSourceSpec(Declared):
     """What is refused because it is too much."""
     allow_ips: tuple[str, ...] = ()
     """The only addresses and networks deliveries are taken from. Default: all."""
-    keep_keys: Duration = timedelta(days=7)
-    """How long a delivery's key is remembered, so that a repeated one is not stored again. At least 7 days."""
     defaults: StreamDefaults = StreamDefaults()
     """Keys that every stream has unless it says otherwise."""
     streams: tuple[PushStreamSpec, ...] = Field(min_length=1)
@@ -206,13 +204,6 @@ class PushSourceSpec(Declared):
                 ip_network(text, strict=False)
             except ValueError:
                 raise ValueError(f"'{text}' is no address or network, such as 203.0.113.0/24") from None
-        return value
-
-    @field_validator("keep_keys")
-    @classmethod
-    def _long_enough(cls, value: timedelta) -> timedelta:
-        if value < timedelta(days=7):
-            raise ValueError("senders repeat deliveries for days; keep keys for at least 7d")
         return value
 
     @model_validator(mode="before")

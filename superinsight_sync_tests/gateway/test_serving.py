@@ -1,0 +1,173 @@
+"""How the gateway starts, how much it takes at once, and over which wire."""
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.gateway.app import Bounds, build_app
+from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.serving import open_gateway, server_config
+from superinsight_sync.pipeline.project import load_project
+from superinsight_sync.security.rate_limits import RateLimit
+from superinsight_sync.state import open_state
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync_tests.gateway.doors import DECLARED, HOOK, SECRET, gateway, project, signed
+
+
+def test_tls_is_1_3_and_nothing_older(tmp_path: Path) -> None:
+    door = gateway(tmp_path)
+    door.tls = (tmp_path / "cert.pem", tmp_path / "key.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-subj", "/CN=localhost", "-days", "2", "-out", str(door.tls[0]), "-keyout", str(door.tls[1])],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    door.start()
+    body = b'{"type": "order.x"}'
+    answer = httpx.post(f"{door.url}{HOOK}/shop", content=body, headers=signed(body, "a"), verify=False)
+    assert answer.status_code == 202 and "strict-transport-security" in answer.headers
+    for version, works in ((ssl.TLSVersion.TLSv1_3, True), (ssl.TLSVersion.TLSv1_2, False)):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.minimum_version = context.maximum_version = version
+        with socket.create_connection(("127.0.0.1", door.port)) as raw:
+            if works:
+                assert context.wrap_socket(raw).version() == "TLSv1.3"
+            else:
+                with pytest.raises(ssl.SSLError):
+                    context.wrap_socket(raw)
+    door.end()
+
+
+def test_a_gateway_that_cannot_be_fast_or_has_nothing_to_do_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    settings = load_settings({"SIS_PROJECT_DIR": str(project(tmp_path / "empty", "type: other\n"))})
+    with pytest.raises(ConfigError, match="no push source is declared"):
+        open_gateway(settings)
+    app = build_app(Inbox(open_state(f"sqlite:///{tmp_path}/s.db").database, tmp_path), Receivers([]))
+    with pytest.raises(ConfigError, match="TLS needs a certificate and its key"):
+        server_config(app, host="127.0.0.1", port=1, cert=tmp_path / "x")
+    with pytest.raises(ConfigError, match="there is no file"):
+        server_config(app, host="127.0.0.1", port=1, cert=tmp_path / "x", key=tmp_path / "y")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="the gateway needs uvloop"):
+        server_config(app, host="127.0.0.1", port=1)
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    door = gateway(tmp_path)
+    with socket.create_server(("127.0.0.1", door.port)), pytest.raises(AssertionError) as told:
+        door.start()
+    assert f"the gateway cannot listen on 127.0.0.1:{door.port}" in str(told.value)
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Starts an application made by hand, in this process, on a real port."""
+    import uvicorn
+
+    from superinsight_sync_tests.servers.ports import free_port
+
+    monkeypatch.setenv("SHOP_SECRET", SECRET)
+    declared = DECLARED.replace("  event_type: type\n", "  event_type: type\n  limits: {waiting: 2}\n", 1)
+    settings = load_settings({"SIS_PROJECT_DIR": str(project(tmp_path, declared))})
+    state = open_state(settings.database_url)
+    inbox = Inbox(state.database, settings.landing_dir)
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**how: object) -> str:
+        receivers = Receivers(load_project(settings).push_sources.values())
+        app = build_app(inbox, receivers, **how)  # type: ignore[arg-type]
+        port = free_port()
+        server = uvicorn.Server(server_config(app, host="127.0.0.1", port=port))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        running.append((server, thread))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
+    state.close()
+
+
+def send(url: str, name: str) -> httpx.Response:
+    body = b'{"type": "order.x", "name": "%s"}' % name.encode()
+    return httpx.post(f"{url}{HOOK}/shop", content=body, headers=signed(body, name))
+
+
+def test_too_much_of_a_source_that_waits_is_told_to_come_later(served) -> None:  # type: ignore[no-untyped-def]
+    url = served()
+    assert [send(url, f"a{n}").status_code for n in range(2)] == [202, 202]
+    deadline = time.monotonic() + 10
+    while (answer := send(url, "a0")).status_code == 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "10")
+
+
+def test_too_many_requests_at_once_and_too_fast(served) -> None:  # type: ignore[no-untyped-def]
+    url = served(bounds=Bounds(requests=2), rate=RateLimit(0.1, 1))
+    port = int(url.rsplit(":", 1)[1])
+    slow = []
+    for _ in range(2):
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.sendall(f"POST {HOOK}/shop HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode())
+        slow.append(connection)
+    time.sleep(0.3)
+    answer = send(url, "b1")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert httpx.get(f"{url}/health/live").status_code == 200
+    for connection in slow:
+        connection.close()
+    deadline = time.monotonic() + 10
+    while (answer := send(url, "b1")).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert answer.status_code == 202
+    answer = send(url, "b2")
+    assert answer.status_code == 429 and 5 <= int(answer.headers["retry-after"]) <= 10
+
+
+def test_raw_requests_that_play_tricks_are_refused(served) -> None:  # type: ignore[no-untyped-def]
+    url = served()
+    port = int(url.rsplit(":", 1)[1])
+    body = b'{"type": "order.x"}'
+    good = signed(body, "t1")
+    base = f"POST {HOOK}/shop HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    named = "".join(f"{k}: {v}\r\n" for k, v in good.items())
+    tricks = {
+        base + named + "webhook-id: t2\r\ncontent-length: 19\r\n\r\n": 400,
+        base + named + "content-type: text/csv\r\ncontent-length: 19\r\n\r\n": 400,
+        base + named + "\r\n": 411,
+        base + named + "content-length: -1\r\n\r\n": 400,
+        base + named + "content-length: 999999999999\r\n\r\n": 413,
+        base + named + "content-length: 19\r\ntransfer-encoding: chunked\r\n\r\n": 400,
+        base + named + "content-length: 19\r\ncontent-length: 20\r\n\r\n": 400,
+    }
+    for head, status in tricks.items():
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(head.encode() + body)
+            connection.settimeout(5)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 %d " % status), (head, answer[:200])
