@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from superinsight_sync.cli.output import errors_shown, tell
+from superinsight_sync.cli.output import errors_shown, json_option, show_json, tell
 from superinsight_sync.core.settings import load_settings
 
 
@@ -13,8 +13,9 @@ from superinsight_sync.core.settings import load_settings
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="Port.")
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain (PEM): TLS 1.3 only.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="The certificate's key (PEM).")
+@json_option
 @errors_shown
-def gateway_command(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> None:
+def gateway_command(host: str, port: int, tls_cert: Path | None, tls_key: Path | None, as_json: bool) -> None:
     """Takes what customers push, stores it, and answers once it is on the disk. Runs until it is stopped.
 
     \b
@@ -24,5 +25,8 @@ def gateway_command(host: str, port: int, tls_cert: Path | None, tls_key: Path |
     from superinsight_sync.gateway.serving import open_gateway, serve, server_config
 
     config = server_config(open_gateway(load_settings()), host=host, port=port, cert=tls_cert, key=tls_key)
-    tell(f"the gateway listens on {'https' if tls_cert else 'http'}://{host}:{port}")
+    url = f"{'https' if tls_cert else 'http'}://{host}:{port}"
+    if as_json:
+        show_json({"url": url})
+    tell(f"the gateway will listen on {url}")
     serve(config)
