@@ -39,6 +39,10 @@ class Access(Protocol):
         """
         ...
 
+    def write_used(self) -> None:
+        """Notes when keys were used last; called now and then, off the requests' path."""
+        ...
+
 
 class DenyAll:
     """The door while nobody has a key."""
@@ -54,6 +58,9 @@ class DenyAll:
     ) -> Principal:
         """Raises UnauthenticatedError."""
         raise UnauthenticatedError()
+
+    def write_used(self) -> None:
+        """There is nothing to note."""
 
 
 _REPEATABLE = re.compile(r"(accept|cookie|via|forwarded|x-forwarded|cache-control|connection|pragma)")

@@ -58,6 +58,7 @@ class Gate:
             await asyncio.sleep(_LOOK_S)
 
     def _look(self) -> None:
+        self.access.write_used()
         waiting = self.inbox.backlogs()
         for receiver in self.receivers:
             found = waiting.get((receiver.tenant, receiver.name))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from datetime import timedelta
 
 import httpx
@@ -118,6 +119,10 @@ def test_nobody_comes_in_with_a_key_that_does_not_hold(
             assert answer.json()["detail"] == "credentials are missing or do not hold"
     assert inbox.backlog().deliveries == before
     assert push(door, b'[{"who": 1}]', {"x-api-key": made["expiring"]}, "?source=till").status_code == 202
+    deadline = time.monotonic() + 10
+    while (used := keys.find(made["expiring"].split("_")[2])) and used.last_used_at is None:
+        assert time.monotonic() < deadline, "the use of a key is noted within seconds"
+        time.sleep(0.1)
 
 
 def test_what_is_not_there_is_not_told_from_another_tenants(door: Gateway, key: dict[str, str]) -> None:
