@@ -58,6 +58,8 @@ class Gate:
             await asyncio.sleep(_LOOK_S)
 
     def _look(self) -> None:
+        if not self.taking.writer.is_usable:
+            raise OSError("the inbox's writer has ended; the gateway has to be started again")
         self.access.write_used()
         waiting = self.inbox.backlogs()
         for receiver in self.receivers:

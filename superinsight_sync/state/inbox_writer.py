@@ -105,6 +105,11 @@ class InboxWriter:
         """Deliveries that wait for a transaction."""
         return len(self._queue)
 
+    @property
+    def is_usable(self) -> bool:
+        """False once it was closed, or has ended by an error nobody foresaw."""
+        return not self._closing
+
     def submit(self, delivery: Delivery, sink: Sink, token: Any) -> None:
         """Queues a delivery. `sink` is called from the writing thread once it is committed, or failed.
 
@@ -143,17 +148,17 @@ class InboxWriter:
             self._thread.join()
 
     def _run(self) -> None:
+        batch: list[tuple[Delivery, Sink, Any]] = []
         try:
             while batch := self._next():
-                results = self._commit([delivery for delivery, _, _ in batch])
-                by_sink: dict[Sink, list[tuple[Any, Result]]] = {}
-                for (_, sink, token), result in zip(batch, results, strict=True):
-                    by_sink.setdefault(sink, []).append((token, result))
-                for sink, pairs in by_sink.items():
-                    sink(pairs)
+                _tell(batch, self._commit([delivery for delivery, _, _ in batch]))
         finally:
-            self._closing = True
+            with self._wake:
+                self._closing = True
+                left = [*batch, *self._queue]  # none after an orderly end
+                self._queue.clear()
             self._kept.close()
+            _tell(left, [TransientError("the inbox's writer has ended")] * len(left))
 
     def _next(self) -> list[tuple[Delivery, Sink, Any]]:
         with self._wake:
@@ -192,6 +197,14 @@ class InboxWriter:
         return [_outcome(d, kept[d.tenant, d.source, d.key]) for d in batch]
 
 
+def _tell(batch: list[tuple[Delivery, Sink, Any]], results: Sequence[Result]) -> None:
+    by_sink: dict[Sink, list[tuple[Any, Result]]] = {}
+    for (_, sink, token), result in zip(batch, results, strict=True):
+        by_sink.setdefault(sink, []).append((token, result))
+    for sink, pairs in by_sink.items():
+        sink(pairs)
+
+
 def _outcome(delivery: Delivery, kept: tuple[str, str]) -> Outcome:
     first, fingerprint = kept
     if first == delivery.id:
@@ -201,6 +214,8 @@ def _outcome(delivery: Delivery, kept: tuple[str, str]) -> Outcome:
 
 def _settle(pairs: list[tuple[Any, Result]]) -> None:
     for future, result in pairs:
+        if future.done():
+            continue
         if isinstance(result, SisError):
             future.set_exception(result)
         else:

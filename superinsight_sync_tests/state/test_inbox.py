@@ -284,3 +284,19 @@ def test_a_damaged_or_lost_file_is_noticed(inbox: Inbox) -> None:
     with pytest.raises(DataError, match="gone"):
         inbox.body(made.id)
     assert inbox.body("nobody") is None
+
+
+def test_a_writer_that_breaks_leaves_nobody_waiting(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = inbox.writer()
+    assert writer.is_usable
+
+    def break_down(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(writer, "_store", break_down)
+    with pytest.raises(TransientError, match="has ended"):
+        writer.accept(delivery("k"))
+    assert not writer.is_usable
+    with pytest.raises(InboxFullError):
+        writer.accept(delivery("k"))
