@@ -118,9 +118,8 @@ def batches(port: int, pid: int, key: str, count: int) -> None:
         assert answer.status == 202
     wall_s, used_s = time.perf_counter() - began, cpu_s(pid) - used_s
     rows = count * 1000
-    print(
-        f"batches of 1,000 records ({len(bodies[0])} bytes): {rows / used_s:,.0f} records per CPU second, {rows / wall_s:,.0f}/s"
-    )
+    speed = f"{rows / used_s:,.0f} records per CPU second, {rows / wall_s:,.0f}/s"
+    print(f"batches of 1,000 records ({len(bodies[0])} bytes): {speed}")
 
 
 def raw_limit(folder: Path, seconds: float) -> None:
