@@ -28,12 +28,12 @@ class LandingFiles:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and path.stat().st_size == len(body):
                 os.utime(path)  # `forget` leaves what was touched a short while ago
-                return
-            with temporary.open("xb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
+            else:
+                with temporary.open("xb") as file:
+                    file.write(body)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.rename(path)
             for folder in (path.parent, self.folder):
                 _sync_folder(folder)
         except OSError as error:
