@@ -100,7 +100,6 @@ def dlt_mongo_to_delta(as_arrow: bool) -> str:
     import dlt
     from pymongo import MongoClient
 
-    @dlt.resource(name=TABLE)
     def documents() -> Iterator[Any]:
         with MongoClient[dict[str, Any]](DSN) as client:
             collection = client.get_default_database()[TABLE]
@@ -113,7 +112,7 @@ def dlt_mongo_to_delta(as_arrow: bool) -> str:
             while chunk := list(islice(found, 10_000)):
                 yield chunk
 
-    dlt_pipeline("mongo").run(documents(), write_disposition="replace", table_format="delta")
+    dlt_pipeline("mongo").run(dlt.resource(documents, name=TABLE), write_disposition="replace", table_format="delta")
     return f"{FOLDER}/mongo-lake/bench/{TABLE}"
 
 
