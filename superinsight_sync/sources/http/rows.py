@@ -22,6 +22,8 @@ from superinsight_sync.sources.protocol import Column
 _INT64 = (-(2**63), 2**63 - 1)
 _DECIMAL_INTS = 10**38
 _DOUBLE_INTS = 2**53
+_INSTANT = pa.timestamp("us", tz="UTC")
+_TIMES = frozenset((datetime, type(None)))
 
 
 class Shape:
@@ -66,6 +68,11 @@ class Shape:
         self.columns = tuple(self._column(n) for n in names)
         self._check()
         return self
+
+    @property
+    def times(self) -> frozenset[str]:
+        """The columns that are declared as points in time; these may come as such."""
+        return frozenset(name for name, dtype in self._types.items() if dtype == _INSTANT)
 
     @property
     def schema(self) -> pa.Schema:
@@ -158,6 +165,8 @@ class Shape:
             return self._seen[column.name].array(values)
         if self._epoch_per_s and column.name == self._stream.sync.cursor:
             values = [_moment(v, self._epoch_per_s) for v in values]
+        if column.arrow == _INSTANT and set(map(type, values)) <= _TIMES:
+            return pa.array(values, _INSTANT)
         array, places = declared_array(values, column.arrow)
         for place in places:
             bad.setdefault(place, f"'{column.name}' is not {column.arrow}")
@@ -166,7 +175,7 @@ class Shape:
 
 def rows_of(page: Page) -> list[dict[str, Any] | str]:
     """Each record of a page with what it gets besides, or why it is none."""
-    found = fast_values(page.records)
+    found = fast_values(page.records) if page.parsed is None else page.parsed
     if found is None:
         return [_row(raw, page.extra) for raw in page.records]
     return [{**row, **page.extra} for row in found] if page.extra else [*found]
@@ -201,6 +210,8 @@ def all_fit(seen: Seen, values: list[Any]) -> bool:
     if kinds == {str} and pa.types.is_string(dtype):
         return True
     if kinds == {float} and pa.types.is_floating(dtype):
+        return True
+    if kinds == {bool} and pa.types.is_boolean(dtype):
         return True
     if kinds == {int} and pa.types.is_integer(dtype):
         integers = [v for v in values if v is not None]

@@ -93,7 +93,9 @@ def test_depth_and_control_signs_read_alike(line: str) -> None:
 
 def test_the_common_case_is_fast_and_the_doubtful_one_is_not() -> None:
     assert _same(['{"a": 1, "b": [{"c": 0.1}], "t": "10:00"}', '{"a": 18446744073709551616}\r'])
-    assert _same(['{"a": "{\\"a\\": [1, {\\"b\\" : 2}]}"}', '{"a\\\\": "\\\\", "\\"" : 1}', '{ "a" : " b " }'])
+    assert _same(
+        ['{"a": "{\\"a\\": [1, {\\"b\\" : 2}]}"}', '{"a\\\\": "\\\\", "\\"" : 1}', '{ "a" : " b " }']
+    )
     assert not _same(['{"a": 1, "a": 1}'])
     assert not _same(['{"a\\\\": 1, "a\\\\": 1}'])
     assert not _same(['{"a" : 1, "a": 1}', '{"b": ":"}'])
