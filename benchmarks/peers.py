@@ -112,7 +112,9 @@ def dlt_mongo_to_delta(as_arrow: bool) -> str:
             while chunk := list(islice(found, 10_000)):
                 yield chunk
 
-    dlt_pipeline("mongo").run(dlt.resource(documents, name=TABLE), write_disposition="replace", table_format="delta")
+    dlt_pipeline("mongo").run(
+        dlt.resource(documents, name=TABLE), write_disposition="replace", table_format="delta"
+    )
     return f"{FOLDER}/mongo-lake/bench/{TABLE}"
 
 
@@ -151,7 +153,8 @@ def sling_of_database() -> str:
     """sling's names of the table: in MySQL `database.table`, in PostgreSQL and SQLite `schema.table`."""
     scheme, rest = DSN.split("://", 1)
     schema = {"mysql": rest.rpartition("/")[2], "postgresql": "public"}.get(scheme, "main")
-    return sling_to_parquet(DSN.replace("sqlite:////", "sqlite:///"), f"{schema}.{TABLE}")
+    plain = "?sslmode=disable" if scheme == "postgresql" else ""
+    return sling_to_parquet(DSN.replace("sqlite:////", "sqlite:///") + plain, f"{schema}.{TABLE}")
 
 
 def sling_to_parquet(source: str, stream: str) -> str:
