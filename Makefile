@@ -60,11 +60,12 @@ bench-env: install-dev ## Installs the peers that benchmarks compare with, in an
 	.bench-venv/bin/pip install --quiet --requirement benchmarks/peers.txt
 
 ROWS ?= 1000000
-bench: install-dev ## PostgreSQL → lake against dlt and pandas, ROWS=1000000.
+KIND_ROWS ?= 200000
+bench: install-dev ## PostgreSQL → lake against dlt, pandas and the wire's limit, ROWS=1000000.
 	$(BIN)/python benchmarks/pull_postgres.py --rows $(ROWS) --peers .bench-venv/bin/python
 
-bench-kinds: install-dev ## Every other kind of source → lake against dlt and sling, ROWS=500000.
-	$(BIN)/python benchmarks/pull_kinds.py --rows $(or $(filter-out 1000000,$(ROWS)),500000) --peers .bench-venv/bin/python
+bench-kinds: install-dev install-servers ## Every kind of source → lake against dlt and others, KIND_ROWS=200000.
+	$(BIN)/python benchmarks/pull_kinds.py --rows $(KIND_ROWS) --peers .bench-venv/bin/python
 
 bench-streams: install-dev ## A hundred streams of one source, as one run and as a run each.
 	$(BIN)/python benchmarks/hundred_streams.py

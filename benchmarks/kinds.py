@@ -1,9 +1,9 @@
-"""The same rows as each kind of source holds them: 16 mixed columns, about 170 bytes a row in Arrow."""
+"""The same rows as each kind of source holds them: 16 mixed columns, about 190 bytes a row in Arrow."""
 
 import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,19 @@ SELECT i AS id, i // 4 AS order_id, CAST(i % 200000 AS INTEGER) AS part_id, CAST
   '{{"a": ' || i % 100 || '}}' AS attributes
 FROM range(1, {rows} + 1) t(i)
 """
+COLUMNS = ["id", "order_id", "part_id", "line_number", "warehouse_id", "quantity", "price", "weight", "ship_date",
+           "created_at", "returned", "status", "mode", "instructions", "comment", "attributes"]  # fmt: skip
 _SQLITE = """CREATE TABLE lineitem (id INTEGER PRIMARY KEY, order_id INTEGER, part_id INTEGER, line_number INTEGER,
   warehouse_id INTEGER, quantity TEXT, price TEXT, weight REAL, ship_date TEXT, created_at TEXT, returned INTEGER,
   status TEXT, mode TEXT, instructions TEXT, comment TEXT, attributes TEXT)"""
+_POSTGRES = """CREATE TABLE lineitem (id bigint PRIMARY KEY, order_id bigint, part_id int, line_number int,
+  warehouse_id int, quantity decimal(12,2), price decimal(12,2), weight double precision, ship_date date,
+  created_at timestamp, returned boolean, status text, mode text, instructions text, comment text, attributes text)"""
 _MYSQL = """CREATE TABLE lineitem (id bigint PRIMARY KEY, order_id bigint, part_id int, line_number int,
   warehouse_id int, quantity decimal(12,2), price decimal(12,2), weight double, ship_date date,
   created_at datetime, returned boolean, status varchar(20), mode varchar(20), instructions varchar(60),
   comment varchar(120), attributes varchar(40)) CHARACTER SET utf8mb4"""
+_TABS = "FORMAT csv, HEADER false, NULLSTR '\\N', DELIMITER '\t', QUOTE '', ESCAPE ''"
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,19 @@ class Prepared:
 
     Attributes:
         connection, stream: what our declaration says of it.
-        peer: what the peers need to know: a DSN, a folder.
+        peer: what the peers need to know: a DSN, a folder, an address.
         secret: the value of the environment variable that the declaration refers to.
-        peers: the peers that read this kind, by the name they are shown under.
+        peers: the peers that read this kind, by the name they are shown under. The first is dlt's default.
     """
 
     connection: dict[str, Any]
     stream: dict[str, Any]
-    peer: str
-    peers: dict[str, str]
+    peer: str = ""
+    peers: dict[str, str] = field(default_factory=dict)
     secret: str = ""
+
+
+Prepare = Callable[[ExitStack, Path, int], Prepared]
 
 
 def write_file(path: Path, rows: int, options: str) -> None:
@@ -67,6 +76,33 @@ def sqlite(stack: ExitStack, folder: Path, rows: int) -> Prepared:
     return Prepared({"kind": "sqlite", "path": str(path)}, {"table": "lineitem"}, f"sqlite:///{path}", peers)
 
 
+def duckdb_file(stack: ExitStack, folder: Path, rows: int) -> Prepared:
+    path = folder / "shop.duckdb"
+    with closing(duckdb.connect(path)) as db:
+        db.execute(f"CREATE TABLE lineitem AS {ROWS.format(rows=rows)}")
+    return Prepared({"kind": "duckdb", "path": str(path)}, {"table": "lineitem"})
+
+
+def postgres(stack: ExitStack, folder: Path, rows: int) -> Prepared:
+    import psycopg
+
+    from superinsight_sync_tests.servers.postgres import running_postgres
+
+    dsn = stack.enter_context(running_postgres()).create_database()
+    path = folder / "load.tsv"
+    write_file(path, rows, _TABS)
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute(_POSTGRES)
+        with path.open("rb") as lines, db.cursor().copy("COPY lineitem FROM STDIN") as copy:
+            while chunk := lines.read(1 << 20):
+                copy.write(chunk)
+        db.execute("VACUUM ANALYZE lineitem")
+    path.unlink()
+    peers = {"dlt default": "dlt_sql", "dlt connectorx": "dlt_sql_connectorx", "sling": "sling_sql"}
+    connection = {"kind": "postgres", "dsn": "{{ env.BENCH_SECRET }}"}
+    return Prepared(connection, {"table": "public.lineitem"}, dsn, peers, dsn)
+
+
 def mysql(stack: ExitStack, folder: Path, rows: int) -> Prepared:
     import pymysql
 
@@ -74,8 +110,8 @@ def mysql(stack: ExitStack, folder: Path, rows: int) -> Prepared:
 
     server = stack.enter_context(running_mariadb())
     dsn = server.create_database()
-    path = folder / "load.csv"
-    write_file(path, rows, "FORMAT csv, HEADER false, NULLSTR '\\N', DELIMITER '\t', QUOTE '', ESCAPE ''")
+    path = folder / "load.tsv"
+    write_file(path, rows, _TABS)
     database = dsn.rsplit("/", 1)[1]
     with (
         pymysql.connect(
@@ -91,22 +127,18 @@ def mysql(stack: ExitStack, folder: Path, rows: int) -> Prepared:
         db.cursor() as cursor,
     ):
         cursor.execute(_MYSQL)
-        columns = (
-            "id,order_id,part_id,line_number,warehouse_id,quantity,price,weight,ship_date,created_at,@r,"
-        )
-        columns += "status,mode,instructions,comment,attributes"
+        columns = ",".join("@r" if c == "returned" else c for c in COLUMNS)
         cursor.execute(
             f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE lineitem CHARACTER SET utf8mb4 ({columns})"
             " SET returned = (@r = 'true')"
         )
     path.unlink()
     peers = {"dlt default": "dlt_sql", "dlt connectorx": "dlt_sql_connectorx", "sling": "sling_sql"}
-    return Prepared(
-        {"kind": "mysql", "dsn": "{{ env.BENCH_SECRET }}"}, {"table": "lineitem"}, dsn, peers, dsn
-    )
+    connection = {"kind": "mysql", "dsn": "{{ env.BENCH_SECRET }}"}
+    return Prepared(connection, {"table": "lineitem"}, dsn, peers, dsn)
 
 
-def files(kind: str, options: str, peers: dict[str, str]) -> Callable[[ExitStack, Path, int], Prepared]:
+def files(kind: str, options: str, peers: dict[str, str]) -> Prepare:
     def prepare(stack: ExitStack, folder: Path, rows: int) -> Prepared:
         data = folder / "data"
         data.mkdir()
@@ -116,16 +148,33 @@ def files(kind: str, options: str, peers: dict[str, str]) -> Callable[[ExitStack
     return prepare
 
 
-KINDS: dict[str, Callable[[ExitStack, Path, int], Prepared]] = {
-    "sqlite": sqlite,
-    "mysql": mysql,
-    "csv": files(
-        "csv",
-        "FORMAT csv, HEADER true",
-        {"dlt read_csv (pandas)": "dlt_csv", "dlt read_csv_duckdb": "dlt_csv_duckdb", "sling": "sling_csv"},
-    ),
-    "parquet": files(
-        "parquet", "FORMAT parquet", {"dlt read_parquet": "dlt_parquet", "sling": "sling_parquet"}
-    ),
-    "jsonl": files("jsonl", "FORMAT json", {"dlt read_jsonl": "dlt_jsonl", "sling": "sling_jsonl"}),
-}
+csv = files(
+    "csv",
+    "FORMAT csv, HEADER true",
+    {
+        "dlt read_csv (pandas), its default": "dlt_csv",
+        "dlt read_csv_duckdb": "dlt_csv_duckdb",
+        "dlt read_csv_duckdb, use_pyarrow": "dlt_csv_duckdb_arrow",
+        "sling → parquet": "sling_csv",
+    },
+)
+# The Parquet reader of sling 1.4.11 never ends.
+parquet = files(
+    "parquet",
+    "FORMAT parquet",
+    {
+        "dlt read_parquet, its default": "dlt_parquet",
+        "dlt read_parquet, use_pyarrow, 64k rows": "dlt_parquet_arrow",
+        "polars → parquet, plain": "polars_parquet",
+    },
+)
+jsonl = files(
+    "jsonl",
+    "FORMAT json",
+    {
+        "dlt read_jsonl, its only": "dlt_jsonl",
+        "sling → parquet": "sling_jsonl",
+        "duckdb → parquet, plain": "duckdb_jsonl",
+        "polars → parquet, plain": "polars_jsonl",
+    },
+)

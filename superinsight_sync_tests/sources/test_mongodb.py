@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from bson import Binary, Decimal128, Int64, ObjectId, Regex
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
@@ -17,7 +17,8 @@ from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.sources.documents.records import PAGE_ROWS, check_filter, pages
+from superinsight_sync.sources.documents.records import PAGE_ROWS, as_json, check_filter, pages, parsed
+from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
 from superinsight_sync_tests.sources.reading import read, stream
@@ -119,6 +120,51 @@ def test_no_filter_that_runs_code_or_writes_passes(
         check_filter(found)
 
 
+PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text()
+RARE = st.sampled_from(
+    [
+        *(
+            Int64(2**40),
+            ObjectId("0" * 24),
+            UUID(int=7),
+            Binary(b"\x00\xff"),
+            b"x",
+            Timestamp(3, 4),
+            MaxKey(),
+            Code("f"),
+        ),
+        *(Decimal128(t) for t in ("1.50", "1E+3", "NaN")),
+        *(datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC), DatetimeMS(2**62)),
+        *(
+            {"a": [1, {"b": 0.1}], "c": datetime(2026, 1, 1, tzinfo=UTC)},
+            {"a": float("nan")},
+            [],
+            {"": Int64(1)},
+        ),
+    ]
+)
+DOCUMENTS = st.lists(
+    st.dictionaries(st.sampled_from("abc") | st.text(), PLAIN | RARE, max_size=5), max_size=4
+)
+
+
+@given(DOCUMENTS)
+def test_documents_are_what_their_json_says_or_nothing(documents: list[dict[str, Any]]) -> None:
+    found = parsed(documents, frozenset())
+    if found is not None:
+        assert repr(found) == repr([record_of(as_json(d).decode()) for d in documents])
+
+
+def test_only_rare_documents_are_parsed_from_their_text() -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    document = {"_id": ObjectId("0" * 24), "n": Int64(1), "x": 0.5, "at": at, "also": at, "in": {"a": [at]}}
+    text = "2026-01-02T00:00:00+00:00"
+    wanted = {"_id": "0" * 24, "n": 1, "x": 0.5, "at": at, "also": text, "in": {"a": [text]}}
+    assert parsed([document], frozenset({"at"})) == [wanted]
+    assert parsed([{"x": float("nan")}], frozenset()) is None
+    assert parsed([{"x": {"y": float("nan")}}], frozenset()) is None
+
+
 def test_a_server_that_restarts_in_the_middle_is_read_anew(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,9 +181,9 @@ def test_a_server_that_restarts_in_the_middle_is_read_anew(
         time.sleep(1)  # its journal is written every 0.1 s
         struck = False
 
-        def struck_after_a_page(documents: Any, where: str, rows: int = 1_000) -> Any:
+        def struck_after_a_page(documents: Any, where: str, times: Any, rows: int = 1_000) -> Any:
             nonlocal struck
-            for page in pages(documents, where, 1_000):
+            for page in pages(documents, where, times, 1_000):
                 yield page
                 if rows == PAGE_ROWS and page.number == 3 and not struck:
                     struck = True

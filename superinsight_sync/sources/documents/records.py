@@ -2,15 +2,17 @@
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from math import isfinite
+from typing import Any, overload
 from uuid import UUID
 
-from bson import Binary, Decimal128, ObjectId, Timestamp, json_util
+from bson import Binary, Decimal128, Int64, ObjectId, Timestamp, json_util
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.http.document import Document
 from superinsight_sync.sources.http.paging import Page
 
@@ -68,10 +70,71 @@ def instants(documents: Iterable[dict[str, Any]]) -> set[str]:
     return {name for name, found in kinds.items() if found == {True}}
 
 
-def pages(documents: Iterable[dict[str, Any]], where: str, rows: int = PAGE_ROWS) -> Iterator[Page]:
+class Texts(Sequence[bytes]):
+    """Documents as JSON, made when they are asked for."""
+
+    def __init__(self, documents: list[dict[str, Any]]) -> None:
+        self._documents = documents
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [as_json(d) for d in self._documents[index]]
+        return as_json(self._documents[index])
+
+
+def _parsed(value: Any) -> Any:
+    return record_of(as_json({"": value}).decode())[""]
+
+
+_SAME = frozenset((str, int, bool, type(None)))
+_WRITTEN: dict[type, Callable[[Any], Any]] = {
+    **dict.fromkeys((datetime, ObjectId, Decimal128, UUID, Binary, bytes, Timestamp), _plain),
+    **dict.fromkeys((dict, list), _parsed),
+    Int64: int,
+}
+
+
+def parsed(documents: list[dict[str, Any]], times: frozenset[str]) -> list[dict[str, Any]] | None:
+    """What parsing the documents' JSON gives, without writing it all; the dates in `times` stay datetimes.
+
+    None where only the whole text can tell: for numbers that are none, dates beyond the calendar, rare types.
+    """
+    changed = set[str]()
+    for name in dict.fromkeys(chain.from_iterable(documents)):
+        values = [d.get(name) for d in documents]
+        kinds = set(map(type, values)) - _SAME
+        if float in kinds and all(isfinite(v) for v in values if type(v) is float):
+            kinds.discard(float)
+        if not kinds <= _WRITTEN.keys():
+            return None
+        if kinds and not (name in times and kinds == {datetime}):
+            changed.add(name)
+    if not changed:
+        return documents
+    try:
+        return [{n: _changed(v) if n in changed else v for n, v in d.items()} for d in documents]
+    except ValueError:
+        return None
+
+
+def _changed(value: Any) -> Any:
+    change = _WRITTEN.get(type(value))
+    return change(value) if change else value
+
+
+def pages(
+    documents: Iterable[dict[str, Any]], where: str, times: frozenset[str], rows: int = PAGE_ROWS
+) -> Iterator[Page]:
     """The documents as pages of records."""
     left = iter(documents)
     number = 0
     while chunk := list(islice(left, rows)):
         number += 1
-        yield Page(number, where, [as_json(d) for d in chunk], Document(b"{}", where))
+        yield Page(number, where, Texts(chunk), Document(b"{}", where), parsed=parsed(chunk, times))

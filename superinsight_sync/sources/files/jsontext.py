@@ -293,6 +293,10 @@ def plain_text_of(value: Any) -> str:
     match value:
         case str():
             return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
         case float():
             return format(Decimal(repr(value)), "f")
     return text_of(value)

@@ -1,6 +1,6 @@
 """GraphQL over HTTP: queries that only read, their variables, and what a schema offers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ def _read(text: str, field: "FieldNode") -> Query:
     return Query(text, f"{at}.edges", "node", pages) if "edges" in inner else Query(text, at, None, pages)
 
 
-def nodes_of(records: list[bytes], node: str) -> list[bytes]:
+def nodes_of(records: Sequence[bytes], node: str) -> list[bytes]:
     """The records inside a connection's edges."""
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     try:

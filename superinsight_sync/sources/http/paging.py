@@ -1,7 +1,7 @@
 """From one page to the next, each once, with an end."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
@@ -22,13 +22,15 @@ class Page:
     Attributes:
         number: which page it is, from 1.
         extra: what every record gets besides, from its parent.
+        parsed: the records as objects, where they came as such.
     """
 
     number: int
     where: str
-    records: list[bytes]
+    records: Sequence[bytes]
     document: Document
     extra: dict[str, Any] = field(default_factory=dict)
+    parsed: list[dict[str, Any]] | None = None
 
 
 @dataclass

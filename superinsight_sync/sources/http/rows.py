@@ -1,6 +1,6 @@
 """JSON records of pages into rows of one schema that a sample fixed; what does not fit is set aside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.types import arrow_type
+from superinsight_sync.sources.files.jsonlines import fast_values
 from superinsight_sync.sources.files.jsonrows import declared_array
 from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.files.jsontypes import Seen
@@ -21,6 +22,8 @@ from superinsight_sync.sources.protocol import Column
 _INT64 = (-(2**63), 2**63 - 1)
 _DECIMAL_INTS = 10**38
 _DOUBLE_INTS = 2**53
+_INSTANT = pa.timestamp("us", tz="UTC")
+_TIMES = frozenset((datetime, type(None)))
 
 
 class Shape:
@@ -48,7 +51,7 @@ class Shape:
     def sample(self, pages: Iterable[Page]) -> "Shape":
         """Fixes the columns by what pages hold. Raises ConfigError if they cannot be columns."""
         for page in pages:
-            rows = [row for raw in page.records if isinstance(row := _row(raw, page.extra), dict)]
+            rows = [row for row in rows_of(page) if isinstance(row, dict)]
             for row in rows:
                 self._names.update(dict.fromkeys(row))
             for name in self._names:
@@ -65,6 +68,11 @@ class Shape:
         self.columns = tuple(self._column(n) for n in names)
         self._check()
         return self
+
+    @property
+    def times(self) -> frozenset[str]:
+        """The columns that are declared as points in time; these may come as such."""
+        return frozenset(name for name, dtype in self._types.items() if dtype == _INSTANT)
 
     @property
     def schema(self) -> pa.Schema:
@@ -106,23 +114,37 @@ class Shape:
 
     def batch(self, page: Page, rejects: Rejects) -> pa.RecordBatch:
         """A page's rows; records that are none go to `rejects`."""
-        rows: list[dict[str, Any]] = []
-        places: list[int] = []
-        known = {c.name for c in self.columns}
-        for place, raw in enumerate(page.records):
-            row = _row(raw, page.extra)
-            reason = row if isinstance(row, str) else self._misfit(row, known)
-            if reason:
-                self._reject(page, place, reason, rejects)
-            elif isinstance(row, dict):
-                rows.append(row)
-                places.append(place)
+        rows, places = self._fitting(page, rejects)
         bad: dict[int, str] = {}
         arrays = [self._array(column, [r.get(column.name) for r in rows], bad) for column in self.columns]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         for at, reason in sorted(bad.items()):
             self._reject(page, places[at], reason, rejects)
         return batch.filter(pa.array([i not in bad for i in range(len(rows))])) if bad else batch
+
+    def _fitting(self, page: Page, rejects: Rejects) -> tuple[list[dict[str, Any]], Sequence[int]]:
+        """A page's records that fit the columns, and which of its records they are."""
+        found, known = rows_of(page), {c.name for c in self.columns}
+        rows = [row for row in found if isinstance(row, dict)]
+        if len(rows) == len(found) and self._all_fit(rows, known):
+            return rows, range(len(rows))
+        rows, places = [], list[int]()
+        for place, row in enumerate(found):
+            reason = row if isinstance(row, str) else self._misfit(row, known)
+            if reason:
+                self._reject(page, place, reason, rejects)
+            elif isinstance(row, dict):
+                rows.append(row)
+                places.append(place)
+        return rows, places
+
+    def _all_fit(self, rows: list[dict[str, Any]], known: set[str]) -> bool:
+        """Whether no row is a misfit, looked at by columns."""
+        return all(map(known.issuperset, rows)) and all(
+            all_fit(seen, [row.get(name) for row in rows])
+            for name, seen in self._seen.items()
+            if name not in self._types
+        )
 
     def _reject(self, page: Page, place: int, reason: str, rejects: Rejects) -> None:
         text = page.records[place].decode("utf-8", "replace")
@@ -143,10 +165,20 @@ class Shape:
             return self._seen[column.name].array(values)
         if self._epoch_per_s and column.name == self._stream.sync.cursor:
             values = [_moment(v, self._epoch_per_s) for v in values]
+        if column.arrow == _INSTANT and set(map(type, values)) <= _TIMES:
+            return pa.array(values, _INSTANT)
         array, places = declared_array(values, column.arrow)
         for place in places:
             bad.setdefault(place, f"'{column.name}' is not {column.arrow}")
         return array
+
+
+def rows_of(page: Page) -> list[dict[str, Any] | str]:
+    """Each record of a page with what it gets besides, or why it is none."""
+    found = fast_values(page.records) if page.parsed is None else page.parsed
+    if found is None:
+        return [_row(raw, page.extra) for raw in page.records]
+    return [{**row, **page.extra} for row in found] if page.extra else [*found]
 
 
 def _row(raw: bytes, extra: dict[str, Any]) -> dict[str, Any] | str:
@@ -170,6 +202,22 @@ def _moment(value: Any, per_s: int) -> Any:
         )
     except (OverflowError, ValueError, OSError):
         return value
+
+
+def all_fit(seen: Seen, values: list[Any]) -> bool:
+    """Whether all values fit."""
+    dtype, kinds = seen.arrow_type(), set(map(type, values)) - {type(None)}
+    if kinds == {str} and pa.types.is_string(dtype):
+        return True
+    if kinds == {float} and pa.types.is_floating(dtype):
+        return True
+    if kinds == {bool} and pa.types.is_boolean(dtype):
+        return True
+    if kinds == {int} and pa.types.is_integer(dtype):
+        integers = [v for v in values if v is not None]
+        low, high = min(integers), max(integers)
+        return bool(_INT64[0] <= low and high <= _INT64[1])
+    return all(fits(seen, v) for v in values)
 
 
 def fits(seen: Seen, value: Any) -> bool:

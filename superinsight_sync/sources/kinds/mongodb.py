@@ -145,7 +145,7 @@ class MongodbSource:
         shape = self._shapes.get(_key(request.stream)) or self._sampled(request.stream)
 
         def pages(collection: Any, _: Any) -> "Iterator[Page]":
-            return self._pages(collection, request)
+            return self._pages(collection, request, shape.times)
 
         return HttpRead(lambda: self._collection(request.stream), shape, request, pages)
 
@@ -168,11 +168,13 @@ class MongodbSource:
             documents = list(islice(wanted, options.sample_documents))
         declared = {**dict.fromkeys(sorted(instants(documents)), "timestamp"), **options.columns}
         shape = Shape(stream, declared, None)
-        shape.sample(pages(documents, f"collection '{stream.collection}'"))
+        shape.sample(pages(documents, f"collection '{stream.collection}'", frozenset()))
         self._shapes[_key(stream)] = shape
         return shape
 
-    def _pages(self, collection: "Collection[dict[str, Any]]", request: ReadRequest) -> "Iterator[Page]":
+    def _pages(
+        self, collection: "Collection[dict[str, Any]]", request: ReadRequest, times: frozenset[str]
+    ) -> "Iterator[Page]":
         from pymongo.errors import PyMongoError
 
         from superinsight_sync.sources.documents.records import PAGE_ROWS, pages
@@ -180,7 +182,7 @@ class MongodbSource:
         rows = max(1, min(PAGE_ROWS, request.batch_rows))
         try:
             with collection.find(_filter(request), batch_size=rows) as found:
-                yield from pages(found, f"collection '{collection.name}'", rows)
+                yield from pages(found, f"collection '{collection.name}'", times, rows)
         except PyMongoError as error:
             raise _mapped(error) from error
 

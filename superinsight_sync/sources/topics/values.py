@@ -11,6 +11,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import RESERVED_PREFIX
 from superinsight_sync.model.types import arrow_type, type_text
 from superinsight_sync.sources.files.cells import cast_texts, cast_values
+from superinsight_sync.sources.files.jsonlines import fast_values
 from superinsight_sync.sources.files.jsontext import object_of, plain_text_of, problem_of
 from superinsight_sync.sources.protocol import Column
 
@@ -96,6 +97,9 @@ def _nested(text: str | None) -> Any:
 
 def objects(texts: Sequence[str | None], bad: Bad) -> list[dict[str, Any]]:
     """The JSON objects that the texts are; {} for NULL, and for what is none, which is marked in `bad`."""
+    fast = fast_values([b"{}" if text is None else text.encode() for text in texts])
+    if fast is not None:
+        return fast
     found: list[dict[str, Any]] = []
     for place, text in enumerate(texts):
         value, reason = (None, "") if text is None else object_of(text)

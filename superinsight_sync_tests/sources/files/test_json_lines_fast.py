@@ -6,11 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from superinsight_sync.sources.files.jsonlines import exact, fast
+from superinsight_sync.sources.files.jsonlines import exact, fast, fast_values
 from superinsight_sync.sources.files.jsontext import text_of
 
 TOKENS = [
-    *(f'"{k}"' for k in ("a", "b", "", "a\\u0041", "aA", '\\":', "x: ", "\\ud83d\\ude00", "\\ud800", "\\udc00x")),
+    *(f'"{k}"' for k in ("a\\\\", "a\\\\\\\"", "a", "b", "", "a\\u0041", "aA", '\\":', "x: ", "\\ud83d\\ude00", "\\ud800", "\\udc00x")),
     *("{", "}", "[", "]", ":", ",", " ", "\t", "\r", "\v", "\x00", "\x1f", "\x7f", "\u2028", "\ufeff", '"', "\\"),
     *("NaN", "Infinity", "-Infinity", "null", "true", "false", "-0", "-0.0", "0.1", "1.", ".5", "+1", "01", "1e5"),
     *("1E400", "1e-400", "9223372036854775808", "18446744073709551616", "-9223372036854775809", "-18446744073709551617"),
@@ -93,6 +93,15 @@ def test_depth_and_control_signs_read_alike(line: str) -> None:
 
 def test_the_common_case_is_fast_and_the_doubtful_one_is_not() -> None:
     assert _same(['{"a": 1, "b": [{"c": 0.1}], "t": "10:00"}', '{"a": 18446744073709551616}\r'])
+    assert _same(
+        ['{"a": "{\\"a\\": [1, {\\"b\\" : 2}]}"}', '{"a\\\\": "\\\\", "\\"" : 1}', '{ "a" : " b " }']
+    )
     assert not _same(['{"a": 1, "a": 1}'])
+    assert not _same(['{"a\\\\": 1, "a\\\\": 1}'])
+    assert not _same(['{"a" : 1, "a": 1}', '{"b": ":"}'])
+    assert not _same(['{"a\\"": 1, "a\\u0022": "\\":"}'])
+    assert fast_values([b'{"a"\n: 1, "a": 1}']) is None
+    assert fast_values([b'{"a": "\xff"}']) is None
+    assert fast_values([b'{\n  "a": "x"\n}', b'{"a": 1}']) == [{"a": "x"}, {"a": 1}]
     assert not _same(['{"b": {"a": 1, "\\u0061": 1}}'])
     assert not _same(['{"a": "\\ud800"}'])
