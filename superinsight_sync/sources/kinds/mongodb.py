@@ -95,7 +95,7 @@ class MongodbSource:
 
     @contextmanager
     def _collection(self, stream: StreamSpec) -> "Iterator[Collection[dict[str, Any]]]":
-        from superinsight_sync.sources.sql.naming import not_there
+        from superinsight_sync.sources.naming import not_there
 
         with self._client() as client:
             database = client.get_default_database(default="test")
@@ -118,7 +118,7 @@ class MongodbSource:
 
     def discover(self) -> Iterator[FoundStream]:
         """Every collection, with the columns that its first documents have."""
-        from superinsight_sync.sources.sql.naming import likely_cursor, stream_names
+        from superinsight_sync.sources.naming import likely_cursor, stream_names
 
         with self._client() as client:
             database = client.get_default_database(default="test")
