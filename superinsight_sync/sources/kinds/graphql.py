@@ -102,10 +102,7 @@ class GraphqlSource:
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Records that fit no row do not count."""
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
+        return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
         """An API cannot tell without being read."""

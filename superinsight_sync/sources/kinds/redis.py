@@ -150,10 +150,7 @@ class RedisSource:
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Entries that cannot be rows do not count."""
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
+        return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
         """The last id given, and how many entries there are and ever were."""

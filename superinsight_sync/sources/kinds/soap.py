@@ -242,10 +242,7 @@ class SoapSource:
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Records that cannot be rows do not count."""
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
+        return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
         """None: SOAP has no such thing."""
