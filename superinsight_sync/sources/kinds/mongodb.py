@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,9 +39,9 @@ class Config(KindConfig):
 
     dsn: str
     """`mongodb://user:password@host1,host2/database?replicaSet=…`, by reference."""
-    connect_timeout: Duration = Field(default="10s", validate_default=True)
+    connect_timeout: Duration = timedelta(seconds=10)
     """Longest wait for a server that can be read."""
-    read_timeout: Duration = Field(default="10m", validate_default=True)
+    read_timeout: Duration = timedelta(minutes=10)
     """Longest wait for the next documents."""
 
 

@@ -15,11 +15,11 @@ from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
-    KindConfig,
     Probe,
     ReadRequest,
     StreamShape,
 )
+from superinsight_sync.sources.sql.config import ServerConfig
 
 if TYPE_CHECKING:
     import mssql_python
@@ -29,7 +29,7 @@ _DEFAULT_PORT = 1433
 _MAX_ROWS = 20_000
 
 
-class Config(KindConfig):
+class Config(ServerConfig):
     """How to reach a SQL Server database."""
 
     dsn: str = Field(
@@ -48,12 +48,8 @@ class Config(KindConfig):
     multi_subnet_failover: bool = Field(
         default=True, description="Try all addresses of the host at once, for quick failover."
     )
-    statement_timeout: Duration = Field(
-        default="1h", validate_default=True, description="Longest wait for a statement. 0 for no limit."
-    )
-    connect_timeout: Duration = Field(
-        default="10s", validate_default=True, description="Longest wait for a connection."
-    )
+    statement_timeout: Duration = timedelta(hours=1)
+    """Longest wait for a statement. 0 for no limit."""
     special_values: Literal["fail", "null"] = Field(
         default="fail",
         description="Times finer than a microsecond, which no Arrow value can hold: stop with an error, or "

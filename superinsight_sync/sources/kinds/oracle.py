@@ -17,11 +17,11 @@ from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
-    KindConfig,
     Probe,
     ReadRequest,
     StreamShape,
 )
+from superinsight_sync.sources.sql.config import ServerConfig
 
 if TYPE_CHECKING:
     import oracledb
@@ -32,7 +32,7 @@ _MAX_LOB_ROWS = 500
 """Fetched at once: the driver holds a whole batch, and values of lobs besides."""
 
 
-class Config(KindConfig):
+class Config(ServerConfig):
     """How to reach an Oracle database."""
 
     dsn: str = Field(
@@ -46,14 +46,8 @@ class Config(KindConfig):
     )
     wallet_dir: str | None = Field(default=None, description="Folder with ewallet.pem, for mutual TLS.")
     wallet_password: str | None = Field(default=None, description="The wallet's password, by reference.")
-    statement_timeout: Duration = Field(
-        default="1h",
-        validate_default=True,
-        description="Longest wait for the server's answer. 0 for no limit.",
-    )
-    connect_timeout: Duration = Field(
-        default="10s", validate_default=True, description="Longest wait for a connection."
-    )
+    statement_timeout: Duration = timedelta(hours=1)
+    """Longest wait for the server's answer. 0 for no limit."""
     special_values: Literal["fail", "null"] = Field(
         default="fail",
         description="Timestamps finer than a microsecond, which no Arrow value can hold: stop with an error, "
