@@ -158,18 +158,18 @@ class MssqlSource:
         with self._session() as db:
             shape, columns, at = describe(db, request.stream)
             isolation = "SNAPSHOT" if has_snapshots(db) else "READ COMMITTED"
-        sql = select_sql(request, columns, at)
+        sql, needed = select_sql(request, columns, at), request.needed(shape.columns)
         with self._session(isolation) as db, db.cursor() as cursor:
             batches = _batches(cursor, sql, min(request.batch_rows, _MAX_ROWS))
             typed = shaped(
                 batches,
-                shape.columns,
+                needed,
                 Converter(request, self._config.special_values).convert,
                 batch_rows=request.batch_rows,
                 limit=request.limit,
             )
             try:
-                yield pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed)
+                yield pa.RecordBatchReader.from_batches(schema_of(needed), typed)
             finally:
                 batches.close()
 

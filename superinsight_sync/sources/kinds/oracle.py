@@ -149,16 +149,17 @@ class OracleSource:
         with self._session() as db:
             shape, columns = describe(db, request.stream)
             sql = select_sql(request, columns, located(db, request.stream))
-            large = any(c.family == "lob" or c.base == "BLOB" for c in columns)
+            needed = request.needed(shape.columns)
+            large = any(c.family == "lob" or c.base == "BLOB" for c in request.needed(columns))
             typed = shaped(
                 _batches(db, sql, min(request.batch_rows, _MAX_LOB_ROWS if large else _MAX_ROWS)),
-                shape.columns,
+                needed,
                 Converter(request, self._config.special_values).convert,
                 batch_rows=request.batch_rows,
                 limit=request.limit,
             )
             # Fetched batch by batch: between two of them no call runs, and closing the session ends the cursor.
-            yield pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed)
+            yield pa.RecordBatchReader.from_batches(schema_of(needed), typed)
 
     def count(self, request: ReadRequest) -> int:
         from superinsight_sync.sources.sql.oracle_catalogue import count_sql, describe, located, rows_of

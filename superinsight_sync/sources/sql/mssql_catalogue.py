@@ -232,7 +232,7 @@ def _where(request: ReadRequest, columns: Sequence[MsColumn]) -> str:
 def select_sql(request: ReadRequest, columns: Sequence[MsColumn], at: tuple[str, str] | None) -> str:
     """The statement that reads the request."""
     before, inner = relation(request.stream, at)
-    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in columns)
+    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in request.needed(columns))
     top = "" if request.limit is None else f"TOP ({request.limit:d}) "
     return f"{before}SELECT {top}{selected} FROM {inner}{_where(request, columns)}"  # noqa: S608
 

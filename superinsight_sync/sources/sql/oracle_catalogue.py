@@ -251,7 +251,7 @@ def _where(request: ReadRequest, columns: Sequence[OraColumn]) -> list[str]:
 
 def select_sql(request: ReadRequest, columns: Sequence[OraColumn], at: tuple[str, str] | None) -> str:
     """The statement that reads the request."""
-    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in columns)
+    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in request.needed(columns))
     parts = _where(request, columns)
     if request.limit is not None:  # known to every version, unlike FETCH FIRST
         parts.append(f"ROWNUM <= {request.limit:d}")
