@@ -103,7 +103,7 @@ class Access:
             TransientError: the keys cannot be looked up now; nobody is let in on a guess.
         """
         address = self.entering(headers, ip)
-        key = self._holder(_credential(headers), address)
+        key = self.holder(_credential(headers), address)
         principal = Principal(key.id, key.tenant, key.role, key.sources)
         if not principal.may(action, tenant, source):
             _log.info("refused: key %s has no right to %s", key.id, action)
@@ -129,7 +129,25 @@ class Access:
 
         Raises: UnauthenticatedError, TooManyRequestsError, TransientError.
         """
-        return self._holder(text, address)
+        if not text:
+            raise self.refuse(address, "no credential, or several")
+        given = api_keys.parse(text)
+        claims = self._signer.read(text) if given is None and self._signer is not None else None
+        key_id = given.id if given else claims.key_id if claims else ""
+        with self._lock:
+            is_known = key_id in self._remembered
+        if not is_known:
+            self.bear(address)
+        key = self.key(key_id, address) if key_id else None
+        if claims is not None:
+            holds = key is not None and (key.tenant, key.role) == (claims.tenant, claims.role)
+        else:
+            holds = given is not None and api_keys.proves(given, key)
+        if key is None or not holds:
+            raise self.refuse(address, "a credential that does not hold")
+        with self._lock:
+            self._used[key.id] = clock.utc_now()
+        return key
 
     def key(self, key_id: str, address: Address) -> ApiKey | None:
         """The key with that id, if it holds and may be used from there. Raises TransientError."""
@@ -164,27 +182,6 @@ class Access:
         self._rules.failures.take(_neighbourhood(address))
         _log.info("refused: %s from %s", why, address)
         return UnauthenticatedError()
-
-    def _holder(self, text: str, address: Address) -> ApiKey:
-        if not text:
-            raise self.refuse(address, "no credential, or several")
-        given = api_keys.parse(text)
-        claims = self._signer.read(text) if given is None and self._signer is not None else None
-        key_id = given.id if given else claims.key_id if claims else ""
-        with self._lock:
-            is_known = key_id in self._remembered
-        if not is_known:
-            self.bear(address)
-        key = self.key(key_id, address) if key_id else None
-        if claims is not None:
-            holds = key is not None and (key.tenant, key.role) == (claims.tenant, claims.role)
-        else:
-            holds = given is not None and api_keys.proves(given, key)
-        if key is None or not holds:
-            raise self.refuse(address, "a credential that does not hold")
-        with self._lock:
-            self._used[key.id] = clock.utc_now()
-        return key
 
     def _find(self, key_id: str) -> ApiKey | None:
         now_s = self._clock_s()

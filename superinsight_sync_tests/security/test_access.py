@@ -182,7 +182,10 @@ def test_a_remembered_key_ends_to_the_moment_and_a_clock_put_back_only_by_the_cl
 ) -> None:
     book, now = Book(), clock.utc_now()
     access, headers = door(book), bearer(book.add(not_after=now + timedelta(hours=1)))
-    ask = lambda: access.check(headers, HERE, tenant=None, action="read")  # noqa: E731
+
+    def ask() -> Principal:
+        return access.check(headers, HERE, tenant=None, action="read")
+
     ask()
     for jump, holds in (
         (timedelta(minutes=59), True),
@@ -206,7 +209,10 @@ def test_limits_by_key_and_tenant_say_when_to_come_again() -> None:
         "per_tenant": RateLimit(3, 3, clock_s=watch),
     }
     access = door(book, watch=watch, **limits)
-    ask = lambda who: access.check(bearer(who), HERE, tenant=None, action="read")  # noqa: E731
+
+    def ask(who: Credential) -> Principal:
+        return access.check(bearer(who), HERE, tenant=None, action="read")
+
     ask(key), ask(key)
     with pytest.raises(TooManyRequestsError) as refused:
         ask(key)

@@ -1,31 +1,22 @@
 """A real MariaDB server, from Debian's package, on a free loopback port."""
 
-import itertools
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pymysql
 
-from superinsight_sync_tests.servers.ports import free_port, wait_for_port
+from superinsight_sync_tests.servers.process import ServerProcess
 
 _SERVER = "/usr/sbin/mariadbd"
 PASSWORD = "test-only"
 
 
-@dataclass
-class MariadbServer:
+class MariadbServer(ServerProcess):
     """A running server. Its account is `root` with the password above."""
-
-    folder: Path
-    port: int
-    _process: "subprocess.Popen[bytes] | None" = None
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def dsn(self, database: str = "mysql", user: str = "root", password: str = PASSWORD) -> str:
         return f"mysql://{user}:{password}@127.0.0.1:{self.port}/{database}"
@@ -47,9 +38,9 @@ class MariadbServer:
             cursor.execute(f"CREATE DATABASE {name}")
         return self.dsn(name)
 
-    def start(self) -> None:
+    def command(self) -> list[str]:
         account = ["--user=root"] if os.geteuid() == 0 else []
-        command = [
+        return [
             _SERVER,
             "--no-defaults",
             *account,
@@ -62,18 +53,6 @@ class MariadbServer:
             "--innodb-flush-log-at-trx-commit=0",
             "--skip-name-resolve",
         ]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_for_port(self.port)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
 
 
 @contextmanager
@@ -82,12 +61,10 @@ def running_mariadb() -> Iterator[MariadbServer]:
     install = shutil.which("mariadb-install-db")
     if install is None or not Path(_SERVER).exists():
         raise RuntimeError("tests need MariaDB: apt-get install mariadb-server")
-    folder = Path(tempfile.mkdtemp(prefix="sis-mariadb-"))
-    server = MariadbServer(folder, free_port())
-    try:
+    with MariadbServer.in_new_folder("mariadb") as server:
         account = ["--user=root"] if os.geteuid() == 0 else []
         subprocess.run(
-            [install, "--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal",
+            [install, "--no-defaults", f"--datadir={server.folder}/data", "--auth-root-authentication-method=normal",
              "--skip-test-db", *account],
             check=True,
             capture_output=True,
@@ -100,6 +77,3 @@ def running_mariadb() -> Iterator[MariadbServer]:
             cursor.execute("CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY %s", (PASSWORD,))
             cursor.execute("GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION")
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -51,6 +51,12 @@ def test_a_whole_table() -> None:
     assert request("date") == (f"SELECT s.[id] AS [id], s.[updated_at] AS [updated_at] {FROM}", COUNT)
 
 
+def test_only_needed_columns_are_selected_and_the_cursor_bounds_them_nevertheless() -> None:
+    sql, count = request("date", columns=("id",), window=DAY)
+    assert sql.startswith(f"SELECT s.[id] AS [id] {FROM} WHERE s.[updated_at] >= ")
+    assert count.startswith(f"{COUNT} WHERE s.[updated_at] >= ")
+
+
 @pytest.mark.parametrize(
     ("base", "shape"),
     [

@@ -52,6 +52,12 @@ def test_a_whole_table() -> None:
     assert request("DATE") == (HEAD, COUNT)
 
 
+def test_only_needed_columns_are_selected_and_the_cursor_bounds_them_nevertheless() -> None:
+    sql, count = request("DATE", columns=("id",), window=DAY)
+    assert sql.startswith('SELECT s."id" AS "id" FROM "SALES"."ORDERS" s WHERE s."updated_at" >= ')
+    assert count.startswith(f'{COUNT} WHERE s."updated_at" >= ')
+
+
 @pytest.mark.parametrize(
     ("base", "low", "high"),
     [

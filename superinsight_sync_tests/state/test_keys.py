@@ -15,6 +15,7 @@ from superinsight_sync.security.api_keys import Credential
 from superinsight_sync.security.grants import Grants
 from superinsight_sync.security.rate_limits import RateLimit
 from superinsight_sync.security.refusals import ForbiddenError, TooManyRequestsError, UnauthenticatedError
+from superinsight_sync.security.roles import Principal
 from superinsight_sync.state import State
 from superinsight_sync.state import keys as keys_module
 from superinsight_sync_tests.security.doors import HERE, bearer, door, signer
@@ -139,7 +140,10 @@ def test_client_credentials_give_a_token_that_ends_with_its_key(
     granted = grants.client_credentials(key.id, key.secret, {}, HERE)
     assert set(granted.document) == {"access_token", "token_type", "expires_in"}
     assert granted.document["expires_in"] == 900 and granted.access_token not in repr(granted)
-    ask = lambda: access.check(bearer(granted.access_token), HERE, tenant="acme", action="read")  # noqa: E731
+
+    def ask() -> Principal:
+        return access.check(bearer(granted.access_token), HERE, tenant="acme", action="read")
+
     assert ask().key_id == key.id
     with pytest.raises(ForbiddenError):
         access.check(bearer(granted.access_token), HERE, tenant="acme", action="push")

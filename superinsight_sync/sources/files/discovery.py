@@ -11,6 +11,7 @@ from superinsight_sync.model.types import type_text
 from superinsight_sync.sources.files.listing import FILE, FoundFile
 from superinsight_sync.sources.files.reading import Table
 from superinsight_sync.sources.files.streams import Limits
+from superinsight_sync.sources.naming import as_name, untaken
 from superinsight_sync.sources.protocol import FoundStream
 
 _MAX_LOOK_BYTES = 32 << 20
@@ -38,7 +39,7 @@ def discover(files: Sequence[FoundFile], limits: Limits) -> Iterator[FoundStream
         everything = [f.name for members in by_columns.values() for f in members]
         for columns, members in by_columns.items():
             for value in _paths(folder, suffix, [f.name for f in members], everything):
-                name = _unique(_stream_name(value), taken)
+                name = untaken(_stream_name(value), taken)
                 yield FoundStream(name=name, place="path", value=value, columns=columns)
 
 
@@ -72,15 +73,4 @@ def _common_start(names: list[str]) -> str:
 
 def _stream_name(path: str) -> str:
     folder, _, name = path.rpartition("/")
-    stem = name.partition(".")[0].partition("*")[0] or folder or "files"
-    text = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
-    return (text if text[:1].isalpha() else f"files_{text}".rstrip("_"))[:60]
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    number, unique = 1, name
-    while unique in taken:
-        number += 1
-        unique = f"{name[:56]}_{number}"
-    taken.add(unique)
-    return unique
+    return as_name(name.partition(".")[0].partition("*")[0] or folder or "files", "files")

@@ -1,6 +1,6 @@
 """The rows of a stream's files as record batches: filtered, cut to size, with the file they came from."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
+from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.model.declaration import FormatSpec, StreamSpec
 from superinsight_sync.sources.files.avro import AvroLayout
 from superinsight_sync.sources.files.columnar import OrcLayout, ParquetLayout
@@ -24,6 +24,7 @@ from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import Limits
 from superinsight_sync.sources.files.xmlrows import XmlLayout
 from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.sources.reading import RecordRead
 
 _MODIFIED_TYPE = pa.timestamp("us", tz="UTC")
 _BATCH_BYTES = 32 << 20
@@ -203,55 +204,27 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-class FileRead:
-    """A read of files: enter it for the reader.
-
-    Unless `set_aside` was called before, a file with records that cannot be read fails the read
-    with a DataError after its last row, so that nothing is lost unnoticed.
-    """
+class FileRead(RecordRead):
+    """A read of files. A file with records that cannot be read fails the read with a DataError after its last
+    row, so that nothing is lost unnoticed, unless they are set aside."""
 
     def __init__(
         self, table: Table, request: ReadRequest, kept: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        self._table = table
+        rejects = Rejects()
+        rows = sized(table.batches(request, rejects), max(1, request.batch_rows), request.limit)
+        super().__init__(table.schema, rejects, rows)
         self._kept = kept
         self._scope = ExitStack()
-        self._request = request
-        self._rejects = Rejects()
-        self._failure: SisError | None = None
-        self._batches = sized(
-            table.batches(request, self._rejects), max(1, request.batch_rows), request.limit
-        )
-
-    def set_aside(self, limit: int = 100_000) -> None:
-        """Records that cannot be read do not fail the read: they are in `rejects` afterwards.
-
-        More of them than `limit` raise ThresholdError while reading.
-        """
-        self._rejects.limit = limit
-
-    def rejects(self) -> pa.Table:
-        """The records set aside so far: file, line (from 1), reason (without values), record (its text)."""
-        return self._rejects.table()
 
     def __enter__(self) -> pa.RecordBatchReader:
         self._scope.enter_context(self._kept())
-        return pa.RecordBatchReader.from_batches(self._table.schema, self._remembering())
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._batches.close()
+            super().__exit__(kind, error, trace)
         finally:
             self._scope.close()
-        if self._failure is not None and error is not None and not isinstance(error, SisError):
-            # A consumer outside Python knows of the failure only as text.
-            raise self._failure from error
-
-    def _remembering(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._batches
-        except SisError as error:
-            self._failure = error
-            raise

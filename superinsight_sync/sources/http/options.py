@@ -209,6 +209,8 @@ class HttpOptions(StreamOptions):
     """Declared column types (`decimal(12,2)`, `timestamp`, …); the others are found by a sample."""
     sample_pages: int = Field(default=5, ge=1)
     """How many pages are looked at to find the columns."""
+    increment: Increment | None = None
+    """How increments and windows are asked for. Default: everything is read and filtered here."""
     max_pages: int = Field(default=100_000, ge=1)
     """A stream with more pages than this is refused."""
 
@@ -230,7 +232,5 @@ class RestOptions(HttpOptions):
     """The JSON body of a POST."""
     params_in: Literal["query", "body"] = "query"
     """Where parameters of pages and bounds go."""
-    increment: Increment | None = None
-    """How increments and windows are asked for. Default: everything is read and filtered here."""
     parent: Parent | None = None
     """The stream whose records this one belongs to."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -14,13 +13,14 @@ from superinsight_sync.sources.http.bounds import within
 from superinsight_sync.sources.http.paging import Page
 from superinsight_sync.sources.http.rows import Shape
 from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.sources.reading import RecordRead
 
 Pages = Callable[[Any, Rejects], Iterator[Page]]
 """Given what was opened, the pages of a request."""
 
 
-class HttpRead:
-    """Enter it for the reader. A record that fits no row fails the read unless `set_aside` was called.
+class HttpRead(RecordRead):
+    """A read of an API. A page with records that fit no row fails the read, unless they are set aside.
 
     Args:
         pages: the pages of the request, once entered.
@@ -38,38 +38,16 @@ class HttpRead:
         self._request = request
         self._pages = pages
         self._rejects = Rejects()
-        self._failure: SisError | None = None
-        self._batches = sized(self._rows(), max(1, request.batch_rows), request.limit)
-
-    def set_aside(self, limit: int = 100_000) -> None:
-        """Keep records that fit no row out of the rows; more than `limit` raise ThresholdError."""
-        self._rejects.limit = limit
-
-    def rejects(self) -> pa.Table:
-        """file (which page), line (which of its records, from 1), reason, record (its text)."""
-        return self._rejects.table()
-
-    def __enter__(self) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self._shape.schema, self._remembering())
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._batches.close()
-        if self._failure is not None and error is not None and not isinstance(error, SisError):
-            raise self._failure from error
+        rows = sized(self._rows(), max(1, request.batch_rows), request.limit)
+        super().__init__(shape.schema, self._rejects, rows)
 
     def _rows(self) -> Generator[pa.RecordBatch, None, None]:
-        with self._open_api() as api:
-            for page in self._pages(api, self._rejects):
-                batch = within(self._shape.batch(page, self._rejects), self._request)
-                self._rejects.finish(f"page {page.number}")
-                if batch.num_rows:
-                    yield batch
-
-    def _remembering(self) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._batches
+            with self._open_api() as api:
+                for page in self._pages(api, self._rejects):
+                    batch = within(self._shape.batch(page, self._rejects), self._request)
+                    self._rejects.finish(f"page {page.number}")
+                    if batch.num_rows:
+                        yield batch
         except SisError as error:
-            self._failure = error.at(f"stream '{self._request.stream.name}'")
-            raise self._failure from None
+            raise error.at(f"stream '{self._request.stream.name}'") from None

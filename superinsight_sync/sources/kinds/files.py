@@ -136,10 +136,7 @@ class FilesSource:
         rows = table.rows(table.selected(request)) if table.reads_whole_files(request) else None
         if rows is not None:
             return rows if request.limit is None else min(rows, request.limit)
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
+        return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
         """A hash of the listing: names, sizes, modification times. Take it before `describe` and `read`."""

@@ -1,28 +1,22 @@
 """Kind `graphql`: records of a GraphQL API, connection page by connection page."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.http.options import (
     HttpConfig,
     HttpOptions,
-    Increment,
     NoPages,
     Pagination,
 )
+from superinsight_sync.sources.http.source import ApiSource
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
-    Probe,
     ReadRequest,
-    StreamShape,
     options_of,
 )
 
@@ -30,8 +24,6 @@ if TYPE_CHECKING:
     from superinsight_sync.sources.files.rejects import Rejects
     from superinsight_sync.sources.http.client import Api
     from superinsight_sync.sources.http.paging import Page
-    from superinsight_sync.sources.http.reading import HttpRead
-    from superinsight_sync.sources.http.rows import Shape
 
 
 class Config(HttpConfig):
@@ -51,36 +43,23 @@ class Options(HttpOptions):
     pagination: Pagination | None = None
     """How to get the next page. Default: of a connection that asks for `pageInfo { hasNextPage endCursor }` and
     takes `after: $after`, its next page; else one response holds everything."""
-    increment: Increment | None = None
-    """How increments and windows are asked for. Default: everything is read and filtered here."""
     partial: Literal["fail", "take"] = "fail"
     """A response with data and errors: stop, or take the data and set the errors aside."""
 
 
-class GraphqlSource:
+class GraphqlSource(ApiSource):
     """A GraphQL API. Sends queries, never a mutation or subscription."""
 
+    kind = "graphql"
     capabilities: ClassVar[Capabilities] = Capabilities(places=frozenset({"query"}), cancel=True)
 
-    def __init__(self, config: Config, settings: Settings) -> None:
-        self._config = config
-        self._shapes: dict[str, Shape] = {}
-
-    def _api(self) -> "Api":
-        from superinsight_sync.sources.http.client import Api
-
-        return Api(self._config)
-
-    def probe(self) -> Probe:
+    def _greet(self, api: "Api") -> str:
         """Asks for the name of the root type."""
         from superinsight_sync.sources.http.client import Call
 
-        began_s = time.perf_counter()
-        with self._api() as api:
-            call = Call(api.base_url, "POST", body={"query": "{ __typename }"})
-            api.fetch(call)
-            server = api.probe(call)
-        return Probe(server, 1000 * (time.perf_counter() - began_s))
+        call = Call(api.base_url, "POST", body={"query": "{ __typename }"})
+        api.fetch(call)
+        return api.probe(call)
 
     def discover(self) -> Iterator[FoundStream]:
         """A query for each list and connection of the schema, if the API tells it."""
@@ -88,39 +67,6 @@ class GraphqlSource:
 
         with self._api() as api:
             yield from found_streams(api)
-
-    def describe(self, stream: StreamSpec) -> StreamShape:
-        """The declared columns and those of the records on the first pages."""
-        return StreamShape(self._sampled(stream).columns)
-
-    def read(self, request: ReadRequest) -> "HttpRead":
-        """Streams the rows. `set_aside` and `rejects` of what it returns deal with records that do not fit."""
-        from superinsight_sync.sources.http.reading import HttpRead
-
-        shape = self._shapes.get(_key(request.stream)) or self._sampled(request.stream)
-        return HttpRead(self._api, shape, request, lambda api, rejects: self._pages(api, request, rejects))
-
-    def count(self, request: ReadRequest) -> int:
-        """Counts by reading. Records that fit no row do not count."""
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
-
-    def token(self, request: ReadRequest) -> str | None:
-        """An API cannot tell without being read."""
-        return None
-
-    def _sampled(self, stream: StreamSpec) -> "Shape":
-        from superinsight_sync.sources.http.rows import Shape
-
-        options: Options = options_of("graphql", stream)
-        form = options.increment.format if options.increment else ""
-        shape = Shape(stream, options.columns, {"epoch_s": 1, "epoch_ms": 1000}.get(form))
-        with self._api() as api:
-            shape.sample(islice(self._pages(api, ReadRequest(stream), None), options.sample_pages))
-        self._shapes[_key(stream)] = shape
-        return shape
 
     def _pages(self, api: "Api", request: ReadRequest, rejects: "Rejects | None") -> "Iterator[Page]":
         from superinsight_sync.sources.http.bounds import bound_params
@@ -141,10 +87,6 @@ class GraphqlSource:
                 reason = "the server answered this page with errors beside its data"
                 rejects.add(f"page {page.number}", None, reason, problems.decode(errors="replace"))
             yield replace(page, records=nodes_of(page.records, node)) if node else page
-
-
-def _key(stream: StreamSpec) -> str:
-    return stream.model_dump_json(include={"name", "query", "options", "sync", "primary_key"})
 
 
 PLUGIN = GraphqlSource

@@ -125,8 +125,8 @@ class KafkaSource:
     def discover(self) -> Iterator[FoundStream]:
         """A stream for each topic that is not Kafka's own, at most a thousand; the columns are the fields of
         some of its messages, where these are JSON objects."""
+        from superinsight_sync.sources.naming import topic_name
         from superinsight_sync.sources.topics.kafka_discovery import sample_columns
-        from superinsight_sync.sources.topics.naming import stream_name
 
         taken: set[str] = set()
         with self._connected() as client:
@@ -135,7 +135,7 @@ class KafkaSource:
             with self._connected() as client:
                 columns = sample_columns(client, topic)
             yield FoundStream(
-                stream_name(topic, taken), "topic", topic, columns, primary_key=("_partition", "_offset")
+                topic_name(topic, taken), "topic", topic, columns, primary_key=("_partition", "_offset")
             )
 
     def describe(self, stream: StreamSpec) -> StreamShape:
@@ -145,7 +145,7 @@ class KafkaSource:
             return self._shape(client, stream)
 
     def _shape(self, client: "Client", stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.sql.naming import not_there
+        from superinsight_sync.sources.naming import not_there
         from superinsight_sync.sources.topics.kafka_topic import columns_of
         from superinsight_sync.sources.topics.values import declared_columns
 
@@ -173,10 +173,7 @@ class KafkaSource:
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading: offsets have gaps. Messages that cannot be rows do not count."""
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
+        return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
         """The first and the last offsets of all partitions."""

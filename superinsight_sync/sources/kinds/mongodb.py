@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,9 +39,9 @@ class Config(KindConfig):
 
     dsn: str
     """`mongodb://user:password@host1,host2/database?replicaSet=…`, by reference."""
-    connect_timeout: Duration = Field(default="10s", validate_default=True)
+    connect_timeout: Duration = timedelta(seconds=10)
     """Longest wait for a server that can be read."""
-    read_timeout: Duration = Field(default="10m", validate_default=True)
+    read_timeout: Duration = timedelta(minutes=10)
     """Longest wait for the next documents."""
 
 
@@ -95,7 +96,7 @@ class MongodbSource:
 
     @contextmanager
     def _collection(self, stream: StreamSpec) -> "Iterator[Collection[dict[str, Any]]]":
-        from superinsight_sync.sources.sql.naming import not_there
+        from superinsight_sync.sources.naming import not_there
 
         with self._client() as client:
             database = client.get_default_database(default="test")
@@ -118,7 +119,7 @@ class MongodbSource:
 
     def discover(self) -> Iterator[FoundStream]:
         """Every collection, with the columns that its first documents have."""
-        from superinsight_sync.sources.sql.naming import likely_cursor, stream_names
+        from superinsight_sync.sources.naming import likely_cursor, stream_names
 
         with self._client() as client:
             database = client.get_default_database(default="test")

@@ -15,11 +15,11 @@ from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
-    KindConfig,
     Probe,
     ReadRequest,
     StreamShape,
 )
+from superinsight_sync.sources.sql.config import ServerConfig
 
 if TYPE_CHECKING:
     import mssql_python
@@ -29,7 +29,7 @@ _DEFAULT_PORT = 1433
 _MAX_ROWS = 20_000
 
 
-class Config(KindConfig):
+class Config(ServerConfig):
     """How to reach a SQL Server database."""
 
     dsn: str = Field(
@@ -48,12 +48,8 @@ class Config(KindConfig):
     multi_subnet_failover: bool = Field(
         default=True, description="Try all addresses of the host at once, for quick failover."
     )
-    statement_timeout: Duration = Field(
-        default="1h", validate_default=True, description="Longest wait for a statement. 0 for no limit."
-    )
-    connect_timeout: Duration = Field(
-        default="10s", validate_default=True, description="Longest wait for a connection."
-    )
+    statement_timeout: Duration = timedelta(hours=1)
+    """Longest wait for a statement. 0 for no limit."""
     special_values: Literal["fail", "null"] = Field(
         default="fail",
         description="Times finer than a microsecond, which no Arrow value can hold: stop with an error, or "
@@ -162,18 +158,18 @@ class MssqlSource:
         with self._session() as db:
             shape, columns, at = describe(db, request.stream)
             isolation = "SNAPSHOT" if has_snapshots(db) else "READ COMMITTED"
-        sql = select_sql(request, columns, at)
+        sql, needed = select_sql(request, columns, at), request.needed(shape.columns)
         with self._session(isolation) as db, db.cursor() as cursor:
             batches = _batches(cursor, sql, min(request.batch_rows, _MAX_ROWS))
             typed = shaped(
                 batches,
-                shape.columns,
+                needed,
                 Converter(request, self._config.special_values).convert,
                 batch_rows=request.batch_rows,
                 limit=request.limit,
             )
             try:
-                yield pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed)
+                yield pa.RecordBatchReader.from_batches(schema_of(needed), typed)
             finally:
                 batches.close()
 

@@ -13,16 +13,16 @@ from pydantic import Field
 
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
-    KindConfig,
     Probe,
     ReadRequest,
     StreamShape,
 )
+from superinsight_sync.sources.sql.config import ServerConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ _SLOW_CONSUMER_S = 3600
 """The server would drop a connection whose reader is busy writing for a minute."""
 
 
-class Config(KindConfig):
+class Config(ServerConfig):
     """How to reach a MySQL or MariaDB database."""
 
     dsn: str = Field(
@@ -41,12 +41,6 @@ class Config(KindConfig):
     )
     databases: tuple[str, ...] = Field(
         default=(), description="Databases that discovery lists. Default: the one of the DSN, else all."
-    )
-    statement_timeout: Duration = Field(
-        default="1h", validate_default=True, description="Longest read. 0 for no limit."
-    )
-    connect_timeout: Duration = Field(
-        default="10s", validate_default=True, description="Longest wait for a connection."
     )
     special_values: Literal["fail", "null"] = Field(
         default="fail",

@@ -17,11 +17,11 @@ from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
-    KindConfig,
     Probe,
     ReadRequest,
     StreamShape,
 )
+from superinsight_sync.sources.sql.config import ServerConfig
 
 if TYPE_CHECKING:
     import oracledb
@@ -32,7 +32,7 @@ _MAX_LOB_ROWS = 500
 """Fetched at once: the driver holds a whole batch, and values of lobs besides."""
 
 
-class Config(KindConfig):
+class Config(ServerConfig):
     """How to reach an Oracle database."""
 
     dsn: str = Field(
@@ -46,14 +46,8 @@ class Config(KindConfig):
     )
     wallet_dir: str | None = Field(default=None, description="Folder with ewallet.pem, for mutual TLS.")
     wallet_password: str | None = Field(default=None, description="The wallet's password, by reference.")
-    statement_timeout: Duration = Field(
-        default="1h",
-        validate_default=True,
-        description="Longest wait for the server's answer. 0 for no limit.",
-    )
-    connect_timeout: Duration = Field(
-        default="10s", validate_default=True, description="Longest wait for a connection."
-    )
+    statement_timeout: Duration = timedelta(hours=1)
+    """Longest wait for the server's answer. 0 for no limit."""
     special_values: Literal["fail", "null"] = Field(
         default="fail",
         description="Timestamps finer than a microsecond, which no Arrow value can hold: stop with an error, "
@@ -155,16 +149,17 @@ class OracleSource:
         with self._session() as db:
             shape, columns = describe(db, request.stream)
             sql = select_sql(request, columns, located(db, request.stream))
-            large = any(c.family == "lob" or c.base == "BLOB" for c in columns)
+            needed = request.needed(shape.columns)
+            large = any(c.family == "lob" or c.base == "BLOB" for c in request.needed(columns))
             typed = shaped(
                 _batches(db, sql, min(request.batch_rows, _MAX_LOB_ROWS if large else _MAX_ROWS)),
-                shape.columns,
+                needed,
                 Converter(request, self._config.special_values).convert,
                 batch_rows=request.batch_rows,
                 limit=request.limit,
             )
             # Fetched batch by batch: between two of them no call runs, and closing the session ends the cursor.
-            yield pa.RecordBatchReader.from_batches(schema_of(shape.columns), typed)
+            yield pa.RecordBatchReader.from_batches(schema_of(needed), typed)
 
     def count(self, request: ReadRequest) -> int:
         from superinsight_sync.sources.sql.oracle_catalogue import count_sql, describe, located, rows_of

@@ -10,18 +10,18 @@ from pydantic import Field
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
-    KindConfig,
     Probe,
     ReadRequest,
     StreamOptions,
     StreamShape,
     options_of,
 )
+from superinsight_sync.sources.sql.config import ServerConfig
 
 if TYPE_CHECKING:
     import psycopg
@@ -30,18 +30,12 @@ if TYPE_CHECKING:
     from superinsight_sync.sources.sql.postgres_types import PgColumn
 
 
-class Config(KindConfig):
+class Config(ServerConfig):
     """How to reach a PostgreSQL database."""
 
     dsn: str = Field(description='URL or key=value DSN, by reference: "{{ env.CRM_DSN }}".')
     schemas: tuple[str, ...] = Field(
         default=(), description="Schemas that discovery lists. Default: all but the system's."
-    )
-    statement_timeout: Duration = Field(
-        default="1h", validate_default=True, description="Longest read. 0 for no limit."
-    )
-    connect_timeout: Duration = Field(
-        default="10s", validate_default=True, description="Longest wait for a connection."
     )
     special_values: Literal["fail", "null"] = Field(
         default="fail",

@@ -115,7 +115,7 @@ class RedisSource:
     def discover(self) -> Iterator[FoundStream]:
         """A stream for each stream key; the columns are the fields of its last entries. Looks at about a
         million keys and lists a thousand streams at most."""
-        from superinsight_sync.sources.topics.naming import stream_name
+        from superinsight_sync.sources.naming import topic_name
         from superinsight_sync.sources.topics.redis_discovery import fields_of, stream_keys
 
         taken: set[str] = set()
@@ -123,7 +123,7 @@ class RedisSource:
             for key in stream_keys(server, most=_MOST_FOUND, scans=_MOST_SCANS):
                 fields, length = fields_of(server, key, _SAMPLE)
                 columns = tuple(ColumnInfo(f, "string", "field") for f in fields)
-                name = stream_name(key, taken)
+                name = topic_name(key, taken)
                 yield FoundStream(name, "topic", key, columns, ("_id",), row_estimate=length)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
@@ -150,10 +150,7 @@ class RedisSource:
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Entries that cannot be rows do not count."""
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
+        return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
         """The last id given, and how many entries there are and ever were."""

@@ -160,8 +160,8 @@ class SoapSource:
     def discover(self) -> Iterator[FoundStream]:
         """A stream for each operation whose name says that it reads and whose answer holds records."""
         from superinsight_sync.core.errors import SisError
+        from superinsight_sync.sources.naming import topic_name
         from superinsight_sync.sources.soap.wsdl import reads_by_name, records_of
-        from superinsight_sync.sources.topics.naming import stream_name
 
         taken: set[str] = set()
         seen: set[str] = set()
@@ -175,7 +175,7 @@ class SoapSource:
                 except SisError:
                     continue
                 yield FoundStream(
-                    stream_name(name, taken), "operation", name, tuple(f.column.info for f in fields)
+                    topic_name(name, taken), "operation", name, tuple(f.column.info for f in fields)
                 )
 
     def describe(self, stream: StreamSpec) -> StreamShape:
@@ -185,8 +185,8 @@ class SoapSource:
 
     def _records(self, contract: "Contract", stream: StreamSpec) -> "Records":
         from superinsight_sync.core.errors import SisError
+        from superinsight_sync.sources.naming import need_columns
         from superinsight_sync.sources.soap.wsdl import records_of
-        from superinsight_sync.sources.sql.naming import not_there
 
         options, where = options_of("soap", stream), f"stream '{stream.name}'"
         try:
@@ -194,10 +194,7 @@ class SoapSource:
                 _operation_of(stream, options), options.service, options.port
             )
             records = records_of(operation, options.records, options.columns, where)
-            names = [f.column.name for f in records.fields]
-            for name in (stream.sync.cursor, *stream.primary_key):
-                if name is not None and name not in names:
-                    raise not_there("column", name, names)
+            need_columns(stream, [f.column.name for f in records.fields])
         except SisError as error:
             raise error.at(where) from None
         return records
@@ -245,10 +242,7 @@ class SoapSource:
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Records that cannot be rows do not count."""
-        read = self.read(request)
-        read.set_aside()
-        with read as reader:
-            return sum(batch.num_rows for batch in reader)
+        return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
         """None: SOAP has no such thing."""

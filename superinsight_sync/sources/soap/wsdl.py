@@ -12,9 +12,9 @@ from zeep.wsdl.bindings.soap import SoapBinding
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.types import arrow_type, type_text
+from superinsight_sync.sources.naming import not_there
 from superinsight_sync.sources.protocol import Column
 from superinsight_sync.sources.soap.transport import SoapTransport
-from superinsight_sync.sources.sql.naming import not_there
 
 _MOST_DEPTH = 8
 READING_WORDS = frozenset(

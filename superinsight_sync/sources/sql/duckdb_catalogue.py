@@ -12,9 +12,9 @@ import pyarrow as pa
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.sources.naming import likely_cursor, need_columns, not_there, split_table, stream_names
 from superinsight_sync.sources.protocol import Column, FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
-from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -125,10 +125,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _check_columns(stream: StreamSpec, columns: Sequence[Column]) -> None:
-    names = [c.name for c in columns]
-    for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
-        if name not in names:
-            raise not_there("column", name, names)
+    need_columns(stream, [c.name for c in columns])
     if stream.partition:
         cursor = next(c for c in columns if c.name == stream.sync.cursor)
         if cursor.source_type not in _TIMES:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.sources.naming import likely_cursor, need_columns, not_there, split_table, stream_names
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
 from superinsight_sync.sources.sql.mssql_types import INSTANTS, ROWVERSIONS, MsColumn, quoted
-from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
 
 if TYPE_CHECKING:
     from mssql_python import Connection
@@ -137,10 +137,7 @@ def _table(db: "Connection", stream: StreamSpec) -> tuple[str, str, int | None, 
 
 def check_columns(stream: StreamSpec, columns: Sequence[MsColumn]) -> None:
     """Raises ConfigError for a cursor or key that is not there or cannot serve."""
-    names = [c.name for c in columns]
-    for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
-        if name not in names:
-            raise not_there("column", name, names)
+    need_columns(stream, [c.name for c in columns])
     cursor = next((c for c in columns if c.name == stream.sync.cursor), None)
     if cursor is not None and stream.partition and cursor.base not in INSTANTS:
         raise ConfigError(
@@ -235,7 +232,7 @@ def _where(request: ReadRequest, columns: Sequence[MsColumn]) -> str:
 def select_sql(request: ReadRequest, columns: Sequence[MsColumn], at: tuple[str, str] | None) -> str:
     """The statement that reads the request."""
     before, inner = relation(request.stream, at)
-    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in columns)
+    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in request.needed(columns))
     top = "" if request.limit is None else f"TOP ({request.limit:d}) "
     return f"{before}SELECT {top}{selected} FROM {inner}{_where(request, columns)}"  # noqa: S608
 

@@ -11,10 +11,10 @@ import pymysql.cursors
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.sources.naming import likely_cursor, need_columns, not_there, split_table, stream_names
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
 from superinsight_sync.sources.sql.mysql_types import MyColumn, quoted
-from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
 
 Connection: TypeAlias = "pymysql.Connection[pymysql.cursors.Cursor]"
 
@@ -153,10 +153,7 @@ def _keys(db: Connection, schema: str, table: str) -> tuple[tuple[str, ...], tup
 
 
 def _check_columns(stream: StreamSpec, columns: Sequence[MyColumn]) -> None:
-    names = [c.name for c in columns]
-    for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
-        if name not in names:
-            raise not_there("column", name, names)
+    need_columns(stream, [c.name for c in columns])
     if stream.partition:
         cursor = next(c for c in columns if c.name == stream.sync.cursor)
         if cursor.family not in _INSTANTS:

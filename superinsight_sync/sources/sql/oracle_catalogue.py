@@ -9,9 +9,9 @@ import oracledb
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.sources.naming import likely_cursor, need_columns, not_there, split_table, stream_names
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
-from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
 from superinsight_sync.sources.sql.oracle_types import OraColumn, quoted
 
 Connection = oracledb.Connection
@@ -153,10 +153,7 @@ def located(db: Connection, stream: StreamSpec) -> tuple[str, str] | None:
 
 def check_columns(stream: StreamSpec, columns: Sequence[OraColumn]) -> None:
     """Raises ConfigError for a cursor or key that is not there or cannot serve."""
-    names = [c.name for c in columns]
-    for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
-        if name not in names:
-            raise not_there("column", name, names)
+    need_columns(stream, [c.name for c in columns])
     if stream.sync.cursor is None:
         return
     cursor = next(c for c in columns if c.name == stream.sync.cursor)
@@ -254,7 +251,7 @@ def _where(request: ReadRequest, columns: Sequence[OraColumn]) -> list[str]:
 
 def select_sql(request: ReadRequest, columns: Sequence[OraColumn], at: tuple[str, str] | None) -> str:
     """The statement that reads the request."""
-    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in columns)
+    selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in request.needed(columns))
     parts = _where(request, columns)
     if request.limit is not None:  # known to every version, unlike FETCH FIRST
         parts.append(f"ROWNUM <= {request.limit:d}")

@@ -11,9 +11,9 @@ from psycopg import sql
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.results import ColumnInfo
+from superinsight_sync.sources.naming import likely_cursor, need_columns, not_there, split_table, stream_names
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, StreamShape
 from superinsight_sync.sources.sql.guard import check_select
-from superinsight_sync.sources.sql.naming import likely_cursor, not_there, split_table, stream_names
 from superinsight_sync.sources.sql.postgres_types import SCALED_NAN, SEVERAL_DIMENSIONS, PgColumn
 
 Connection = psycopg.Connection[Any]
@@ -173,10 +173,7 @@ def _facts(
 
 
 def _check_cursor(stream: StreamSpec, columns: Sequence[PgColumn]) -> None:
-    names = [c.name for c in columns]
-    for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
-        if name not in names:
-            raise not_there("column", name, names)
+    need_columns(stream, [c.name for c in columns])
     if stream.partition:
         cursor = next(c for c in columns if c.name == stream.sync.cursor)
         if cursor.base not in ("date", "timestamp", "timestamptz"):

@@ -1,14 +1,15 @@
 """A read of a topic: batches of messages, those set aside, and the true error whatever consumed them."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import pyarrow as pa
 
-from superinsight_sync.core.errors import DataError, SisError, ThresholdError
+from superinsight_sync.core.errors import DataError, ThresholdError
 from superinsight_sync.core.rejects import Reject, rejects_table
 from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.sources.reading import RecordRead
 from superinsight_sync.sources.topics.values import Bad
 
 _SHOWN_BYTES = 1 << 20
@@ -59,8 +60,8 @@ def kept(batch: pa.RecordBatch, bad: Bad) -> pa.RecordBatch:
     return batch.filter(pa.array([i not in bad for i in range(batch.num_rows)])) if bad else batch
 
 
-class TopicRead:
-    """Enter it for the reader. Unless `set_aside` was called, a message that is no row fails the read.
+class TopicRead(RecordRead):
+    """A read of a topic. A message that is no row fails the read, unless such messages are set aside.
 
     Args:
         batches: the rows of the request in batches of any size.
@@ -73,37 +74,14 @@ class TopicRead:
         topic: str,
         batches: Callable[[Aside], Generator[pa.RecordBatch, None, None]],
     ) -> None:
-        self._schema = schema
-        self._request = request
-        self._aside = Aside(topic)
-        self._batches = batches(self._aside)
-        self._failure: SisError | None = None
+        aside = Aside(topic)
+        super().__init__(schema, aside, _sized(batches(aside), max(1, request.batch_rows)))
 
-    def set_aside(self, limit: int = 100_000) -> None:
-        """Messages that cannot be rows do not fail the read; more than `limit` raise ThresholdError."""
-        self._aside.limit = limit
 
-    def rejects(self) -> pa.Table:
-        """Those set aside so far: file (`<topic>/<place>`), line (the offset), reason, record."""
-        return self._aside.table()
-
-    def __enter__(self) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self._schema, self._sized())
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._batches.close()
-        if self._failure is not None and error is not None and not isinstance(error, SisError):
-            # A consumer outside Python knows of the failure only as text.
-            raise self._failure from error
-
-    def _sized(self) -> Iterator[pa.RecordBatch]:
-        most = max(1, self._request.batch_rows)
-        try:
-            for batch in self._batches:
-                for start in range(0, batch.num_rows, most):
-                    yield batch.slice(start, most)
-        except SisError as error:
-            self._failure = error
-            raise
+def _sized(
+    batches: Generator[pa.RecordBatch, None, None], most: int
+) -> Generator[pa.RecordBatch, None, None]:
+    with closing(batches):
+        for batch in batches:
+            for start in range(0, batch.num_rows, most):
+                yield batch.slice(start, most)

@@ -1,4 +1,4 @@
-"""Names of tables and columns, checked against what is there."""
+"""Names of what a source has, checked against what is there, and names for streams of it."""
 
 import re
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.model.declaration import StreamSpec
 
 
 def not_there(noun: str, name: str, valid: Iterable[str]) -> ConfigError:
@@ -15,6 +16,13 @@ def not_there(noun: str, name: str, valid: Iterable[str]) -> ConfigError:
     hint = f"Did you mean '{close[0]}'? " if close else ""
     shown = ", ".join(sorted(names)[:20]) + (", …" if len(names) > 20 else "")
     return ConfigError(f"there is no {noun} '{name}'", hint=f"{hint}There are: {shown or 'none'}")
+
+
+def need_columns(stream: StreamSpec, names: Sequence[str]) -> None:
+    """Raises ConfigError if the stream's cursor or a column of its primary key is not among the names."""
+    for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
+        if name not in names:
+            raise not_there("column", name, names)
 
 
 def split_table(table: str, default_schema: str | None) -> tuple[str | None, str]:
@@ -45,18 +53,31 @@ def likely_cursor(columns: Iterable[tuple[str, bool]]) -> str | None:
 
 def stream_names(tables: Sequence[tuple[str, str]]) -> list[str]:
     """A valid, unique stream name for each (schema, table), in order."""
-    plain = Counter(_as_name(table) for _, table in tables)
+    plain = Counter(as_name(table, "t") for _, table in tables)
+    taken: set[str] = set()
     names: list[str] = []
     for schema, table in tables:
-        name = _as_name(table)
-        name = name if plain[name] == 1 else _as_name(f"{schema}_{table}")
-        unique, number = name, 2
-        while unique in names:
-            unique, number = f"{name[:58]}_{number}", number + 1
-        names.append(unique)
+        name = as_name(table, "t")
+        names.append(untaken(name if plain[name] == 1 else as_name(f"{schema}_{table}", "t"), taken))
     return names
 
 
-def _as_name(text: str) -> str:
+def topic_name(topic: str, taken: set[str]) -> str:
+    """A stream name for a topic or an operation, by its words: `OrderLines` is `order_lines`."""
+    return untaken(as_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", topic), "topic"), taken)
+
+
+def as_name(text: str, prefix: str) -> str:
+    """The text as a stream's name, which begins with a letter: with the prefix if the text does not."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-    return (name if name[:1].isalpha() else f"t_{name}")[:63].rstrip("_")
+    return (name if name[:1].isalpha() else f"{prefix}_{name}")[:63].rstrip("_")
+
+
+def untaken(name: str, taken: set[str]) -> str:
+    """The name, with a number if it is in `taken`; what comes out is in it from now on."""
+    number, unique = 1, name
+    while unique in taken:
+        number += 1
+        unique = f"{name[:58]}_{number}"
+    taken.add(unique)
+    return unique
