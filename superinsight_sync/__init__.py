@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from superinsight_sync.components.dataset import Dataset
+    from superinsight_sync.components.push_source import PushSource
     from superinsight_sync.components.sync_source import SyncSource
 
-__all__ = ["Dataset", "SyncSource"]
+__all__ = ["Dataset", "PushSource", "SyncSource"]
 
 _COMPONENTS = {
     "Dataset": "superinsight_sync.components.dataset",
+    "PushSource": "superinsight_sync.components.push_source",
     "SyncSource": "superinsight_sync.components.sync_source",
 }
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "maintain": "keeping",
     "keys": "keys",
     "gateway": "gateway",
+    "drain": "draining",
     "doctor": "doctoring",
 }
 

@@ -28,6 +28,19 @@ attributes:
         - {{type: not_null, column: order_id, severity: critical}}
 """
 
+PUSHED = """type: superinsight_sync.PushSource
+attributes:
+  name: {name}
+  # Webhooks: signature: {{scheme: standard, secrets: ["{{{{ env.{upper}_WEBHOOK_SECRET }}}}"]}}
+  # event_type: type              # where a webhook says what it is about
+  streams:                        # `sis receive show {name}` gives the URL and ready examples
+    - name: orders
+      primary_key: [order_id]     # a later record replaces an earlier one; leave it out to keep all
+      # realtime: true            # landed within a second by `sis drain`
+      expect:
+        - {{type: not_null, column: order_id, severity: critical}}
+"""
+
 DATASET = """type: superinsight_sync.Dataset
 attributes:
   name: {name}
@@ -45,6 +58,14 @@ class SourceScaffolder(Scaffolder):
     def scaffold(self, request: ScaffoldRequest) -> None:
         name = _name(request.target_path)
         _write(request, SOURCE.format(name=name, upper=name.upper()))
+
+
+class PushScaffolder(Scaffolder):
+    """Writes a push source to change."""
+
+    def scaffold(self, request: ScaffoldRequest) -> None:
+        name = _name(request.target_path)
+        _write(request, PUSHED.format(name=name, upper=name.upper()))
 
 
 class DatasetScaffolder(Scaffolder):

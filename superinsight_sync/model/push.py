@@ -11,6 +11,7 @@ from superinsight_sync.model.declaration import (
     Declared,
     DictionarySpec,
     ExpectSpec,
+    SourceSpec,
     StepSpec,
     StreamDefaults,
     StreamSpec,
@@ -149,13 +150,15 @@ class PushStreamSpec(StreamDefaults):
     dictionary: DictionarySpec = DictionarySpec()
     """How the stream is described."""
 
-    @property
-    def spec(self) -> StreamSpec:
-        """The stream as the stages after `raw` know it: read by position, merged if it has a primary key."""
+    def spec(self, limits: PushLimits) -> StreamSpec:
+        """The stream as it is landed and as the stages after `raw` know it: read by position, merged if it has
+        a primary key."""
         shared = {n: getattr(self, n) for n in StreamDefaults.model_fields}
+        options = {"columns": self.columns or {}, "record": self.record, "decompressed": limits.decompressed}
         return StreamSpec(
             name=self.name,
-            endpoint=f"push/{self.name}",
+            endpoint=self.name,
+            options=options,
             description=self.description,
             primary_key=self.primary_key,
             sync=SyncSpec(mode="incremental", by="position"),
@@ -228,6 +231,18 @@ class PushSourceSpec(Declared):
         if len([s for s in self.streams if not s.events]) > 1 and self.event_type is not None:
             raise ValueError("only one stream may be without `events`: it takes what no other names")
         return self
+
+    @property
+    def landed(self) -> SourceSpec:
+        """The source as it is landed: what the gateway accepted for it, read from the inbox."""
+        return SourceSpec(
+            name=self.name,
+            tenant=self.tenant,
+            owners=self.owners,
+            description=self.description,
+            connection={"kind": "inbox", "tenant": self.tenant, "source": self.name},
+            streams=tuple(s.spec(self.limits) for s in self.streams),
+        )
 
     def stream(self, name: str) -> PushStreamSpec:
         """The stream of that name. Raises KeyError."""

@@ -6,8 +6,10 @@ import dagster as dg
 
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.orchestration.assets import dataset_asset, dictionary_asset, raw_assets, refined_asset
 from superinsight_sync.orchestration.checks import connection_check, stream_checks
+from superinsight_sync.orchestration.landing import landing_sensors
 from superinsight_sync.orchestration.schedules import dataset_schedules, source_schedules
 from superinsight_sync.pipeline.declared import check_source
 
@@ -24,6 +26,13 @@ def source_definitions(source: SourceSpec) -> dg.Definitions:
         ],
         asset_checks=[connection_check(source), *checks],
         schedules=source_schedules(source),
+    )
+
+
+def push_definitions(spec: PushSourceSpec) -> dg.Definitions:
+    """The same for what is pushed, and the sensor that lands it."""
+    return dg.Definitions.merge(
+        source_definitions(spec.landed), dg.Definitions(sensors=landing_sensors(spec))
     )
 
 

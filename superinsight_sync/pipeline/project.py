@@ -106,24 +106,22 @@ def load_folder(folder: Path) -> Project:
     for file in sorted(folder.rglob("defs.yaml")):
         for spec, line in _specs(file, problems):
             if isinstance(spec, SourceSpec | PushSourceSpec):
-                if spec.name in sources or spec.name in push_sources:
+                if spec.name in sources:
                     problems.append(Problem(file, line, f"source '{spec.name}' is declared twice"))
-                if isinstance(spec, SourceSpec):
-                    sources[spec.name] = spec
-                else:
+                if isinstance(spec, PushSourceSpec):
                     push_sources[spec.name] = spec
+                sources[spec.name] = spec.landed if isinstance(spec, PushSourceSpec) else spec
             elif isinstance(spec, DatasetSpec):
                 if spec.name in datasets:
                     problems.append(Problem(file, line, f"dataset '{spec.name}' is declared twice"))
                 datasets[spec.name], places[spec.name] = spec, (file, line)
     for name, dataset in datasets.items():
-        found = _bad_inputs(dataset, (*sources.values(), *push_sources.values()))
-        problems.extend(Problem(*places[name], m) for m in found)
+        problems.extend(Problem(*places[name], m) for m in _bad_inputs(dataset, sources))
     return Project(folder, sources, datasets, tuple(problems), push_sources)
 
 
-def _bad_inputs(dataset: DatasetSpec, sources: tuple[SourceSpec | PushSourceSpec, ...]) -> Iterator[str]:
-    known = {f"{s.name}/{t.name}": s.tenant for s in sources for t in s.streams}
+def _bad_inputs(dataset: DatasetSpec, sources: dict[str, SourceSpec]) -> Iterator[str]:
+    known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
     for alias, key in dataset.inputs.items():
         if key not in known:
             yield f"dataset '{dataset.name}', input '{alias}': there is no stream '{key}'. {_valid(key, known)}"
@@ -148,8 +146,8 @@ def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, int
             continue
         try:
             spec = model.model_validate(data.get("attributes") or {})
-            if isinstance(spec, SourceSpec):
-                check_source(spec)
+            if isinstance(spec, SourceSpec | PushSourceSpec):
+                check_source(spec.landed if isinstance(spec, PushSourceSpec) else spec)
         except ValidationError as error:
             problems.extend(_problems(file, node, error))
             continue

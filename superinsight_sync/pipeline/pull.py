@@ -25,7 +25,7 @@ from superinsight_sync.pipeline.execution import Tally, Task, execute, still_our
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import widen_table
-from superinsight_sync.sources.protocol import ReadRequest, Source, StreamShape, open_source
+from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, StreamShape, open_source
 from superinsight_sync.state.leases import Lease
 
 
@@ -128,6 +128,7 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     declared = pull.source.model_dump(mode="json", exclude={"streams"})
     kind = pull.source.connection["kind"]
     pull.engine.state.sources.record(pull.source.name, kind, fingerprint(declared), pull.source.tenant)
+    _accompany(pull)
     token = _token(pull)
     changed = [k for k in pull.partitions or ("",) if force or token is None or _token_of(pull, k) != token]
     if not changed:
@@ -141,10 +142,23 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
     _tell_of_drift(pull)
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
+    _accompany(pull)
     gone = apply_deletes(
         pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
     )
     return _result(pull, landed, tally, shape=shape, gone=gone, seconds=time.perf_counter() - started)
+
+
+def _accompany(pull: _Pull) -> None:
+    """Tells a source that wants to know what has landed; at the start for what an end in between left untold."""
+    if not isinstance(pull.connection, Accompanied):
+        return
+    held = pull.store.schema(pull.table) if pull.store.exists(pull.table) else pa.schema([])
+    point = pull.store.checkpoint(pull.table) if held.names else None
+    position = point.detail.get("position") if point else None
+    pull.connection.prepare(pull.stream, held, position)
+    if point:
+        pull.connection.landed(pull.stream, position, point.load_id)
 
 
 def _tell_of_drift(pull: _Pull) -> None:
@@ -161,6 +175,8 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
     if pull.store.exists(pull.table):
         source = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
         drift = drift_between(pull.store.schema(pull.table), source)
+        if pull.connection.capabilities.found_types:
+            drift = replace(drift, missing=(), renamed=())
     conformer = Conformer(pull.stream.contract, drift, replaces=pull.replaces)
     widen_table(pull.store, pull.table, conformer.widened, pull.engine.run_id)
     return conformer

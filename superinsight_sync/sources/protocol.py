@@ -43,6 +43,8 @@ class Capabilities:
     late_commits: timedelta = timedelta(0)
     """The `lag` that its streams have unless they say otherwise: how late a row may be committed whose
     cursor is older. Zero if it cannot happen, or if its reads leave a `next_position` that covers it."""
+    found_types: bool = False
+    """Columns are those that the records of a read have: one that none of them has is not gone."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,19 @@ class Source(Protocol):
 
     def token(self, request: ReadRequest) -> str | None:
         """Cheap text that differs if the rows of `read` may differ; None if the kind cannot know."""
+        ...
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """A source that is told what the lake holds of a stream, before `describe`, and what has landed."""
+
+    def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
+        """The table's columns (none if there is no table), and where the read will begin."""
+        ...
+
+    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> None:
+        """The rows up to this position are in the lake. May be told again."""
         ...
 
 

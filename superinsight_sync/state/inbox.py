@@ -15,6 +15,8 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, update
 
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import DataError
+from superinsight_sync.model.push import PushFormat
 from superinsight_sync.state.database import Database, clean
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, lock_order
 from superinsight_sync.state.landing_files import LandingFiles
@@ -58,7 +60,7 @@ class StoredDelivery:
     stream: str
     key: str
     fingerprint: str
-    format: str
+    format: PushFormat
     encoding: str
     size_bytes: int
     records: int
@@ -171,11 +173,24 @@ class Inbox:
         Raises:
             DataError: a body's file is gone or damaged.
         """
-        last = max(after, found.first - 1)
+        start = max(after, found.first - 1)
+        for stored, body in self.between(
+            found.tenant, found.source, found.stream, after=start, last=found.last
+        ):
+            if isinstance(body, DataError):
+                raise body
+            yield stored, body
+
+    def between(
+        self, tenant: str, source: str, stream: str, *, after: int, last: int
+    ) -> Iterator[tuple[StoredDelivery, bytes | DataError]]:
+        """A stream's deliveries behind one order number, up to another, in order, a page at a time; instead of
+        the bytes the error, where a body's file is gone or damaged."""
+        of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
         while True:
             statement = (
                 select(*_SHOWN, t.c.body)
-                .where(*_in(found), t.c.seq > last, t.c.state != "failed")
+                .where(*of_stream, t.c.seq > after, t.c.seq <= last, t.c.state != "failed")
                 .order_by(t.c.seq)
                 .limit(_PAGE_ROWS)
             )
@@ -183,10 +198,38 @@ class Inbox:
                 rows = connection.execute(statement).all()
             for row in rows:
                 stored = _stored(row)
-                yield stored, row.body if row.body is not None else self.files.read(stored.fingerprint)
-                last = stored.seq
+                yield stored, row.body if row.body is not None else self._kept(stored.fingerprint)
+                after = stored.seq
             if len(rows) < _PAGE_ROWS:
                 return
+
+    def _kept(self, fingerprint: str) -> bytes | DataError:
+        try:
+            return self.files.read(fingerprint)
+        except DataError as error:
+            return error
+
+    def last(self, tenant: str, source: str, stream: str) -> int:
+        """The order number of a stream's newest delivery; 0 if there is none."""
+        of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
+        statement = select(t.c.seq).where(*of_stream).order_by(t.c.seq.desc()).limit(1)
+        with self._database.read() as connection:
+            return connection.scalar(statement) or 0
+
+    def streams(self, tenant: str, source: str) -> tuple[str, ...]:
+        """The streams of a source that something was pushed to."""
+        statement = select(t.c.stream).where(t.c.tenant == tenant, t.c.source == source).distinct()
+        with self._database.read() as connection:
+            return tuple(sorted(connection.scalars(statement)))
+
+    def mark_landed_to(self, tenant: str, source: str, stream: str, *, seq: int, load_id: str) -> int:
+        """Notes that a stream's deliveries up to an order number are in the lake; how many were waiting still."""
+        of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
+        values = {"state": "landed", "load_id": load_id, "marked_at": utc_now()}
+        with self._database.write() as connection:
+            return connection.execute(
+                update(t).where(*of_stream, t.c.seq <= seq, _waits()).values(values)
+            ).rowcount
 
     def mark_landing(self, found: Range, load_id: str) -> int:
         """Notes that somebody is at it; how many deliveries."""

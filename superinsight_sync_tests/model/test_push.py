@@ -36,9 +36,9 @@ def test_the_stages_after_raw_get_a_stream_read_by_position() -> None:
         {"name": "b", "schema_contract": "freeze"},
     ]
     shop = spec(event_type=None, streams=streams, defaults={"priority": 3})
-    first, second = (s.spec for s in shop.streams)
+    first, second = shop.landed.streams
     assert (first.disposition, second.disposition) == ("merge", "append")
-    assert (first.sync.by, first.place, first.priority) == ("position", ("endpoint", "push/a"), 3)
+    assert (first.sync.by, first.place, first.priority) == ("position", ("endpoint", "a"), 3)
     assert first.refine[0].step == "dedupe" and second.contract.columns == "freeze"
 
 

@@ -1,0 +1,1 @@
+"""The inbox read as a source: what was pushed becomes rows."""

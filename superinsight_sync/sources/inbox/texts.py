@@ -1,0 +1,91 @@
+"""A delivery's records, each as the JSON text it came as, or was made of where it came as CSV or XML."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from superinsight_sync.core.errors import SisError
+from superinsight_sync.receive.limits import unpacked
+from superinsight_sync.receive.parsing import ParseRules, parse
+from superinsight_sync.state.inbox import StoredDelivery
+
+_SHOWN_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+Unusable = tuple[str, int | None, str, str]
+"""The delivery, which of its records (or lines) from 1, the reason, the text."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A delivery's records, and what of it is none."""
+
+    texts: list[bytes]
+    rejects: list[Unusable]
+
+
+def opened(delivery: StoredDelivery, body: bytes, *, record: str | None, limit_bytes: int) -> Opened:
+    """Takes a delivery apart. What cannot be taken apart at all is one reject: the delivery is in the inbox still.
+
+    Args:
+        record: where the record is in JSON (`data.object`), or what its element is called in XML.
+        limit_bytes: most bytes when unpacked.
+    """
+    place = place_of(delivery)
+    try:
+        plain = unpacked(body, delivery.encoding, limit_bytes).removeprefix(_BOM)
+        if delivery.format in ("csv", "xml"):
+            return _made(delivery, plain, record, place)
+        return _written(delivery, plain, record.split(".") if record else [], place)
+    except (SisError, ValueError, RecursionError) as error:
+        reason = error.message if isinstance(error, SisError) else f"it is no {delivery.format}"
+        return Opened([], [(place, None, f"the delivery cannot be read: {reason}", shown(body))])
+
+
+def _made(delivery: StoredDelivery, plain: bytes, element: str | None, place: str) -> Opened:
+    rules = ParseRules(records=2**31, element=element if delivery.format == "xml" else None)
+    parsed = parse(plain, delivery.format, rules)
+    lines = plain.split(b"\n") if parsed.rejected else []
+    rejects: list[Unusable] = [(place, r.place, r.reason, shown(lines[r.place - 1])) for r in parsed.rejected]
+    return Opened([msgspec.json.encode(r) for r in parsed.records], rejects)
+
+
+def _written(delivery: StoredDelivery, plain: bytes, path: list[str], place: str) -> Opened:
+    texts: list[bytes] = []
+    rejects: list[Unusable] = []
+    for number, text in enumerate(_values(delivery, plain), start=1):
+        try:
+            texts.extend(_at(text, path))
+        except (ValueError, KeyError):
+            reason = f"there is no record at '{'.'.join(path)}'"
+            rejects.append((place, number, reason, shown(text)))
+    return Opened(texts, rejects)
+
+
+def _values(delivery: StoredDelivery, plain: bytes) -> Iterator[bytes]:
+    if delivery.format == "ndjson":
+        yield from (line for line in plain.split(b"\n") if line and not line.isspace())
+    elif plain.lstrip()[:1] == b"[":
+        yield from map(bytes, _array.decode(plain))
+    else:
+        yield plain
+
+
+def _at(text: bytes, path: list[str]) -> list[bytes]:
+    for step in path:
+        text = bytes(_object.decode(text)[step])
+    return [*map(bytes, _array.decode(text))] if path and text[:1] == b"[" else [text]
+
+
+def place_of(delivery: StoredDelivery) -> str:
+    """How a delivery is called where records are told of."""
+    return f"delivery {delivery.id}"
+
+
+def shown(text: bytes) -> str:
+    """A record's text as it is kept, at most its first MB."""
+    return text[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")

@@ -1,0 +1,169 @@
+"""Kind `inbox`: what the gateway accepted for a push source. `superinsight_sync.PushSource` declares it."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import Size, StreamSpec
+from superinsight_sync.sources.protocol import (
+    Capabilities,
+    FoundStream,
+    KindConfig,
+    Probe,
+    ReadRequest,
+    StreamOptions,
+    StreamShape,
+    options_of,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from superinsight_sync.sources.inbox.reading import InboxRead, Stretch
+    from superinsight_sync.sources.inbox.shape import Shape
+    from superinsight_sync.state.inbox import Inbox
+
+
+class Config(KindConfig):
+    """Whose deliveries."""
+
+    tenant: str
+    """The push source's tenant."""
+    source: str
+    """The push source's name."""
+
+
+class Options(StreamOptions):
+    """Of a pushed stream."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Declared column types; the others are found in the records."""
+    record: str | None = None
+    """Where the record is within a delivery."""
+    decompressed: Size = 4 << 30
+    """Most bytes of a delivery when unpacked."""
+
+
+class InboxSource:
+    """The inbox in our own database, in the order in which deliveries were accepted. `endpoint` is the stream.
+
+    Everything between the position and the newest delivery is looked at first, so that its columns and types
+    are known; then it is read.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        frozenset({"endpoint"}), positions=True, found_types=True
+    )
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config, self._settings = config, settings
+        self._known: pa.Schema | None = None
+        self._after = 0
+        self._looked_at: dict[str, tuple[int, Shape]] = {}
+
+    def _inbox(self) -> "Inbox":
+        from superinsight_sync.state.inbox import Inbox
+        from superinsight_sync.state.opening import open_state
+
+        return Inbox(open_state(self._settings.database_url).database, self._settings.landing_dir)
+
+    def probe(self) -> Probe:
+        """Asks our database what waits."""
+        began_s = time.perf_counter()
+        waiting = self._inbox().backlog(self._config.tenant, self._config.source)
+        details: dict[str, Any] = {"waiting": waiting.deliveries, "waiting_bytes": waiting.size_bytes}
+        if waiting.oldest_at is not None:
+            details["oldest_at"] = waiting.oldest_at.isoformat()
+        return Probe("the gateway's inbox", 1000 * (time.perf_counter() - began_s), details=details)
+
+    def discover(self) -> Iterator[FoundStream]:
+        """The streams that something was pushed to."""
+        for name in self._streams():
+            stream = StreamSpec(name=name, endpoint=name)
+            columns = tuple(c.info for c in self.describe(stream).columns)
+            yield FoundStream(name, "endpoint", name, columns)
+
+    def _streams(self) -> tuple[str, ...]:
+        return self._inbox().streams(self._config.tenant, self._config.source)
+
+    def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
+        """See `sources.protocol.Accompanied`."""
+        self._known, self._after = known, int((position or {}).get("seq", 0))
+
+    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> None:
+        """Notes up to where deliveries are in the lake. Done again it changes nothing."""
+        if position:
+            where = (self._config.tenant, self._config.source, stream.endpoint or "")
+            self._inbox().mark_landed_to(*where, seq=int(position["seq"]), load_id=load_id)
+
+    def describe(self, stream: StreamSpec) -> StreamShape:
+        """The columns of all records that wait. Raises ConfigError if there are none and none are declared."""
+        from superinsight_sync.sources.naming import not_there
+
+        if stream.sync.cursor:
+            raise ConfigError(
+                "what was pushed has no cursor",
+                where=f"stream '{stream.name}'",
+                hint="Use sync: {mode: incremental, by: position}",
+            )
+        _, shape = self._shape(stream)
+        columns = shape.columns
+        if not columns:
+            known = self._streams()
+            if stream.endpoint not in known and known:
+                raise not_there("pushed stream", stream.endpoint or "", known)
+            raise ConfigError(
+                "nothing was pushed to it that could be a row",
+                where=f"stream '{stream.name}'",
+                hint="Push a first record (`sis receive show` has examples), or declare its columns",
+            )
+        return StreamShape(columns)
+
+    def _shape(self, stream: StreamSpec) -> "tuple[int, Shape]":
+        """Up to where it was looked at, and what was found; once for a source that is opened."""
+        from superinsight_sync.sources.inbox.reading import deliveries, grouped
+        from superinsight_sync.sources.inbox.shape import Shape
+
+        key = stream.model_dump_json(include={"endpoint", "options"})
+        if key not in self._looked_at:
+            inbox, options = self._inbox(), options_of("inbox", stream)
+            mark = self._mark(stream)
+            shape = Shape(options.columns, self._known)
+            found = deliveries(inbox, self._stretch(stream, mark), self._after, options)
+            for group in grouped(found):
+                shape.see([text for _, delivery in group for text in delivery.texts])
+            self._looked_at[key] = (mark, shape)
+        return self._looked_at[key]
+
+    def _mark(self, stream: StreamSpec) -> int:
+        where = (self._config.tenant, self._config.source, stream.endpoint or "")
+        return self._inbox().last(*where)
+
+    def _stretch(self, stream: StreamSpec, mark: int) -> "Stretch":
+        return (self._config.tenant, self._config.source, stream.endpoint or "", mark)
+
+    def read(self, request: ReadRequest) -> "InboxRead":
+        """Streams the rows, delivery by delivery."""
+        from superinsight_sync.sources.inbox.reading import InboxRead
+
+        self.describe(request.stream)
+        mark, shape = self._shape(request.stream)
+        options = options_of("inbox", request.stream)
+        by_position = request.stream.sync.by == "position"
+        after = int((request.position or {}).get("seq", 0)) if by_position else 0
+        return InboxRead(self._inbox(), shape, request, self._stretch(request.stream, mark), after, options)
+
+    def count(self, request: ReadRequest) -> int:
+        """Counts by reading. Records that cannot be rows do not count."""
+        return self.read(request).count()
+
+    def token(self, request: ReadRequest) -> str | None:
+        """The order number of the newest delivery."""
+        return str(self._mark(request.stream))
+
+
+PLUGIN = InboxSource

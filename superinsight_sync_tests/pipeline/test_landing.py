@@ -1,0 +1,213 @@
+"""What was pushed lands exactly once, in order, with exact values; what is no record is kept with its reason."""
+
+import hashlib
+import json
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.model.push import PushSourceSpec
+from superinsight_sync.model.results import PullResult
+from superinsight_sync.model.tables import TableRef
+from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync.pipeline.pull import pull_stream
+from superinsight_sync.pipeline.refine import refine_stream
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync.state.inbox_writer import Delivery
+
+RAW = TableRef("acme", "till", "sales", "raw")
+
+
+def declared(**stream: Any) -> PushSourceSpec:
+    spec = {"name": "sales", "formats": ["json", "ndjson", "csv", "xml"], **stream}
+    return PushSourceSpec.model_validate({"name": "till", "tenant": "acme", "streams": [spec]})
+
+
+def inbox(engine: Engine) -> Inbox:
+    return Inbox(engine.state.database, engine.settings.landing_dir)
+
+
+def push(engine: Engine, body: Any, form: str = "json", stream: str = "sales") -> str:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    name = uuid.uuid4().hex
+    delivery = Delivery(name, "acme", "till", stream, name, digest, form, "", data, len(data), 1)
+    return inbox(engine).accept(delivery).id
+
+
+def land(engine: Engine, spec: PushSourceSpec) -> PullResult:
+    return pull_stream(engine, spec.landed, spec.landed.streams[0])
+
+
+def rows(engine: Engine, *columns: str, table: TableRef = RAW) -> list[Any]:
+    found = engine.lake.scan(table).read_all().to_pylist()
+    found.sort(key=lambda r: r.get("_sis_seq", 0))
+    return [tuple(r[c] for c in columns) if len(columns) > 1 else r[columns[0]] for r in found]
+
+
+def aside(engine: Engine) -> list[tuple[str, str]]:
+    return [(r, t) for r, t in rows(engine, "reason", "record", table=RAW.at("unreadable"))]
+
+
+def test_deliveries_land_in_order_and_once(engine: Engine) -> None:
+    spec = declared()
+    first = push(engine, [{"id": 1, "note": "größe 😀"}, {"id": 2, "code": "007"}])
+    push(engine, b'{"id": 3}\n\n{"id": 4, "amount": 0.1}\n', "ndjson")
+    assert land(engine, spec).stats.rows == 4
+    assert rows(engine, "id", "note", "code", "amount") == [
+        (1, "größe 😀", None, None), (2, None, "007", None), (3, None, None, None), (4, None, None, 0.1),
+    ]  # fmt: skip
+    assert rows(engine, "_sis_delivery")[:2] == [first, first]
+    assert {d.state for d in inbox(engine).list()} == {"landed"}
+    assert land(engine, spec).unchanged
+    push(engine, {"id": 5})
+    assert land(engine, spec).stats.rows == 1
+    assert rows(engine, "id") == [1, 2, 3, 4, 5]
+
+
+def test_a_later_record_of_a_key_replaces_an_earlier_one(engine: Engine) -> None:
+    spec = declared(primary_key=["id"])
+    push(engine, [{"id": 1, "state": "new"}, {"id": 1, "state": "paid"}])
+    push(engine, {"id": 1, "state": "sent"})
+    land(engine, spec)
+    assert rows(engine, "id", "state") == [(1, "sent")]
+    push(engine, {"id": 1, "state": "back"})
+    land(engine, spec)
+    refine_stream(engine, spec.landed, spec.landed.streams[0])
+    assert (
+        rows(engine, "id", "state") == rows(engine, "id", "state", table=RAW.at("refined")) == [(1, "back")]
+    )
+
+
+def test_an_end_between_commit_and_note_repeats_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = declared()
+    push(engine, [{"id": 1}, {"id": 2}])
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Inbox, "mark_landed_to", stop)
+        with pytest.raises(KeyboardInterrupt):
+            land(engine, spec)
+    assert {d.state for d in inbox(engine).list()} == {"received"}
+    assert land(engine, spec).unchanged
+    assert {d.state for d in inbox(engine).list()} == {"landed"}
+    assert rows(engine, "id") == [1, 2]
+
+
+def test_numbers_that_happen_to_be_whole_or_absent_change_no_type(engine: Engine) -> None:
+    spec = declared()
+    push(engine, {"id": 1, "amount": 0.5, "n": 2**40})
+    land(engine, spec)
+    for record in (
+        {"id": 2, "amount": 3},
+        {"id": 3},
+        {"id": 4, "amount": None, "n": None},
+        {"id": 5, "n": 7},
+    ):
+        push(engine, record)
+        assert land(engine, spec).schema_changes == ()
+    assert rows(engine, "id", "amount", "n") == [
+        (1, 0.5, 2**40), (2, 3.0, None), (3, None, None), (4, None, None), (5, None, 7),
+    ]  # fmt: skip
+    push(engine, {"id": "six", "amount": "free"})
+    assert land(engine, spec).schema_changes
+    assert rows(engine, "id")[-2:] == ["5", "six"]
+
+
+def test_objects_are_kept_as_text_whatever_their_shape(engine: Engine) -> None:
+    spec = declared()
+    push(engine, {"id": 1, "who": {"name": "Li", "age": 7}, "tags": ["a", 1]})
+    land(engine, spec)
+    push(engine, [{"id": 2, "who": {"name": ["x"]}}, {"id": 3, "who": []}])
+    assert land(engine, spec).schema_changes == ()
+    found = [json.loads(w) for w in rows(engine, "who")]
+    assert found == [{"name": "Li", "age": 7}, {"name": ["x"]}, []]
+
+
+BAD = [
+    (b'[1, {"id": 7}]', "json", "1"),
+    (b'{"id": 7}\n{"id": 8, "id": 9}\n', "ndjson", '{"id": 8, "id": 9}'),
+    (b'[{"id": 7}, {"": 1}]', "json", '{"": 1}'),
+    (b'[{"id": 7}, {"_sis_hash": 1}]', "json", '{"_sis_hash": 1}'),
+    (b'[{"id": 7}, {"ID": 1}]', "json", '{"ID": 1}'),
+    (b"id\n7\n8,9\n", "csv", "8,9"),
+]
+
+
+@pytest.mark.parametrize(("body", "form", "kept"), BAD)
+def test_what_is_no_record_is_kept_and_the_others_land(
+    engine: Engine, body: bytes, form: str, kept: str
+) -> None:
+    spec = declared()
+    assert (push(engine, body, form) and land(engine, spec)).unreadable == 1
+    assert [str(i) for i in rows(engine, "id")] == ["7"]
+    ((reason, record),) = aside(engine)
+    assert record == kept and reason
+    push(engine, {"id": 10})
+    land(engine, spec)
+    assert len(rows(engine, "id")) == 2 and len(aside(engine)) == 1
+
+
+def test_a_delivery_that_cannot_be_taken_apart_holds_nothing_up_and_can_be_replayed(engine: Engine) -> None:
+    spec = declared(primary_key=["id"], record="data.object")
+    lost = push(engine, b'{"data": {"object": {"id": 1}}')
+    push(engine, {"data": {}})
+    push(engine, {"data": {"object": {"id": 2}}})
+    assert land(engine, spec).unreadable == 2
+    assert rows(engine, "id") == [2]
+    assert {r for r, _ in aside(engine)} == {
+        "the delivery cannot be read: it is no json", "there is no record at 'data.object'",
+    }  # fmt: skip
+    assert inbox(engine).replay(lost)
+    land(engine, spec)
+    assert len(aside(engine)) == 3
+
+
+def test_only_bad_records_are_kept_too(engine: Engine) -> None:
+    spec = declared(columns={"id": "int64"})
+    push(engine, [1, 2])
+    assert land(engine, spec).unreadable == 2
+    assert len(aside(engine)) == 2 and rows(engine, "id") == []
+
+
+def test_csv_and_xml_are_text_unless_declared(engine: Engine) -> None:
+    spec = declared(columns={"amount": "decimal(12,2)"}, record="sale")
+    push(engine, b"id,amount\n007,1.10\n8,abc\n", "csv")
+    push(engine, b"<s><sale><id>9</id><amount>2.5</amount></sale></s>", "xml")
+    assert land(engine, spec).unreadable == 1
+    assert [(i, str(a)) for i, a in rows(engine, "id", "amount")] == [("007", "1.10"), ("9", "2.50")]
+
+
+def test_a_big_body_whose_file_is_gone_is_told_and_the_rest_lands(engine: Engine) -> None:
+    spec = declared()
+    push(engine, [{"id": n, "note": "x" * 100} for n in range(1000)])
+    push(engine, {"id": -1})
+    (file,) = (f for f in engine.settings.landing_dir.rglob("*") if f.is_file())
+    file.unlink()
+    assert land(engine, spec).unreadable == 1
+    assert rows(engine, "id") == [-1]
+
+
+@given(st.lists(st.one_of(st.just("land"), st.lists(st.integers(0, 9), max_size=4)), max_size=12))
+def test_any_interleaving_of_pushes_and_landings_gives_each_record_once_in_order(
+    tmp_path_factory: pytest.TempPathFactory, actions: list[Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("landing")
+    engine = open_engine("run", load_settings({"SIS_PROJECT_DIR": str(folder)}))
+    spec, pushed = declared(columns={"n": "int64"}), list[int]()
+    for action in [*actions, "land"]:
+        if action != "land":
+            push(engine, [{"n": n} for n in action])
+            pushed += action
+        elif pushed:
+            land(engine, spec)
+    if pushed:
+        assert rows(engine, "n") == pushed
