@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from superinsight_sync.gateway.access import Access, DenyAll
@@ -19,6 +19,7 @@ from superinsight_sync.gateway.batches import batch
 from superinsight_sync.gateway.edge import Edge
 from superinsight_sync.gateway.gate import Gate, Rate
 from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.sockets import socket
 from superinsight_sync.gateway.streams import stream, stream_position
 from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.gateway.webhooks import webhook
@@ -32,6 +33,7 @@ class Bounds:
     """What the process as a whole takes at once."""
 
     requests: int = 1_000
+    sockets: int = 500
     waiting: int = 20_000
     waiting_bytes: int = 256 << 20
 
@@ -53,6 +55,7 @@ def build_app(
     """
     bounds = bounds or Bounds()
     gate = Gate(inbox, receivers, access or DenyAll(), rate)
+    gate.sessions.most = bounds.sockets
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -91,6 +94,7 @@ def _routes() -> list[BaseRoute]:
         Route(f"{PREFIX}/batch", _Endpoint(batch), methods=["POST"]),
         Route(f"{PREFIX}/stream", _Endpoint(stream), methods=["POST"]),
         Route(f"{PREFIX}/stream/{{batch}}", _Endpoint(stream_position), methods=["GET"]),
+        WebSocketRoute(f"{PREFIX}/ws", _Endpoint(socket)),
         Route("/health/live", _Endpoint(_live), methods=["GET"]),
         Route("/health/ready", _Endpoint(_ready), methods=["GET"]),
     ]

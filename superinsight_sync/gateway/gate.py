@@ -9,6 +9,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import Access
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.receivers import Receiver, Receivers
+from superinsight_sync.gateway.sessions import Sessions
 from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.state.inbox import Inbox
 
@@ -35,6 +36,7 @@ class Gate:
         self.is_ready = False
         self.trouble = "the gateway is starting"
         self.in_progress: set[tuple[str, str, str]] = set()
+        self.sessions = Sessions()
 
     def spend(self, receiver: Receiver) -> None:
         """Counts a push. Raises RequestError (429)."""

@@ -1,15 +1,17 @@
 """Runs the gateway in this process, on uvicorn."""
 
 import importlib.util
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.sessions import MESSAGE_FRAME_BYTES
 from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox
@@ -59,6 +61,7 @@ def server_config(
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
+        ws_max_size=max((r.limits.record for r in app.state.gate.receivers), default=0) + MESSAGE_FRAME_BYTES,
         lifespan="on",
         access_log=False,
         log_level="warning",
@@ -76,7 +79,14 @@ def serve(config: "uvicorn.Config") -> None:
     """Serves until it is told to stop; then answers what it took. Raises ConfigError if it cannot start."""
     import uvicorn
 
-    server = uvicorn.Server(config)
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
+            await cast(
+                "Starlette", config.app
+            ).state.gate.sessions.end()  # else they were cut before the answer
+            await super().shutdown(sockets)
+
+    server = Server(config)
     try:
         server.run()
     except SystemExit as error:

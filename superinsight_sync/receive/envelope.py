@@ -1,7 +1,7 @@
 """What is around the records: the batch's envelope, its format, its idempotency key, its event type."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -32,7 +32,22 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
     metadata: dict[str, str | int | bool | None] = {}
 
 
+class Message(msgspec.Struct, forbid_unknown_fields=True):
+    """A numbered message as JSON: its number, and its record as it was written."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, lt=10**15)]
+    data: msgspec.Raw
+
+
+class Proof(msgspec.Struct, forbid_unknown_fields=True):
+    """The first message of who could send no header: a key or an access token."""
+
+    auth: str
+
+
 _decoder = msgspec.json.Decoder(Envelope)
+_message_decoder = msgspec.json.Decoder(Message)
+_proof_decoder = msgspec.json.Decoder(Proof)
 
 
 def open_envelope(body: bytes) -> Envelope:
@@ -52,6 +67,22 @@ def open_envelope(body: bytes) -> Envelope:
         ) from None
     except msgspec.DecodeError:
         raise MalformedError("the body is no valid JSON") from None
+
+
+def open_message(text: str) -> Message:
+    """Opens a numbered message; its record is not looked at. Raises MalformedError."""
+    try:
+        return _message_decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise MalformedError('not a message such as {"n": 1, "data": {…}}') from None
+
+
+def open_proof(text: str) -> str:
+    """The credential in a first message. Raises MalformedError."""
+    try:
+        return _proof_decoder.decode(text).auth
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise MalformedError('the first message is not {"auth": "…"}') from None
 
 
 def format_of(content_type: str) -> PushFormat:
