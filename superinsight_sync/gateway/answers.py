@@ -8,6 +8,7 @@ from starlette.types import Send
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.receive import refusals
 from superinsight_sync.state.inbox_writer import InboxFullError
+from superinsight_sync.state.uploads import NoRoomError
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -21,11 +22,15 @@ _TITLES = {
     409: "In progress",
     411: "Length required",
     413: "Too large",
+    412: "Another version",
     415: "Not supported",
     422: "Not acceptable",
+    423: "Locked",
     429: "Too many requests",
+    460: "Checksum mismatch",
     500: "Internal error",
     503: "Not available now",
+    507: "No room",
 }
 _STATUS: tuple[tuple[type[SisError], int], ...] = (
     (refusals.SignatureError, 401),
@@ -66,7 +71,7 @@ def status_of(error: SisError) -> int:
 
 def detail_of(error: SisError, status: int) -> str:
     """What the sender is told. Of our own trouble nothing but that it passes."""
-    if status >= 500 and not isinstance(error, RequestError | InboxFullError):
+    if status >= 500 and not isinstance(error, RequestError | InboxFullError | NoRoomError):
         return "the gateway cannot take it now. Send it again later"
     return f"{error.message}. {error.hint}" if error.hint else error.message
 
@@ -97,7 +102,7 @@ async def problem(send: Send, error: SisError, extra: dict[str, Any] | None = No
     }
     document["detail"] = detail_of(error, status)
     headers: Headers = []
-    if status in (409, 429, 503):
+    if status in (409, 423, 429, 503, 507):
         after_s = max(1, int(getattr(error, "retry_after_s", 0) + 0.999) or _RETRY_AFTER_S)
         headers.append((b"retry-after", b"%d" % after_s))
     if status == 401:

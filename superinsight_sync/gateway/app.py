@@ -17,14 +17,19 @@ from superinsight_sync.gateway.access import Access, DenyAll
 from superinsight_sync.gateway.answers import RequestError, answer
 from superinsight_sync.gateway.batches import batch
 from superinsight_sync.gateway.edge import Edge
+from superinsight_sync.gateway.files import files
 from superinsight_sync.gateway.gate import Gate, Rate
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.sockets import socket
 from superinsight_sync.gateway.streams import stream, stream_position
 from superinsight_sync.gateway.taking import Taking
+from superinsight_sync.gateway.tus import upload
+from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.gateway.webhooks import webhook
 from superinsight_sync.state.inbox import Inbox
+from superinsight_sync.state.uploads import Uploads
 
+_UPLOAD_METHODS = ["GET", "HEAD", "PATCH", "DELETE", "POST", "OPTIONS"]
 PREFIX = "/api/v1/sync/push"
 
 
@@ -36,6 +41,7 @@ class Bounds:
     sockets: int = 500
     waiting: int = 20_000
     waiting_bytes: int = 256 << 20
+    uploads_kept_s: float = 86_400.0
 
 
 def build_app(
@@ -61,11 +67,14 @@ def build_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         writer = inbox.writer(max_waiting=bounds.waiting, max_waiting_bytes=bounds.waiting_bytes)
         gate.taking = Taking(inbox, writer)
-        watching = asyncio.create_task(gate.watch())
+        folder = inbox.files.folder.with_name("uploads")
+        gate.uploading = Uploading(gate, Uploads(folder, kept_s=bounds.uploads_kept_s))
+        watching = [asyncio.create_task(gate.watch()), asyncio.create_task(gate.uploading.watch())]
         try:
             yield
         finally:
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await asyncio.to_thread(writer.close)
 
     app = Starlette(
@@ -92,6 +101,8 @@ def _routes() -> list[BaseRoute]:
     return [
         Route(f"{PREFIX}/webhook/{{id}}", _Endpoint(webhook), methods=["POST"]),
         Route(f"{PREFIX}/batch", _Endpoint(batch), methods=["POST"]),
+        Route(f"{PREFIX}/file", _Endpoint(files), methods=["POST", "OPTIONS"]),
+        Route(f"{PREFIX}/file/{{id}}", _Endpoint(upload), methods=_UPLOAD_METHODS),
         Route(f"{PREFIX}/stream", _Endpoint(stream), methods=["POST"]),
         Route(f"{PREFIX}/stream/{{batch}}", _Endpoint(stream_position), methods=["GET"]),
         WebSocketRoute(f"{PREFIX}/ws", _Endpoint(socket)),

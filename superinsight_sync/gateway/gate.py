@@ -11,6 +11,7 @@ from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.receivers import Receiver, Receivers
 from superinsight_sync.gateway.sessions import Sessions
 from superinsight_sync.gateway.taking import Taking
+from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.state.inbox import Inbox
 
 _LOOK_S = 2.0
@@ -27,9 +28,10 @@ class Rate(Protocol):
 
 
 class Gate:
-    """One for an application. `taking` is there while it serves."""
+    """One for an application. `taking` and `uploading` are there while it serves."""
 
     taking: Taking
+    uploading: Uploading
 
     def __init__(self, inbox: Inbox, receivers: Receivers, access: Access, rate: Rate | None) -> None:
         self.inbox, self.receivers, self.access, self.rate = inbox, receivers, access, rate

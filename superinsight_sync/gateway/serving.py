@@ -81,9 +81,9 @@ def serve(config: "uvicorn.Config") -> None:
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
-            await cast(
-                "Starlette", config.app
-            ).state.gate.sessions.end()  # else they were cut before the answer
+            gate = cast("Starlette", config.app).state.gate
+            gate.uploading.end()
+            await gate.sessions.end()  # else they were cut before they are answered
             await super().shutdown(sockets)
 
     server = Server(config)

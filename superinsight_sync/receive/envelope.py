@@ -19,6 +19,13 @@ _FORMATS: dict[str, PushFormat] = {
     "application/xml": "xml",
     "text/xml": "xml",
 }
+_SUFFIXES: dict[str, PushFormat] = {
+    "json": "json",
+    "ndjson": "ndjson",
+    "jsonl": "ndjson",
+    "csv": "csv",
+    "xml": "xml",
+}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -95,6 +102,20 @@ def format_of(content_type: str) -> PushFormat:
     charset = re.search(r"charset\s*=\s*\"?([a-z0-9_-]+)", parameters)
     if charset and charset.group(1) not in ("utf-8", "utf8", "us-ascii"):
         raise UnsupportedError("this text encoding is not accepted", hint="Send UTF-8")
+    return found
+
+
+def format_of_file(content_type: str, name: str, formats: tuple[PushFormat, ...]) -> PushFormat:
+    """The format of a file: as its media type says, else as its name ends (also before ``.gz``), else the only one
+    of `formats`. Raises UnsupportedError."""
+    if content_type.partition(";")[0].strip().lower() in _FORMATS:
+        return format_of(content_type)
+    suffix = name.lower().removesuffix(".gz").rpartition(".")[2]
+    found = _SUFFIXES.get(suffix) or (formats[0] if len(formats) == 1 else None)
+    if found is None:
+        raise UnsupportedError(
+            "what kind of file it is cannot be told", hint="Name it *.json, *.csv, … or send its type"
+        )
     return found
 
 
