@@ -62,6 +62,7 @@ def server_config(
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=max((r.limits.record for r in app.state.gate.receivers), default=0) + MESSAGE_FRAME_BYTES,
+        ws_per_message_deflate=False,  # what one read brings is unpacked at once: a little would become a lot
         lifespan="on",
         access_log=False,
         log_level="warning",

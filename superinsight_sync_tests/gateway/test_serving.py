@@ -3,7 +3,6 @@
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.serving import open_gateway, server_config
-from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.rate_limits import RateLimit
 from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox
-from superinsight_sync_tests.gateway.doors import DECLARED, HOOK, SECRET, gateway, project, signed
+from superinsight_sync_tests.gateway.doors import HOOK, gateway, project, signed
 
 
 def test_tls_is_1_3_and_nothing_older(tmp_path: Path) -> None:
@@ -69,45 +67,6 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", door.port)), pytest.raises(AssertionError) as told:
         door.start()
     assert f"the gateway cannot listen on 127.0.0.1:{door.port}" in str(told.value)
-
-
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Starts an application made by hand, in this process, on a real port."""
-    import uvicorn
-
-    from superinsight_sync_tests.servers.ports import free_port
-
-    monkeypatch.setenv("SHOP_SECRET", SECRET)
-    declared = DECLARED.replace("  event_type: type\n", "  event_type: type\n  limits: {waiting: 2}\n", 1)
-    settings = load_settings({"SIS_PROJECT_DIR": str(project(tmp_path, declared))})
-    state = open_state(settings.database_url)
-    inbox = Inbox(state.database, settings.landing_dir)
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def start(**how: object) -> str:
-        receivers = Receivers(load_project(settings).push_sources.values())
-        app = build_app(inbox, receivers, **how)  # type: ignore[arg-type]
-        port = free_port()
-        server = uvicorn.Server(server_config(app, host="127.0.0.1", port=port))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        running.append((server, thread))
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        return f"http://127.0.0.1:{port}"
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join()
-    state.close()
 
 
 def send(url: str, name: str) -> httpx.Response:
