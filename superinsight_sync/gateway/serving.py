@@ -43,8 +43,8 @@ def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette
 def server_config(
     app: "Starlette", *, host: str, port: int, cert: Path | None = None, key: Path | None = None
 ) -> "uvicorn.Config":
-    """How uvicorn runs it. Raises ConfigError: what makes it fast is not installed, or a file is not there."""
-    for name in ("uvloop", "httptools"):
+    """How uvicorn runs it. Raises ConfigError: a package it needs is not installed, or a file is not there."""
+    for name in ("uvloop", "httptools", "websockets", "python_multipart"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"the gateway needs {name}", hint=f"pip install {name}")
     if (cert is None) != (key is None):

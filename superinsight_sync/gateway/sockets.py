@@ -3,8 +3,9 @@
 A session's name and a message's number say which message it is: one that is sent again counts once.
 """
 
-import asyncio
+import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.types import Message, Receive, Scope, Send
@@ -13,7 +14,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import authenticate, headers_of
 from superinsight_sync.gateway.answers import RequestError, detail_of, problem, status_of
 from superinsight_sync.gateway.batches import admitted, asked_for
-from superinsight_sync.gateway.sessions import Sender, Session, next_text
+from superinsight_sync.gateway.sessions import ClosingError, Sender, Session, next_text
 from superinsight_sync.receive.envelope import open_proof
 from superinsight_sync.receive.refusals import MalformedError, UnsupportedError
 from superinsight_sync.security.refusals import UnauthenticatedError
@@ -21,6 +22,7 @@ from superinsight_sync.security.refusals import UnauthenticatedError
 if TYPE_CHECKING:
     from superinsight_sync.gateway.gate import Gate
 
+_log = logging.getLogger(__name__)
 PROTOCOL = "sis.push.v1"
 PROVE_S = 5.0
 """Who sends no header must send its key within this time."""
@@ -69,6 +71,8 @@ async def _serve(gate: "Gate", scope: Scope, receive: Receive, send: Send, send_
         session = Session(gate, sender, send)
         await gate.sessions.run(sender, session, receive)
     except SisError as error:
+        if status_of(error) >= 500 and not isinstance(error, ClosingError):
+            _log.warning("a connection failed: %s", error)
         if not is_accepted:
             await problem(send_http, error)
         elif session is None or not session.is_gone:
@@ -116,7 +120,5 @@ async def _close(send: Send, error: SisError) -> None:
     status = status_of(error)
     reason = detail_of(error, status).encode()[:_REASON_BYTES].decode(errors="ignore")
     code = getattr(error, "close_code", 4000 + status)
-    try:
+    with suppress(OSError, RuntimeError):  # it has left already
         await send({"type": "websocket.close", "code": code, "reason": reason})
-    except (OSError, RuntimeError):  # it has left already
-        await asyncio.sleep(0)

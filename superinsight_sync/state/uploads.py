@@ -92,6 +92,7 @@ class Held:
 
     def __init__(self, spool: "Uploads", upload: Upload, handle: int | None) -> None:
         self.upload, self._spool, self._handle = upload, spool, handle
+        self._lock = threading.Lock()
 
     @property
     def path(self) -> Path:
@@ -100,25 +101,22 @@ class Held:
 
     def write(self, part: bytes) -> None:
         """Adds bytes, which count only after `commit`."""
-        assert self._handle is not None
-        with _told():
+        with self._opened() as handle, _told():
             rest = memoryview(part)
             while rest:
-                rest = rest[os.write(self._handle, rest) :]
+                rest = rest[os.write(handle, rest) :]
 
     def commit(self, size_bytes: int) -> None:
         """So many bytes that were added are on the disk when this returns."""
-        assert self._handle is not None
-        with _told():
-            os.fdatasync(self._handle)
+        with self._opened() as handle, _told():
+            os.fdatasync(handle)
         self._note(offset=self.upload.offset + size_bytes)
 
     def rollback(self) -> None:
         """Forgets what was added since the last commit."""
-        assert self._handle is not None
-        with _told():
-            os.ftruncate(self._handle, self.upload.offset)
-            os.lseek(self._handle, self.upload.offset, os.SEEK_SET)
+        with self._opened() as handle, _told():
+            os.ftruncate(handle, self.upload.offset)
+            os.lseek(handle, self.upload.offset, os.SEEK_SET)
 
     def finish(self, outcome: dict[str, Any]) -> None:
         """Notes what became of the file, which is needed no more."""
@@ -130,10 +128,18 @@ class Held:
         self._spool.forget(self.upload.id)
 
     def close(self) -> None:
-        """Lets others at it."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        """Lets others at it. Waits for a thread that is still writing: its number may mean another file later."""
+        with self._lock:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        with self._lock:
+            if self._handle is None:
+                raise TransientError("the upload is closed")
+            yield self._handle
 
     def _note(self, **changed: Any) -> None:
         self.upload = msgspec.structs.replace(self.upload, **changed, expires_at=self._spool.expiry())
