@@ -22,7 +22,6 @@ from superinsight_sync.gateway.uploads import (
     delivery_of_file,
     document_of,
     file_key,
-    in_thread,
 )
 from superinsight_sync.receive.envelope import format_of_file, idempotency_key
 from superinsight_sync.receive.refusals import UnprocessableError
@@ -57,7 +56,7 @@ async def files(scope: Scope, receive: Receive, send: Send) -> None:
     with gate.uploading.spool.temporary(receiver.tenant, size) as make:
         form = Form(headers.get("content-type", ""), make, receiver.limits.body)
         try:
-            await _read(form, receive)
+            await _read(gate, form, receive)
         finally:
             form.close()
         key = idempotency_key(headers["idempotency-key"]) if "idempotency-key" in headers else ""
@@ -66,10 +65,10 @@ async def files(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, 202 if is_new else 200, {"files": documents})
 
 
-async def _read(form: "Form", receive: Receive) -> None:
+async def _read(gate: "Gate", form: "Form", receive: Receive) -> None:
     deadline = asyncio.get_running_loop().time() + _WHOLE_S
     async for part in body_parts(receive):
-        await in_thread(form.feed, part)
+        await gate.uploading.do(form.feed, part)
         if asyncio.get_running_loop().time() > deadline:
             raise RequestError(408, "the body comes too slowly", hint="Send it by tus")
     form.finish()
@@ -107,11 +106,11 @@ async def _store(gate: "Gate", receiver: Receiver, sent: list[FileSent]) -> list
     for place, one in enumerate(sent, start=1):
         with _at(place):
             async with gate.uploading.reading:
-                checked.append(await in_thread(check_file, one, receiver))
+                checked.append(await gate.uploading.do(check_file, one, receiver))
     for place, (one, found) in enumerate(zip(sent, checked, strict=True), start=1):
         with _at(place):
             async with gate.uploading.reading:
-                delivery = await in_thread(delivery_of_file, one, receiver, found)
+                delivery = await gate.uploading.do(delivery_of_file, one, receiver, found)
                 outcome = await gate.taking.store(delivery)
             documents.append({"file": place, **document_of(outcome, found)})
     return documents

@@ -8,7 +8,8 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -237,9 +238,9 @@ class Sessions:
     """All connections of a process, and which session is on which of them."""
 
     def __init__(self) -> None:
-        self.most = 0
+        self.most = 2
         self.waiting_bytes = 0
-        self._open = 0
+        self._open = self._unproved = 0
         self._is_ending = False
         self._by_name: dict[tuple[str, str, str], Session] = {}
 
@@ -255,6 +256,17 @@ class Sessions:
         """Counts it no longer."""
         self._open -= 1
 
+    @contextmanager
+    def unproved(self) -> Iterator[None]:
+        """While a connection's key is awaited. A fifth of all may be so. Raises RequestError (503)."""
+        if self._unproved >= max(1, self.most // 5):
+            raise RequestError(503, "too many connections that have sent no key", retry_after_s=5)
+        self._unproved += 1
+        try:
+            yield
+        finally:
+            self._unproved -= 1
+
     async def run(self, sender: Sender, session: Session, receive: Receive) -> None:
         """Runs a session; an older connection that has the same one is ended first. Raises as `Session.run`."""
         key = (sender.receiver.tenant, sender.receiver.name, sender.session)
@@ -267,6 +279,8 @@ class Sessions:
             raise RequestError(409, "this session is being sent on another connection") from None
         if self._is_ending:
             raise ClosingError()
+        if sum(tenant == key[0] for tenant, _, _ in self._by_name) >= max(1, self.most // 2):
+            raise RequestError(429, "too many connections of this tenant", retry_after_s=5)
         self._by_name[key] = session
         try:
             await session.run(receive)

@@ -3,6 +3,7 @@
 A session's name and a message's number say which message it is: one that is sent again counts once.
 """
 
+import asyncio
 import logging
 import re
 from contextlib import suppress
@@ -41,7 +42,7 @@ async def socket(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         gate.sessions.open()
     except SisError as error:
-        await problem(send_http, error)
+        await _refuse(receive, send_http, error)
         return
     try:
         await _serve(gate, scope, receive, send, send_http)
@@ -61,9 +62,10 @@ async def _serve(gate: "Gate", scope: Scope, receive: Receive, send: Send, send_
         asked = asked_for(scope)
         if "authorization" not in headers and "x-api-key" not in headers:
             _session_name(asked)
-            await send(accepted)
-            is_accepted = True
-            headers = {**headers, "authorization": f"Bearer {await _proof(receive)}"}
+            with gate.sessions.unproved():
+                await send(accepted)
+                is_accepted = True
+                headers = {**headers, "authorization": f"Bearer {await _proof(receive)}"}
         sender = await _sender(gate, scope, headers, asked)
         if not is_accepted:
             await send(accepted)
@@ -74,7 +76,7 @@ async def _serve(gate: "Gate", scope: Scope, receive: Receive, send: Send, send_
         if status_of(error) >= 500 and not isinstance(error, ClosingError):
             _log.warning("a connection failed: %s", error)
         if not is_accepted:
-            await problem(send_http, error)
+            await _refuse(receive, send_http, error)
         elif session is None or not session.is_gone:
             await _close(send, error)
 
@@ -113,6 +115,15 @@ def _session_name(asked: dict[str, str]) -> str:
             "the session's name is not usable", hint="Add &session= and 1 to 128 of A-Z a-z 0-9 _ -"
         )
     return name
+
+
+async def _refuse(receive: Receive, send_http: Send, error: SisError) -> None:
+    await problem(send_http, error)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+            await receive()  # until the connection is closed the server takes the handshake for forgotten
 
 
 async def _close(send: Send, error: SisError) -> None:

@@ -44,6 +44,7 @@ _COMMIT_BYTES = 8 << 20
 _COMMIT_S = 1.0
 _WHOLE_S = 600.0
 _MOST_PAIRS = 32
+_METADATA_BYTES = 16 << 10
 
 
 async def about(scope: Scope, send: Send) -> None:
@@ -68,7 +69,7 @@ async def create(scope: Scope, receive: Receive, send: Send) -> None:
     key = file_key(idempotency_key(headers["idempotency-key"])) if "idempotency-key" in headers else ""
     with_part = headers.get("content-type") == _PART
     checksum = _checksum(headers)
-    made = await asyncio.to_thread(
+    made = await gate.uploading.do(
         gate.uploading.spool.create,
         tenant=receiver.tenant,
         source=receiver.name,
@@ -82,7 +83,7 @@ async def create(scope: Scope, receive: Receive, send: Send) -> None:
     )
     async with gate.uploading.alone(receiver.tenant, receiver.name, made.id) as (turn, held):
         if with_part and length:
-            await _append(turn, receive, held, checksum)
+            await _append(gate, turn, receive, held, checksum)
         upload = await gate.uploading.finish(held, receiver)
     _check_refused(upload)
     place = f"{scope['path'].rstrip('/')}/{upload.id}?source={receiver.name}"
@@ -112,7 +113,7 @@ async def upload(scope: Scope, receive: Receive, send: Send) -> None:
             _,
             held,
         ):
-            await asyncio.to_thread(held.remove)
+            await gate.uploading.do(held.remove)
         await _empty(send, 204, [])
     else:
         raise RequestError(405, "this address does not take this method")
@@ -134,7 +135,7 @@ async def _patch(gate: "Gate", scope: Scope, receive: Receive, send: Send, recei
         if int(size if _NUMBER.fullmatch(size) else 0) > held.upload.length - offset:
             raise TooLargeError("that is more than the upload's length")
         if not held.upload.is_whole:
-            await _append(turn, receive, held, checksum)
+            await _append(gate, turn, receive, held, checksum)
         found = await gate.uploading.finish(held, receiver)
     _check_refused(found)
     await _empty(send, 204, _progress(found))
@@ -154,7 +155,9 @@ async def _tell(gate: "Gate", scope: Scope, send: Send, receiver: Receiver, meth
     await _empty(send, 200, headers)
 
 
-async def _append(turn: Turn, receive: Receive, held: Held, checksum: "_Checksum | None") -> None:
+async def _append(
+    gate: "Gate", turn: Turn, receive: Receive, held: Held, checksum: "_Checksum | None"
+) -> None:
     """Adds a request's body. What came before it broke off stays; with a checksum all of it counts, or nothing.
 
     Raises RequestError: the sender hung up, is too slow (408), the checksum is another (460), or the upload is to go
@@ -173,27 +176,27 @@ async def _append(turn: Turn, receive: Receive, held: Held, checksum: "_Checksum
                 checksum.digest.update(part)
             waiting += part
             if len(waiting) >= _WRITE_BYTES or not room:
-                await asyncio.to_thread(held.write, bytes(waiting))
+                await gate.uploading.do(held.write, bytes(waiting))
                 uncommitted += len(waiting)
                 waiting.clear()
             is_due = uncommitted >= _COMMIT_BYTES or time.monotonic() - committed_s > _COMMIT_S
             if checksum is None and uncommitted and is_due:
-                await asyncio.to_thread(held.commit, uncommitted)
+                await gate.uploading.do(held.commit, uncommitted)
                 uncommitted, committed_s = 0, time.monotonic()
         if checksum is not None:
             checksum.check()
     except RequestError:
         if checksum is None:
-            await _keep(held, waiting, uncommitted)
+            await _keep(gate, held, waiting, uncommitted)
         raise
-    await _keep(held, waiting, uncommitted)
+    await _keep(gate, held, waiting, uncommitted)
 
 
-async def _keep(held: Held, waiting: bytearray, uncommitted: int) -> None:
+async def _keep(gate: "Gate", held: Held, waiting: bytearray, uncommitted: int) -> None:
     if waiting:
-        await asyncio.to_thread(held.write, bytes(waiting))
+        await gate.uploading.do(held.write, bytes(waiting))
     if waiting or uncommitted:
-        await asyncio.to_thread(held.commit, uncommitted + len(waiting))
+        await gate.uploading.do(held.commit, uncommitted + len(waiting))
 
 
 async def _next(turn: Turn, parts: Any, deadline: float) -> bytes:
@@ -268,6 +271,8 @@ def _number(headers: Mapping[str, str], name: str) -> int:
 
 def _metadata(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
+    if len(text) > _METADATA_BYTES:
+        raise MalformedError(f"Upload-Metadata has more than {_METADATA_BYTES} bytes")
     for pair in text.split(",") if text.strip() else []:
         name, _, value = pair.strip().partition(" ")
         try:

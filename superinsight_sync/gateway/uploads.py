@@ -1,8 +1,10 @@
 """From a file on the disk to a delivery, and whose turn it is with an upload."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ _log = logging.getLogger(__name__)
 _GZIP = b"\x1f\x8b"
 _MOST_TOLD = 100
 _AT_ONCE = 2
+_THREADS = 4
 _TURN_S = 10.0
 _SWEEP_S = 60.0
 
@@ -125,6 +128,7 @@ class Uploading:
     def __init__(self, gate: "Gate", spool: Uploads) -> None:
         self.spool, self._gate = spool, gate
         self._turns: dict[str, Turn] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, "uploads")
         self.reading = asyncio.Semaphore(_AT_ONCE)  # whole files are in memory while they are looked through
 
     @asynccontextmanager
@@ -133,10 +137,10 @@ class Uploading:
 
         Raises MissingError (404), BusyError (423), TransientError.
         """
-        await asyncio.to_thread(self.spool.find, tenant, source, upload_id)
+        await self.do(self.spool.find, tenant, source, upload_id)
         turn = await self._enter(upload_id)
         try:
-            held = await asyncio.to_thread(self.spool.hold, tenant, source, upload_id)
+            held = await self.do(self.spool.hold, tenant, source, upload_id)
             try:
                 yield turn, held
             finally:
@@ -144,6 +148,17 @@ class Uploading:
         finally:
             del self._turns[upload_id]
             turn.ended.set()
+
+    async def do(self, function: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        """Calls what waits for the disk, in threads of its own: who asks for a key does not wait behind it.
+
+        Raises as the function; TransientError for what the file system says.
+        """
+        call = functools.partial(function, *args, **more)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except OSError as error:
+            raise TransientError(f"a file cannot be kept or read: {error.strerror}") from error
 
     async def finish(self, held: Held, receiver: Receiver) -> Upload:
         """Hands a whole upload to the inbox, once: what came of it is noted only afterwards.
@@ -158,16 +173,16 @@ class Uploading:
                 if status >= 429:
                     raise
                 outcome = {"status": "refused", "code": status, "detail": detail_of(error, status)}
-            await asyncio.to_thread(held.finish, outcome)
+            await self.do(held.finish, outcome)
         return held.upload
 
     async def watch(self) -> None:
         """Removes what was given up and finishes what a killed process left, each minute, until it is cancelled."""
         while True:
             try:
-                for upload in await asyncio.to_thread(self.spool.sweep):
+                for upload in await self.do(self.spool.sweep):
                     await self._finish_left(upload)
-            except (SisError, OSError) as error:
+            except SisError as error:
                 _log.warning("uploads cannot be looked through: %s", error)
             await asyncio.sleep(_SWEEP_S)
 
@@ -202,14 +217,6 @@ class Uploading:
         metadata = {"by": upload.by, "file": upload.name, "upload": upload.id, "metadata": upload.metadata}
         sent = FileSent(held.path, upload.form, receiver.stream(upload.stream), upload.key, metadata)
         async with self.reading:
-            checked = await in_thread(check_file, sent, receiver)
-            delivery = await in_thread(delivery_of_file, sent, receiver, checked)
+            checked = await self.do(check_file, sent, receiver)
+            delivery = await self.do(delivery_of_file, sent, receiver, checked)
             return document_of(await self._gate.taking.store(delivery), checked)
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
-    """As `asyncio.to_thread`, with what the file system says in our words. Raises TransientError."""
-    try:
-        return await asyncio.to_thread(function, *args, **more)
-    except OSError as error:
-        raise TransientError(f"a file cannot be read: {error.strerror}") from error

@@ -106,8 +106,13 @@ def test_silent_and_too_many_connections_are_ended(
     served: Started, near: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "IDLE_S", 0.4)
-    url = served(access=Access(near.api_keys), bounds=Bounds(sockets=1))
-    with join(url, "one", near) as connection:
+    url = served(access=Access(near.api_keys), bounds=Bounds(sockets=2))
+    silent = f"{url.replace('http', 'ws', 1)}{PUSH}/ws?source=till&session=silent"
+    with connect(silent):
+        with pytest.raises(InvalidStatus) as told:
+            connect(silent)
+        assert told.value.response.status_code == 503
+    with join(url, "one", near) as connection, connect(silent):
         with pytest.raises(InvalidStatus) as told:
             join(url, "two", near)
         assert told.value.response.status_code == 503 and told.value.response.headers["retry-after"] == "5"
