@@ -54,12 +54,14 @@ def server_config(
             raise ConfigError(f"there is no file {path}", hint="Give the path of a PEM file")
     import uvicorn
 
+    from superinsight_sync.gateway.wire import BoundedHttp
+
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="websockets-sansio",
         ws_max_size=max((r.limits.record for r in app.state.gate.receivers), default=0) + MESSAGE_FRAME_BYTES,
         ws_per_message_deflate=False,  # what one read brings is unpacked at once: a little would become a lot
