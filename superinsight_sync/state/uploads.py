@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _LEAST_FREE = 0.05
 _MOST_EACH = 100
 _ORPHAN_S = 3600.0
+_FINISHED_S = 3600.0
 
 
 class NoRoomError(TransientError):
@@ -142,7 +143,8 @@ class Held:
             yield self._handle
 
     def _note(self, **changed: Any) -> None:
-        self.upload = msgspec.structs.replace(self.upload, **changed, expires_at=self._spool.expiry())
+        kept = {"expires_at": self._spool.expiry(is_finished="outcome" in changed)}
+        self.upload = msgspec.structs.replace(self.upload, **kept, **changed)
         self._spool.note(self.upload)
 
 
@@ -284,9 +286,9 @@ class Uploads:
         with self._lock:
             self._needs[upload.id] = (upload.tenant, upload.still_needs)
 
-    def expiry(self) -> datetime:
-        """When an upload that was touched just now is forgotten."""
-        return utc_now() + timedelta(seconds=self._kept_s)
+    def expiry(self, *, is_finished: bool = False) -> datetime:
+        """When an upload that was touched just now is forgotten; one that is finished, after an hour."""
+        return utc_now() + timedelta(seconds=min(self._kept_s, _FINISHED_S) if is_finished else self._kept_s)
 
     def data(self, upload_id: str) -> Path:
         """The file with an upload's bytes."""

@@ -42,7 +42,7 @@ class Slow(io.BytesIO):
     """A file that is read slowly, so that there is time to kill somebody."""
 
     def read(self, size: int | None = -1) -> bytes:
-        time.sleep(0.05)
+        time.sleep(0.03)
         return super().read(size)
 
 
@@ -60,7 +60,7 @@ def test_tuspy_goes_on_after_kill_9(
     kills = 0
 
     def kill() -> None:
-        time.sleep(0.7)
+        time.sleep(0.5)
         door.end(signal.SIGKILL)
 
     while uploader.offset < len(BIG):

@@ -51,7 +51,7 @@ def test_a_flood_stays_with_its_sender_while_the_disk_is_slow(
 
             flooding = threading.Thread(target=flood)
             flooding.start()
-            time.sleep(2.5)
+            time.sleep(1.5)
             stopped_at = sent
             assert resident_mb(door.process.pid) - before_mb < 30
             time.sleep(0.5)
@@ -73,7 +73,7 @@ def test_who_does_not_read_its_acknowledgements_is_not_read_either(
         connection.send(message(1))
         before_mb = resident_mb(door.process.pid)
         connection.socket.settimeout(2)
-        until = time.monotonic() + 4
+        until = time.monotonic() + 2
         with suppress(TimeoutError, ConnectionClosed, OSError):
             while time.monotonic() < until:
                 connection.send(message(1))

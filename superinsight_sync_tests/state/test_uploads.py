@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from superinsight_sync.core.clock import utc_now
 from superinsight_sync.state.uploads import BusyError, MissingError, NoRoomError, Upload, Uploads
 
 GB = 1 << 30
@@ -116,6 +117,7 @@ def test_a_sweep_finds_what_is_whole_and_not_finished_and_what_is_nobodys(
     assert again.sweep() == [] and not held.path.exists()
     held = again.hold("acme", "till", upload.id)
     assert held.upload.outcome == {"status": "stored", "id": "x"}
+    assert 3_500 < (held.upload.expires_at - utc_now()).total_seconds() <= 3_600
     held.close()
 
 
