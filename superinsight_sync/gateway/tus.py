@@ -109,10 +109,8 @@ async def upload(scope: Scope, receive: Receive, send: Send) -> None:
     elif method in ("HEAD", "GET"):
         await _tell(gate, scope, send, receiver, method)
     elif method == "DELETE":
-        async with gate.uploading.alone(receiver.tenant, receiver.name, scope["path_params"]["id"]) as (
-            _,
-            held,
-        ):
+        place = (receiver.tenant, receiver.name, scope["path_params"]["id"])
+        async with gate.uploading.alone(*place) as (_, held):
             await gate.uploading.do(held.remove)
         await _empty(send, 204, [])
     else:
@@ -124,10 +122,8 @@ async def _patch(gate: "Gate", scope: Scope, receive: Receive, send: Send, recei
     if headers.get("content-type") != _PART:
         raise UnsupportedError("parts of a file have another content type", hint=f"Send {_PART}")
     offset, checksum = _number(headers, "upload-offset"), _checksum(headers)
-    async with gate.uploading.alone(receiver.tenant, receiver.name, scope["path_params"]["id"]) as (
-        turn,
-        held,
-    ):
+    place = (receiver.tenant, receiver.name, scope["path_params"]["id"])
+    async with gate.uploading.alone(*place) as (turn, held):
         _check_refused(held.upload)
         if offset != held.upload.offset:
             raise RequestError(409, f"the upload goes on at {held.upload.offset}", hint="Ask for its offset")
@@ -142,10 +138,15 @@ async def _patch(gate: "Gate", scope: Scope, receive: Receive, send: Send, recei
 
 
 async def _tell(gate: "Gate", scope: Scope, send: Send, receiver: Receiver, method: str) -> None:
-    """Tells how far an upload is. One whose process died before the whole was handed over is handed over first."""
-    upload_id = scope["path_params"]["id"]
-    async with gate.uploading.alone(receiver.tenant, receiver.name, upload_id) as (_, held):
-        found = await gate.uploading.finish(held, receiver)
+    """Tells how far an upload is. One whose process died before the whole was handed over is handed over first.
+
+    Who asks by HEAD is going to go on with it, so a request that is at it still is ended; GET only looks.
+    """
+    place = (receiver.tenant, receiver.name, scope["path_params"]["id"])
+    found = await gate.uploading.do(gate.uploading.spool.find, *place)
+    if method == "HEAD" or (found.is_whole and found.outcome is None):
+        async with gate.uploading.alone(*place) as (_, held):
+            found = await gate.uploading.finish(held, receiver)
     headers = [*_progress(found), (b"upload-length", b"%d" % found.length)]
     if method == "GET":
         document = {"offset": found.offset, "length": found.length, "outcome": found.outcome}

@@ -154,6 +154,10 @@ def test_a_sender_that_went_silent_does_not_hold_its_upload(
     with socket.create_connection(("127.0.0.1", door.port)) as silent:
         silent.sendall("\r\n".join(lines).encode() + body[:4])
         time.sleep(0.3)
+        assert httpx.get(url, headers=key).json()["outcome"] is None
+        silent.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            silent.recv(1)
         began = time.monotonic()
         assert offset_of(url, key) == 4, "what came is not lost"
         assert time.monotonic() - began < 5
