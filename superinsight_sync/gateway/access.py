@@ -63,7 +63,9 @@ class DenyAll:
         """There is nothing to note."""
 
 
-_REPEATABLE = re.compile(r"(accept|cookie|via|forwarded|x-forwarded|cache-control|connection|pragma)")
+_REPEATABLE = re.compile(
+    r"(accept|cookie|via|forwarded|x-forwarded|cache-control|connection|pragma|sec-websocket-[ep])"
+)
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -8,6 +8,7 @@ from starlette.types import Send
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.receive import refusals
 from superinsight_sync.state.inbox_writer import InboxFullError
+from superinsight_sync.state.uploads import NoRoomError
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -21,11 +22,15 @@ _TITLES = {
     409: "In progress",
     411: "Length required",
     413: "Too large",
+    412: "Another version",
     415: "Not supported",
     422: "Not acceptable",
+    423: "Locked",
     429: "Too many requests",
+    460: "Checksum mismatch",
     500: "Internal error",
     503: "Not available now",
+    507: "No room",
 }
 _STATUS: tuple[tuple[type[SisError], int], ...] = (
     (refusals.SignatureError, 401),
@@ -64,6 +69,13 @@ def status_of(error: SisError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 503)
 
 
+def detail_of(error: SisError, status: int) -> str:
+    """What the sender is told. Of our own trouble nothing but that it passes."""
+    if status >= 500 and not isinstance(error, RequestError | InboxFullError | NoRoomError):
+        return "the gateway cannot take it now. Send it again later"
+    return f"{error.message}. {error.hint}" if error.hint else error.message
+
+
 async def answer(send: Send, status: int, document: Any, headers: Headers | None = None) -> None:
     """Sends a JSON document."""
     await send_bytes(send, status, msgspec.json.encode(document), b"application/json", headers)
@@ -81,19 +93,16 @@ async def send_bytes(
 
 
 async def problem(send: Send, error: SisError, extra: dict[str, Any] | None = None) -> None:
-    """Sends an error. Of our own trouble nothing is told but that it passes."""
+    """Sends an error."""
     status = status_of(error)
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": _TITLES.get(status, "Error"),
         "status": status,
     }
-    is_ours = status >= 500 and not isinstance(error, RequestError | InboxFullError)
-    detail = "the gateway cannot take it now" if is_ours else error.message
-    hint = "Send it again later" if is_ours else error.hint
-    document["detail"] = f"{detail}. {hint}" if hint else detail
+    document["detail"] = detail_of(error, status)
     headers: Headers = []
-    if status in (409, 429, 503):
+    if status in (409, 423, 429, 503, 507):
         after_s = max(1, int(getattr(error, "retry_after_s", 0) + 0.999) or _RETRY_AFTER_S)
         headers.append((b"retry-after", b"%d" % after_s))
     if status == 401:

@@ -10,20 +10,26 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from superinsight_sync.gateway.access import Access, DenyAll
 from superinsight_sync.gateway.answers import RequestError, answer
 from superinsight_sync.gateway.batches import batch
 from superinsight_sync.gateway.edge import Edge
+from superinsight_sync.gateway.files import files
 from superinsight_sync.gateway.gate import Gate, Rate
 from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.sockets import socket
 from superinsight_sync.gateway.streams import stream, stream_position
 from superinsight_sync.gateway.taking import Taking
+from superinsight_sync.gateway.tus import upload
+from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.gateway.webhooks import webhook
 from superinsight_sync.state.inbox import Inbox
+from superinsight_sync.state.uploads import Uploads
 
+_UPLOAD_METHODS = ["GET", "HEAD", "PATCH", "DELETE", "POST", "OPTIONS"]
 PREFIX = "/api/v1/sync/push"
 
 
@@ -32,8 +38,10 @@ class Bounds:
     """What the process as a whole takes at once."""
 
     requests: int = 1_000
+    sockets: int = 500
     waiting: int = 20_000
     waiting_bytes: int = 256 << 20
+    uploads_kept_s: float = 86_400.0
 
 
 def build_app(
@@ -53,16 +61,20 @@ def build_app(
     """
     bounds = bounds or Bounds()
     gate = Gate(inbox, receivers, access or DenyAll(), rate)
+    gate.sessions.most = bounds.sockets
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         writer = inbox.writer(max_waiting=bounds.waiting, max_waiting_bytes=bounds.waiting_bytes)
         gate.taking = Taking(inbox, writer)
-        watching = asyncio.create_task(gate.watch())
+        folder = inbox.files.folder.with_name("uploads")
+        gate.uploading = Uploading(gate, Uploads(folder, kept_s=bounds.uploads_kept_s))
+        watching = [asyncio.create_task(gate.watch()), asyncio.create_task(gate.uploading.watch())]
         try:
             yield
         finally:
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await asyncio.to_thread(writer.close)
 
     app = Starlette(
@@ -89,8 +101,11 @@ def _routes() -> list[BaseRoute]:
     return [
         Route(f"{PREFIX}/webhook/{{id}}", _Endpoint(webhook), methods=["POST"]),
         Route(f"{PREFIX}/batch", _Endpoint(batch), methods=["POST"]),
+        Route(f"{PREFIX}/file", _Endpoint(files), methods=["POST", "OPTIONS"]),
+        Route(f"{PREFIX}/file/{{id}}", _Endpoint(upload), methods=_UPLOAD_METHODS),
         Route(f"{PREFIX}/stream", _Endpoint(stream), methods=["POST"]),
         Route(f"{PREFIX}/stream/{{batch}}", _Endpoint(stream_position), methods=["GET"]),
+        WebSocketRoute(f"{PREFIX}/ws", _Endpoint(socket)),
         Route("/health/live", _Endpoint(_live), methods=["GET"]),
         Route("/health/ready", _Endpoint(_ready), methods=["GET"]),
     ]

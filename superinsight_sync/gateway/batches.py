@@ -90,17 +90,26 @@ def asked_for(scope: Scope) -> dict[str, str]:
 async def admitted(
     gate: "Gate", scope: Scope, headers: Mapping[str, str], source: str, tenant: str | None = None
 ) -> tuple[Receiver, Principal]:
-    """The source, and who pushes to it. Another tenant's source is not there, as one that nobody declared.
+    """The source, and who pushes to it now. Raises as `known`, and RequestError: 429, 503."""
+    receiver, principal = await known(gate, scope, headers, source, tenant)
+    gate.check_room()
+    receiver.admit(scope.get("client"))
+    gate.spend(receiver)
+    return receiver, principal
 
-    Raises as `authenticate`, and RequestError: 404, 403, 429.
+
+async def known(
+    gate: "Gate", scope: Scope, headers: Mapping[str, str], source: str, tenant: str | None = None
+) -> tuple[Receiver, Principal]:
+    """The source, and who may push to it. Another tenant's source is not there, as one that nobody declared.
+
+    Raises as `authenticate`, and RequestError: 404, 403.
     """
     principal = await authenticate(gate.access, scope, headers, action="push", source=source)
     receiver = gate.receivers.get(source)
     if receiver is None or receiver.tenant != principal.tenant or tenant not in (None, receiver.tenant):
         raise RequestError(404, "there is no such push source")
-    gate.check_room()
-    receiver.admit(scope.get("client"))
-    gate.spend(receiver)
+    receiver.check_address(scope.get("client"))
     return receiver, principal
 
 

@@ -28,7 +28,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: i
         TooLargeError: it is, or says it is, longer than `limit_bytes`. MalformedError: a length that is none.
         RequestError: no length (411), too slow (408), or the sender hung up.
     """
-    _check_length(headers, limit_bytes)
+    check_length(headers, limit_bytes)
     message = await _next(receive)
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
@@ -72,7 +72,8 @@ async def _next(receive: Receive) -> Message:
     return message
 
 
-def _check_length(headers: Mapping[str, str], limit_bytes: int) -> None:
+def check_length(headers: Mapping[str, str], limit_bytes: int) -> None:
+    """Raises as `read_body` for what a request says of its body's length."""
     length = headers.get("content-length")
     if length is None:
         if "transfer-encoding" not in headers:

@@ -44,7 +44,8 @@ class Edge:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id)]
+                more = scope.get("answer_headers", ())
+                message["headers"] = [*message["headers"], *_HEADERS, *more, (b"x-request-id", request_id)]
             await send(message)
 
         self._active += 1

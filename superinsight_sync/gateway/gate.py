@@ -9,7 +9,9 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import Access
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.receivers import Receiver, Receivers
+from superinsight_sync.gateway.sessions import Sessions
 from superinsight_sync.gateway.taking import Taking
+from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.state.inbox import Inbox
 
 _LOOK_S = 2.0
@@ -26,15 +28,17 @@ class Rate(Protocol):
 
 
 class Gate:
-    """One for an application. `taking` is there while it serves."""
+    """One for an application. `taking` and `uploading` are there while it serves."""
 
     taking: Taking
+    uploading: Uploading
 
     def __init__(self, inbox: Inbox, receivers: Receivers, access: Access, rate: Rate | None) -> None:
         self.inbox, self.receivers, self.access, self.rate = inbox, receivers, access, rate
         self.is_ready = False
         self.trouble = "the gateway is starting"
         self.in_progress: set[tuple[str, str, str]] = set()
+        self.sessions = Sessions()
 
     def spend(self, receiver: Receiver) -> None:
         """Counts a push. Raises RequestError (429)."""

@@ -48,10 +48,14 @@ class Receiver:
 
     def admit(self, client: tuple[str, int] | None) -> None:
         """Raises RequestError: from an address it takes nothing from (403), or too much waits already (429)."""
-        if self._networks and not self._is_allowed(client):
-            raise RequestError(403, "not allowed")
+        self.check_address(client)
         if self.waiting >= self.limits.waiting:
             raise RequestError(429, "too much of this source waits to be landed", retry_after_s=10)
+
+    def check_address(self, client: tuple[str, int] | None) -> None:
+        """Raises RequestError (403) for an address it takes nothing from."""
+        if self._networks and not self._is_allowed(client):
+            raise RequestError(403, "not allowed")
 
     def stream(self, name: str | None) -> PushStreamSpec:
         """The stream that a push names, or the only one. Raises UnprocessableError."""

@@ -1,15 +1,17 @@
 """Runs the gateway in this process, on uvicorn."""
 
 import importlib.util
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.sessions import MESSAGE_FRAME_BYTES
 from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox
@@ -41,8 +43,8 @@ def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette
 def server_config(
     app: "Starlette", *, host: str, port: int, cert: Path | None = None, key: Path | None = None
 ) -> "uvicorn.Config":
-    """How uvicorn runs it. Raises ConfigError: what makes it fast is not installed, or a file is not there."""
-    for name in ("uvloop", "httptools"):
+    """How uvicorn runs it. Raises ConfigError: a package it needs is not installed, or a file is not there."""
+    for name in ("uvloop", "httptools", "websockets", "python_multipart"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"the gateway needs {name}", hint=f"pip install {name}")
     if (cert is None) != (key is None):
@@ -52,13 +54,17 @@ def server_config(
             raise ConfigError(f"there is no file {path}", hint="Give the path of a PEM file")
     import uvicorn
 
+    from superinsight_sync.gateway.wire import BoundedHttp
+
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="websockets-sansio",
+        ws_max_size=max((r.limits.record for r in app.state.gate.receivers), default=0) + MESSAGE_FRAME_BYTES,
+        ws_per_message_deflate=False,  # what one read brings is unpacked at once: a little would become a lot
         lifespan="on",
         access_log=False,
         log_level="warning",
@@ -76,7 +82,14 @@ def serve(config: "uvicorn.Config") -> None:
     """Serves until it is told to stop; then answers what it took. Raises ConfigError if it cannot start."""
     import uvicorn
 
-    server = uvicorn.Server(config)
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
+            gate = cast("Starlette", config.app).state.gate
+            gate.uploading.end()
+            await gate.sessions.end()  # else they were cut before they are answered
+            await super().shutdown(sockets)
+
+    server = Server(config)
     try:
         server.run()
     except SystemExit as error:

@@ -39,6 +39,10 @@ class Taking:
         """The last stored line of a stream of lines; 0 before the first."""
         return await asyncio.to_thread(self.inbox.stream_position, receiver.tenant, receiver.name, batch_id)
 
+    async def session_position(self, receiver: Receiver, session: str) -> int:
+        """The last stored message of a numbered session; 0 before the first."""
+        return await asyncio.to_thread(self.inbox.session_position, receiver.tenant, receiver.name, session)
+
     def _settle_soon(self, pairs: list[tuple[Any, Result]]) -> None:
         self._loop.call_soon_threadsafe(_settle, pairs)
 

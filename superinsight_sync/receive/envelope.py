@@ -1,7 +1,7 @@
 """What is around the records: the batch's envelope, its format, its idempotency key, its event type."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -19,6 +19,13 @@ _FORMATS: dict[str, PushFormat] = {
     "application/xml": "xml",
     "text/xml": "xml",
 }
+_SUFFIXES: dict[str, PushFormat] = {
+    "json": "json",
+    "ndjson": "ndjson",
+    "jsonl": "ndjson",
+    "csv": "csv",
+    "xml": "xml",
+}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -32,7 +39,22 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
     metadata: dict[str, str | int | bool | None] = {}
 
 
+class Message(msgspec.Struct, forbid_unknown_fields=True):
+    """A numbered message as JSON: its number, and its record as it was written."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, lt=10**15)]
+    data: msgspec.Raw
+
+
+class Proof(msgspec.Struct, forbid_unknown_fields=True):
+    """The first message of who could send no header: a key or an access token."""
+
+    auth: str
+
+
 _decoder = msgspec.json.Decoder(Envelope)
+_message_decoder = msgspec.json.Decoder(Message)
+_proof_decoder = msgspec.json.Decoder(Proof)
 
 
 def open_envelope(body: bytes) -> Envelope:
@@ -54,6 +76,22 @@ def open_envelope(body: bytes) -> Envelope:
         raise MalformedError("the body is no valid JSON") from None
 
 
+def open_message(text: str) -> Message:
+    """Opens a numbered message; its record is not looked at. Raises MalformedError."""
+    try:
+        return _message_decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise MalformedError('not a message such as {"n": 1, "data": {…}}') from None
+
+
+def open_proof(text: str) -> str:
+    """The credential in a first message. Raises MalformedError."""
+    try:
+        return _proof_decoder.decode(text).auth
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise MalformedError('the first message is not {"auth": "…"}') from None
+
+
 def format_of(content_type: str) -> PushFormat:
     """The format that a media type names. Raises UnsupportedError for others, and for text that is not UTF-8."""
     media, _, parameters = content_type.lower().partition(";")
@@ -64,6 +102,20 @@ def format_of(content_type: str) -> PushFormat:
     charset = re.search(r"charset\s*=\s*\"?([a-z0-9_-]+)", parameters)
     if charset and charset.group(1) not in ("utf-8", "utf8", "us-ascii"):
         raise UnsupportedError("this text encoding is not accepted", hint="Send UTF-8")
+    return found
+
+
+def format_of_file(content_type: str, name: str, formats: tuple[PushFormat, ...]) -> PushFormat:
+    """The format of a file: as its media type says, else as its name ends (also before ``.gz``), else the only one
+    of `formats`. Raises UnsupportedError."""
+    if content_type.partition(";")[0].strip().lower() in _FORMATS:
+        return format_of(content_type)
+    suffix = name.lower().removesuffix(".gz").rpartition(".")[2]
+    found = _SUFFIXES.get(suffix) or (formats[0] if len(formats) == 1 else None)
+    if found is None:
+        raise UnsupportedError(
+            "what kind of file it is cannot be told", hint="Name it *.json, *.csv, … or send its type"
+        )
     return found
 
 

@@ -312,6 +312,25 @@ class Inbox:
                 last = int(found["last"])
                 place = last + 1
 
+    def session_position(self, tenant: str, source: str, session: str) -> int:
+        """The last message of a numbered session that is stored; 0 if none is, or all are forgotten.
+
+        Its chunks have the keys ``ws:<session>:<first number, 15 digits>`` and in their metadata the ``last``;
+        each begins where the one before ends.
+        """
+        prefix = f"ws:{session}:"
+        newest = (
+            select(t.c.metadata)
+            .where(t.c.tenant == tenant, t.c.source == source)
+            .where(t.c.key.between(f"{prefix}{0:015d}", f"{prefix}{10**15 - 1:015d}"))
+            .where(func.substr(t.c.key, 1, len(prefix)) == prefix)  # a collation may sort others in between
+            .order_by(t.c.key.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            found = connection.scalar(newest)
+        return 0 if found is None else int(found["last"])
+
     def backlog(self, tenant: str | None = None, source: str | None = None) -> Backlog:
         """What waits, of all or of one tenant or source."""
         statement = select(func.count(), func.sum(t.c.size_bytes), func.min(t.c.received_at)).where(_waits())

@@ -1,13 +1,22 @@
 """One gateway for a test module, its inbox, and keys to come in with."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from superinsight_sync.core.settings import load_settings
+from superinsight_sync.gateway.app import build_app
+from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.serving import server_config
+from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
-from superinsight_sync_tests.gateway.doors import Gateway, gateway
+from superinsight_sync_tests.gateway.doors import DECLARED, SECRET, Gateway, gateway, project
+from superinsight_sync_tests.servers.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +43,49 @@ def inbox(door: Gateway, state: State) -> Inbox:
 def key(state: State) -> dict[str, str]:
     """Headers of who may push for `acme`."""
     return {"authorization": f"Bearer {state.api_keys.create('till', 'pusher', tenant='acme').text}"}
+
+
+@pytest.fixture
+def near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+    """The state of applications that `served` starts in this process; its source `shop` lets two wait."""
+    monkeypatch.setenv("SHOP_SECRET", SECRET)
+    declared = DECLARED.replace("  event_type: type\n", "  event_type: type\n  limits: {waiting: 2}\n", 1)
+    settings = load_settings({"SIS_PROJECT_DIR": str(project(tmp_path, declared))})
+    opened = open_state(settings.database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path, near: State) -> Iterator[Callable[..., str]]:
+    """Starts an application made by hand, in this process, on a real port."""
+    import uvicorn
+
+    settings = load_settings({"SIS_PROJECT_DIR": str(tmp_path)})
+    inbox = Inbox(near.database, settings.landing_dir)
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(configure: Callable[[uvicorn.Config], None] = lambda config: None, **how: object) -> str:
+        receivers = Receivers(load_project(settings).push_sources.values())
+        app = build_app(inbox, receivers, **how)  # type: ignore[arg-type]
+        port = free_port()
+        config = server_config(app, host="127.0.0.1", port=port)
+        configure(config)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        running.append((server, thread))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()

@@ -3,8 +3,8 @@
 import socket
 import ssl
 import subprocess
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,11 +15,11 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.serving import open_gateway, server_config
-from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.rate_limits import RateLimit
 from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox
-from superinsight_sync_tests.gateway.doors import DECLARED, HOOK, SECRET, gateway, project, signed
+from superinsight_sync_tests.gateway.doors import HOOK, Gateway, gateway, project, signed
+from superinsight_sync_tests.gateway.test_hostile import resident_mb
 
 
 def test_tls_is_1_3_and_nothing_older(tmp_path: Path) -> None:
@@ -69,45 +69,6 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", door.port)), pytest.raises(AssertionError) as told:
         door.start()
     assert f"the gateway cannot listen on 127.0.0.1:{door.port}" in str(told.value)
-
-
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Starts an application made by hand, in this process, on a real port."""
-    import uvicorn
-
-    from superinsight_sync_tests.servers.ports import free_port
-
-    monkeypatch.setenv("SHOP_SECRET", SECRET)
-    declared = DECLARED.replace("  event_type: type\n", "  event_type: type\n  limits: {waiting: 2}\n", 1)
-    settings = load_settings({"SIS_PROJECT_DIR": str(project(tmp_path, declared))})
-    state = open_state(settings.database_url)
-    inbox = Inbox(state.database, settings.landing_dir)
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def start(**how: object) -> str:
-        receivers = Receivers(load_project(settings).push_sources.values())
-        app = build_app(inbox, receivers, **how)  # type: ignore[arg-type]
-        port = free_port()
-        server = uvicorn.Server(server_config(app, host="127.0.0.1", port=port))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        running.append((server, thread))
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        return f"http://127.0.0.1:{port}"
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join()
-    state.close()
 
 
 def send(url: str, name: str) -> httpx.Response:
@@ -171,3 +132,29 @@ def test_raw_requests_that_play_tricks_are_refused(served) -> None:  # type: ign
             while part := connection.recv(65536):
                 answer += part
         assert answer.startswith(b"HTTP/1.1 %d " % status), (head, answer[:200])
+
+
+@pytest.mark.parametrize("kind", ["many", "one line", "trailers", "one trailer"])
+def test_headers_without_end_are_cut_off(door: Gateway, kind: str) -> None:
+    assert door.process is not None
+    before_mb, sent = resident_mb(door.process.pid), 0
+    head = f"POST {HOOK}/shop HTTP/1.1\r\nhost: x\r\n"
+    if "trailer" in kind:
+        head += "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    line = b"x: " + b"y" * 8_000 + b"\r\n" if kind in ("many", "trailers") else b"y" * 8_000
+    with socket.create_connection(("127.0.0.1", door.port)) as connection:
+        connection.settimeout(5)
+        with suppress(ConnectionError):
+            connection.sendall(head.encode() + (b"x: " if "one" in kind else b""))
+            while sent < 4_000:
+                connection.sendall(line)
+                sent += 1
+    assert sent < 4_000, "it was read to the end"
+    assert resident_mb(door.process.pid) - before_mb < 10
+
+
+def test_long_heads_and_bodies_that_come_in_small_parts_are_taken(door: Gateway) -> None:
+    body = b'{"type": "order.x", "pad": "' + b"x" * 300_000 + b'"}'
+    headers = {**signed(body, "long-head"), "x-long": "y" * 50_000}
+    parts = (body[n : n + 100] for n in range(0, len(body), 100))
+    assert httpx.post(f"{door.url}{HOOK}/shop", content=parts, headers=headers).status_code == 202

@@ -1,0 +1,193 @@
+"""What a connection may take of the gateway: memory, time, places; and for how long its key is believed."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from superinsight_sync.gateway import sessions
+from superinsight_sync.gateway.app import Bounds
+from superinsight_sync.security.access import Access
+from superinsight_sync.security.rate_limits import RateLimit
+from superinsight_sync.state import State
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync_tests.gateway.doors import PUSH, Gateway
+from superinsight_sync_tests.gateway.test_drills import held
+from superinsight_sync_tests.gateway.test_hostile import resident_mb
+from superinsight_sync_tests.gateway.test_sockets import await_ack, message, opened, stored, why_closed
+
+Started = Callable[..., str]
+
+
+def join(url: str, session: str, near: State, query: str = "source=till") -> ClientConnection:
+    key = near.api_keys.create("near", "pusher", tenant="acme").text
+    return connect(
+        f"{url.replace('http', 'ws', 1)}{PUSH}/ws?{query}&session={session}",
+        additional_headers={"authorization": f"Bearer {key}"},
+    )
+
+
+def test_a_flood_stays_with_its_sender_while_the_disk_is_slow(
+    door: Gateway, state: State, inbox: Inbox, key: dict[str, str]
+) -> None:
+    assert door.process is not None
+    pad, sent, before_mb = "x" * 10_000, 0, resident_mb(door.process.pid)
+    with opened(door, "flood", key, close_timeout=1) as (connection, _):
+        with held(state):
+
+            def flood() -> None:
+                nonlocal sent
+                for number in range(1, 8_001):
+                    connection.send(message(number, {"n": number, "pad": pad}))
+                    sent = number
+
+            flooding = threading.Thread(target=flood)
+            flooding.start()
+            time.sleep(1.5)
+            stopped_at = sent
+            assert resident_mb(door.process.pid) - before_mb < 30
+            time.sleep(0.5)
+            assert sent == stopped_at < 4_000, "it cannot send on"
+        last = 0
+        while last < 8_000:
+            last = json.loads(connection.recv(20))["n"]
+        flooding.join()
+    assert stored(inbox, "flood") == list(range(1, 8_001))
+    assert resident_mb(door.process.pid) - before_mb < 60
+
+
+def test_who_does_not_read_its_acknowledgements_is_not_read_either(
+    door: Gateway, key: dict[str, str]
+) -> None:
+    """Each repeat asks for an acknowledgement; none of them may pile up."""
+    assert door.process is not None
+    with opened(door, "deaf", key, max_queue=1, close_timeout=0.2) as (connection, _):
+        connection.send(message(1))
+        before_mb = resident_mb(door.process.pid)
+        connection.socket.settimeout(2)
+        until = time.monotonic() + 2
+        with suppress(TimeoutError, ConnectionClosed, OSError):
+            while time.monotonic() < until:
+                connection.send(message(1))
+        assert resident_mb(door.process.pid) - before_mb < 20
+    with opened(door, "deaf", key) as (_, last):
+        assert last == 1
+
+
+def test_a_revoked_key_ends_its_connections(
+    served: Started, near: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "PROVED_S", 0.0)
+    from superinsight_sync.security.access import AccessRules
+
+    url = served(access=Access(near.api_keys, rules=AccessRules(remembered_s=0.0)))
+    key = near.api_keys.create("soon gone", "pusher", tenant="acme")
+    where = f"{url.replace('http', 'ws', 1)}{PUSH}/ws?source=till&session=revoked"
+    with connect(where, additional_headers={"authorization": f"Bearer {key.text}"}) as connection:
+        connection.recv(10)
+        connection.send(message(1))
+        await_ack(connection, 1)
+        near.api_keys.revoke(key.id)
+        connection.send(message(2))
+        assert why_closed(connection) == (4401, "credentials are missing or do not hold")
+    with join(url, "revoked", near) as connection:
+        assert json.loads(connection.recv(10))["last"] == 1
+
+
+def test_silent_and_too_many_connections_are_ended(
+    served: Started, near: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_S", 0.4)
+    url = served(access=Access(near.api_keys), bounds=Bounds(sockets=2))
+    silent = f"{url.replace('http', 'ws', 1)}{PUSH}/ws?source=till&session=silent"
+    with connect(silent):
+        with pytest.raises(InvalidStatus) as told:
+            connect(silent)
+        assert told.value.response.status_code == 503
+    with join(url, "one", near) as connection, connect(silent):
+        with pytest.raises(InvalidStatus) as told:
+            join(url, "two", near)
+        assert told.value.response.status_code == 503 and told.value.response.headers["retry-after"] == "5"
+        assert why_closed(connection) == (4408, "no message for 0 seconds")
+    with join(url, "two", near) as connection:
+        connection.recv(10)
+
+
+def test_who_does_not_answer_pings_is_gone(served: Started, near: State) -> None:
+    def configure(config: object) -> None:
+        config.ws_ping_interval = config.ws_ping_timeout = 0.3  # type: ignore[attr-defined]
+
+    url = served(configure, access=Access(near.api_keys))
+    key = near.api_keys.create("mute", "pusher", tenant="acme").text
+    request = (
+        f"GET {PUSH}/ws?source=till&session=mute HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        f"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\nauthorization: Bearer {key}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as mute:
+        mute.sendall(request.encode())
+        mute.settimeout(5)
+        got = b""
+        while part := mute.recv(4096):
+            got += part
+    assert got.startswith(b"HTTP/1.1 101") and b"keepalive ping timeout" in got
+
+
+def test_a_source_with_a_rate_is_sent_to_at_that_rate(served: Started, near: State) -> None:
+    url = served(access=Access(near.api_keys), rate=RateLimit(2, 2))
+    with join(url, "rate", near) as connection:
+        connection.recv(10)
+        began = time.monotonic()
+        for number in range(1, 5):
+            connection.send(message(number))
+            await_ack(connection, number)
+        assert 1 < time.monotonic() - began < 10, "it waits, and is not thrown out"
+
+
+def test_too_much_that_waits_to_be_landed_ends_the_connection(served: Started, near: State) -> None:
+    url = served(access=Access(near.api_keys))
+    with join(url, "wait", near, "source=shop&stream=others") as connection:
+        connection.recv(10)
+        with pytest.raises(ConnectionClosed) as ended:
+            for number in range(1, 100):
+                connection.send(message(number))
+                await_ack(connection, number)
+                time.sleep(0.1)
+    assert ended.value.rcvd is not None
+    assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (
+        4429, "too much of this source waits to be landed",
+    )  # fmt: skip
+
+
+def test_random_frames_do_no_harm(door: Gateway, key: dict[str, str]) -> None:
+    assert door.process is not None
+    before_mb = resident_mb(door.process.pid)
+    pieces = [
+        message(1).encode(),
+        b"{",
+        b'{"n":1e9,"data":1}',
+        b'{"n":2,"data":',
+        b"\xff",
+        b"[" * 3_000,
+        b'"\\ud800"',
+    ]
+    for number in range(150):
+        with (
+            suppress(ConnectionClosed),
+            opened(door, f"r{number % 7}", key, close_timeout=1) as (connection, _),
+        ):
+            for _ in range(5):
+                noise = pieces[os.urandom(1)[0] % len(pieces)] + os.urandom(os.urandom(1)[0] % 4)
+                connection.send(noise, text=number % 3 != 0)
+            connection.recv(2)
+    assert resident_mb(door.process.pid) - before_mb < 20
+    with opened(door, "after", key) as (connection, _):
+        connection.send(message(1))
+        await_ack(connection, 1)
