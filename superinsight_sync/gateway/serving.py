@@ -1,6 +1,7 @@
 """Runs the gateway in this process, on uvicorn."""
 
 import importlib.util
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,14 @@ from typing import TYPE_CHECKING
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.gateway.api.app import build_api
+from superinsight_sync.gateway.api.shared import Reach
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.access import Access
+from superinsight_sync.security.grants import Grants
+from superinsight_sync.security.jwt_tokens import signer_from
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.opening import open_state
 
@@ -25,7 +30,8 @@ SHUTDOWN_S = 30
 def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette":
     """The application for this project's push sources.
 
-    Raises ConfigError: none is declared, or the state database is wrong; TransientError, AccessError.
+    Raises ConfigError: none is declared, the state database is wrong, or the secret of tokens cannot be used;
+    TransientError, AccessError.
     """
     project = load_project(settings)
     if not project.push_sources:
@@ -34,8 +40,13 @@ def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette
         )
     state = open_state(settings.database_url)
     inbox = Inbox(state.database, settings.landing_dir)
-    access = Access(state.api_keys)
-    return build_app(inbox, Receivers(project.push_sources.values()), access=access, bounds=bounds)
+    signer = signer_from(os.environ)
+    access = Access(state.api_keys, signer)
+    grants = Grants(access, signer, state.refresh_tokens) if signer is not None else None
+    sources = tuple(project.push_sources.values())
+    receivers = Receivers(sources)
+    api = build_api(Reach(inbox, access, state.api_keys, grants, receivers, sources))
+    return build_app(inbox, receivers, access=access, bounds=bounds, api=api)
 
 
 def server_config(
