@@ -14,7 +14,7 @@ from superinsight_sync.gateway.api.shared import Reach
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.pipeline.project import load_project
-from superinsight_sync.security.access import Access
+from superinsight_sync.security.access import Access, AccessRules
 from superinsight_sync.security.grants import Grants
 from superinsight_sync.security.jwt_tokens import signer_from
 from superinsight_sync.state.inbox import Inbox
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 SHUTDOWN_S = 30
 
 
-def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette":
+def open_gateway(
+    settings: Settings, bounds: Bounds | None = None, rules: AccessRules | None = None
+) -> "Starlette":
     """The application for this project's push sources.
 
     Raises ConfigError: none is declared, the state database is wrong, or the secret of tokens cannot be used;
@@ -41,7 +43,7 @@ def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette
     state = open_state(settings.database_url)
     inbox = Inbox(state.database, settings.landing_dir)
     signer = signer_from(os.environ)
-    access = Access(state.api_keys, signer)
+    access = Access(state.api_keys, signer, rules)
     grants = Grants(access, signer, state.refresh_tokens) if signer is not None else None
     sources = tuple(project.push_sources.values())
     receivers = Receivers(sources)

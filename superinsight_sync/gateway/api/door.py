@@ -18,10 +18,10 @@ _MOST_BODY_BYTES = 64 << 10
 
 
 class Door:
-    """Wraps the application. Raises SisErrors, which the edge answers."""
+    """Wraps `app`. Raises SisErrors, which the edge answers."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
+        self.app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -36,7 +36,7 @@ class Door:
         asked_for(scope)
         has_body = "content-length" in headers or "transfer-encoding" in headers
         body = await read_body(receive, headers, _MOST_BODY_BYTES) if has_body else b""
-        await self._app(scope, _told_again(body, receive), send)
+        await self.app(scope, _told_again(body, receive), send)
 
 
 def client_ip(scope: Scope) -> str:

@@ -78,26 +78,27 @@ _HEADERS: JsonObject = {
 }
 
 
-def form(properties: JsonObject, required: list[str], security: list[JsonObject]) -> JsonObject:
-    """What an operation that takes a form says of itself."""
-    schema = {"type": "object", "properties": properties, "required": required}
+def _form(security: list[JsonObject], *forms: JsonObject) -> JsonObject:
+    shapes = [{"type": "object", "properties": fields, "required": list(fields)} for fields in forms]
+    schema = shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
     content = {"application/x-www-form-urlencoded": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}, "security": security}
 
 
-TOKEN_FORM = form(
+_CLIENT: JsonObject = {
+    "client_id": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
+    "client_secret": {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"},
+}
+TOKEN_FORM = _form(
+    [{"client": []}, {}],
+    {"grant_type": {"const": "client_credentials"}, **_CLIENT},
     {
-        "grant_type": {"enum": ["client_credentials", "refresh_token"]},
-        "client_id": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
-        "client_secret": {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"},
+        "grant_type": {"const": "refresh_token"},
         "refresh_token": {"type": "string", "pattern": "^sis_refresh_[A-Za-z0-9_-]{43}$"},
     },
-    ["grant_type"],
-    [{"client": []}, {}],
+    {"grant_type": {"const": "client_credentials"}},
 )
-REVOKE_FORM = form(
-    {"token": {"type": "string"}, "token_type_hint": {"enum": ["refresh_token"]}}, ["token"], [{}]
-)
+REVOKE_FORM = _form([{}], {"token": {"type": "string", "minLength": 1}})
 
 
 def document(api: FastAPI, refused: Mapping[str, Iterable[int]]) -> JsonObject:
