@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.api import auth, deliveries, keys, problems, sources
@@ -66,12 +64,19 @@ _WAYS = (
 )
 
 
-def build_api(reach: Reach) -> ASGIApp:
+def build_api(reach: Reach) -> Door:
     """The application, behind its door."""
-    api = FastAPI(
+    api = build_routes()
+    api.state.reach = reach
+    return Door(api, reach.access)
+
+
+def build_routes() -> FastAPI:
+    """The routes and, from its ``openapi()``, the document of the whole gateway. Nothing is behind them yet."""
+    api = _Described(
         title="SuperInsight Sync gateway",
-        openapi_url=None,
-        docs_url=None,
+        openapi_url=f"{ROOT}/openapi.json",
+        docs_url=None,  # the page that comes with the framework loads its parts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={
@@ -81,16 +86,19 @@ def build_api(reach: Reach) -> ASGIApp:
             Exception: problems.unforeseen,
         },
     )
-    api.state.reach = reach
     for way in _WAYS:
         _add(api, way)
-    told = document(api, {way.call.__name__: way.refused for way in _WAYS})
+    return api
 
-    async def openapi(request: Request) -> Response:
-        return JSONResponse(told)
 
-    api.add_route(f"{ROOT}/openapi.json", openapi, methods=["GET"], include_in_schema=False)
-    return Door(api, reach.access)
+class _Described(FastAPI):
+    """With the document of the push routes too."""
+
+    def openapi(self) -> dict[str, Any]:
+        self.openapi_schema = self.openapi_schema or document(
+            self, {way.call.__name__: way.refused for way in _WAYS}
+        )
+        return self.openapi_schema
 
 
 def _add(api: FastAPI, way: _Way) -> None:

@@ -68,8 +68,11 @@ async def give_token(request: Request, reach: Reached) -> Tokens:
 
 
 async def end_session(request: Request, reach: Reached) -> Response:
-    """Ends the session of a refresh token (a logout); the same for a token that is none. An access token cannot
-    be taken back: it lives its minutes, or ends with its key."""
+    """Ends the session of a refresh token: a logout.
+
+    The answer is the same for a token that is none. An access token cannot be taken back: it lives its minutes,
+    or ends with its key.
+    """
     grants = _grants(reach)
     token = _field(await _form(request), "token")
     if token.startswith("eyJ"):

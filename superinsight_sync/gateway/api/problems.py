@@ -51,10 +51,17 @@ async def not_taken(request: Request, error: Exception) -> Response:
     """The answer to what the router or the framework itself refuses."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return Problem(MethodError((error.headers or {}).get("Allow", "")))
+        return Problem(MethodError(_allowed(request)))
     is_lost = error.status_code == 404
     message = "there is no such address" if is_lost else "the request cannot be read"
     return Problem(RequestError(error.status_code, message))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes with that address; the router itself knows of one."""
+    path = request.scope["path"]
+    methods = {m for route in request.app.routes if route.path_regex.match(path) for m in route.methods}
+    return ", ".join(sorted(methods))
 
 
 async def not_valid(request: Request, error: Exception) -> Response:

@@ -101,6 +101,19 @@ TOKEN_FORM = _form(
 REVOKE_FORM = _form([{}], {"token": {"type": "string", "minLength": 1}})
 
 
+_ITSELF: JsonObject = {
+    "get": {
+        "operationId": "openapi",
+        "tags": ["me"],
+        "summary": "This document.",
+        "responses": {
+            "200": {"description": "It.", "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
+        "refused": [400, 401, 403, 429, 503],
+    }
+}
+
+
 def document(api: FastAPI, refused: Mapping[str, Iterable[int]]) -> JsonObject:
     """The document.
 
@@ -118,7 +131,7 @@ def document(api: FastAPI, refused: Mapping[str, Iterable[int]]) -> JsonObject:
     for item in told["paths"].values():
         for operation in item.values():
             _refuse(operation, [*_EVERYWHERE, *refused[operation["operationId"]]])
-    for path, item in push_paths.PATHS.items():
+    for path, item in {f"{ROOT}/openapi.json": _ITSELF, **push_paths.PATHS}.items():
         told["paths"][path] = {method: _pushed(operation) for method, operation in item.items()}
     told["security"] = [{"bearer": []}, {"key": []}, {"oauth2": []}]
     schemas = {n: s for n, s in told["components"]["schemas"].items() if "ValidationError" not in n}

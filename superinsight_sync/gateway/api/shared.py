@@ -1,12 +1,13 @@
 """What the routes have in common: what they reach, who asks, and the forms of what they are told."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from starlette.requests import Request
 
 from superinsight_sync.gateway.receivers import Receivers
@@ -19,6 +20,7 @@ from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.keys import ApiKeys
 
 ROOT = "/api/v1"
+_DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ def needs(action: str) -> Callable[[Principal], None]:
     return check
 
 
+def _written_out(value: object) -> object:
+    if isinstance(value, str) and not _DATE_AND_TIME.match(value):
+        raise ValueError("is no date and time, such as 2027-01-31T08:00:00Z")
+    return value
+
+
 def _in_utc(at: datetime) -> datetime:
     try:
         return at.astimezone(UTC)
@@ -69,7 +77,7 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("is no time that can be written in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
 class Given(BaseModel):

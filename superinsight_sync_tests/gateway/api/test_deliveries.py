@@ -108,18 +108,16 @@ def test_what_is_shown_never_holds_what_was_sent(served: Served, client: httpx.C
     assert json.loads(client.get(f"{INBOX}/{delivery_id}/body").content) == body["data"]
 
 
-@pytest.mark.parametrize("size", [10, 300_000])
-def test_a_body_comes_back_as_it_came_to_the_byte(client: httpx.Client, size: int) -> None:
-    packed = gzip.compress(json.dumps([{"text": f"{n:x}"} for n in range(size // 5)]).encode())
-    headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    made = client.post(f"{PUSH}/batch?source=till", content=packed, headers=headers)
-    if made.status_code == 422:  # more than 10,000 records
-        packed = json.dumps([{"text": "<script>" + "x" * size}]).encode()
-        made = client.post(
-            f"{PUSH}/batch?source=till", content=packed, headers={"content-type": "application/json"}
-        )
+_PACKED = gzip.compress(b'[{"text": "short"}]')
+_BIG = b'[{"text": "<script>%s"}]' % (b"x" * 300_000)
+
+
+@pytest.mark.parametrize(("body", "encoding"), [(_PACKED, "gzip"), (_BIG, "identity")])
+def test_a_body_comes_back_as_it_came_to_the_byte(client: httpx.Client, body: bytes, encoding: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    made = client.post(f"{PUSH}/batch?source=till", content=body, headers=headers)
     answer = client.get(f"{INBOX}/{made.json()['id']}/body")
-    assert answer.status_code == 200 and answer.content == packed
+    assert answer.status_code == 200 and answer.content == body
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["content-disposition"].startswith('attachment; filename="till-')
 
@@ -178,6 +176,7 @@ def test_another_tenants_are_as_if_they_were_not_there(served: Served, client: h
         ("state=lost", 422, "query.state"),
         ("stat=failed", 422, "query.stat"),
         ("since=yesterday", 422, "query.since"),
+        ("since=1767225600", 422, "query.since"),
         ("since=2026-01-01T00:00:00", 422, "query.since"),
         ("since=0001-01-01T00:00:00%2B23:59", 422, "query.since"),
         ("source=%00", 422, "query.source"),
