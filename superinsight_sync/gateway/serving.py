@@ -13,6 +13,7 @@ from superinsight_sync.gateway.api.app import build_api
 from superinsight_sync.gateway.api.shared import Reach
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.rules import access_rules, proxies
 from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.access import Access, AccessRules
 from superinsight_sync.security.grants import Grants
@@ -32,8 +33,11 @@ def open_gateway(
 ) -> "Starlette":
     """The application for this project's push sources.
 
-    Raises ConfigError: none is declared, the state database is wrong, or the secret of tokens cannot be used;
-    TransientError, AccessError.
+    Args:
+        rules: who comes in from where; default: as the environment says.
+
+    Raises ConfigError: none is declared, the state database is wrong, or a secret or rule in the environment cannot
+    be used; TransientError, AccessError.
     """
     project = load_project(settings)
     if not project.push_sources:
@@ -43,7 +47,7 @@ def open_gateway(
     state = open_state(settings.database_url)
     inbox = Inbox(state.database, settings.landing_dir)
     signer = signer_from(os.environ)
-    access = Access(state.api_keys, signer, rules)
+    access = Access(state.api_keys, signer, rules or access_rules(os.environ))
     grants = Grants(access, signer, state.refresh_tokens) if signer is not None else None
     sources = tuple(project.push_sources.values())
     receivers = Receivers(sources)
@@ -54,7 +58,8 @@ def open_gateway(
 def server_config(
     app: "Starlette", *, host: str, port: int, cert: Path | None = None, key: Path | None = None
 ) -> "uvicorn.Config":
-    """How uvicorn runs it. Raises ConfigError: what makes it fast is not installed, or a file is not there."""
+    """How uvicorn runs it. Raises ConfigError: what makes it fast is not installed, a file is not
+    there, or a proxy in the environment is no network."""
     for name in ("uvloop", "httptools"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"the gateway needs {name}", hint=f"pip install {name}")
@@ -65,6 +70,7 @@ def server_config(
             raise ConfigError(f"there is no file {path}", hint="Give the path of a PEM file")
     import uvicorn
 
+    believed = proxies(os.environ)
     return uvicorn.Config(
         app,
         host=host,
@@ -75,6 +81,8 @@ def server_config(
         lifespan="on",
         access_log=False,
         log_level="warning",
+        proxy_headers=bool(believed),
+        forwarded_allow_ips=believed,
         server_header=False,
         date_header=True,
         timeout_keep_alive=30,

@@ -241,12 +241,17 @@ class Inbox:
 
     def body(self, delivery_id: str) -> bytes | None:
         """The delivery's bytes as they came. Raises DataError if its file is gone or damaged."""
+        parts = self.body_parts(delivery_id)
+        return None if parts is None else b"".join(parts)
+
+    def body_parts(self, delivery_id: str) -> Iterator[bytes] | None:
+        """As `body`, part by part: a big one is never whole in memory."""
         wanted = select(t.c.body, t.c.fingerprint).where(t.c.id == delivery_id)
         with self._database.read() as connection:
             row = connection.execute(wanted).first()
         if row is None:
             return None
-        return row.body if row.body is not None else self.files.read(row.fingerprint)
+        return iter([row.body]) if row.body is not None else self.files.parts(row.fingerprint)
 
     def list(
         self,

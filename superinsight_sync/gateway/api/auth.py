@@ -10,9 +10,8 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from superinsight_sync.gateway.access import headers_of
+from superinsight_sync.gateway.access import client_ip, headers_of
 from superinsight_sync.gateway.answers import RequestError
-from superinsight_sync.gateway.api.door import client_ip
 from superinsight_sync.gateway.api.problems import GrantError
 from superinsight_sync.gateway.api.shared import Reached, Told
 from superinsight_sync.receive.refusals import UnsupportedError

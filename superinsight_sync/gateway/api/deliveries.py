@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import Field
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.gateway.answers import RequestError
@@ -73,7 +73,7 @@ class Replayed(Told):
     replay_of: str
 
 
-class Octets(Response):
+class Octets(StreamingResponse):
     """Bytes as they came."""
 
     media_type = "application/octet-stream"
@@ -107,15 +107,19 @@ def show_body(delivery_id: DeliveryId, caller: Caller, reach: Reached) -> Octets
     """The bytes of a delivery as they came, packed if they came packed."""
     found = _mine(reach, caller, delivery_id)
     try:
-        body = reach.inbox.body(delivery_id)
+        parts = reach.inbox.body_parts(delivery_id)
     except DataError as error:
         _log.error("the body of delivery %s is lost: %s", delivery_id, error)
         raise RequestError(410, "the body of this delivery is gone or damaged") from error
-    if body is None:
+    if parts is None:
         raise _none()
     _log.info("key %s saw the body of delivery %s", caller.key_id, delivery_id)
     name = f"{found.source}-{delivery_id}.{found.format}{'.gz' if found.encoding == 'gzip' else ''}"
-    return Octets(body, headers={"content-disposition": f'attachment; filename="{name}"'})
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-length": str(found.size_bytes),
+    }
+    return Octets(parts, headers=headers)
 
 
 def replay_delivery(delivery_id: DeliveryId, caller: Caller, reach: Reached, response: Response) -> Replayed:

@@ -5,7 +5,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from superinsight_sync.gateway.access import check_credentials, headers_of
+from superinsight_sync.gateway.access import check_credentials, client_ip, headers_of
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.api.shared import ROOT
 from superinsight_sync.gateway.batches import asked_for
@@ -37,12 +37,6 @@ class Door:
         has_body = "content-length" in headers or "transfer-encoding" in headers
         body = await read_body(receive, headers, _MOST_BODY_BYTES) if has_body else b""
         await self.app(scope, _told_again(body, receive), send)
-
-
-def client_ip(scope: Scope) -> str:
-    """The other end of the connection."""
-    client = scope.get("client")
-    return client[0] if client else ""
 
 
 def _told_again(body: bytes, receive: Receive) -> Receive:
