@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.security.api_keys import Credential
@@ -147,8 +147,9 @@ def test_every_route_is_in_the_table(served: Served) -> None:
     api = served.app.router.default.app  # type: ignore[attr-defined]
     there = set()
     for route in [*served.app.routes, *api.routes]:
-        assert isinstance(route, Route | APIRoute), f"what is {route}?"
-        there |= {f"{method} {route.path}" for method in (route.methods or set()) - {"HEAD"}}
+        assert isinstance(route, Route | APIRoute | WebSocketRoute), f"what is {route}?"
+        methods = {"WS"} if isinstance(route, WebSocketRoute) else (route.methods or set()) - {"HEAD"}
+        there |= {f"{method} {route.path}" for method in methods}
     assert there == {line.name for line in LINES} | PROVED_OTHERWISE
 
 
