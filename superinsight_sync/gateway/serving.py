@@ -1,6 +1,7 @@
 """Runs the gateway in this process, on uvicorn."""
 
 import importlib.util
+import logging
 import os
 import ssl
 from collections.abc import Callable
@@ -97,6 +98,9 @@ def serve(config: "uvicorn.Config") -> None:
     """Serves until it is told to stop; then answers what it took. Raises ConfigError if it cannot start."""
     import uvicorn
 
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Who looked into a body, replayed, made or revoked a key.
+    logging.getLogger("superinsight_sync.gateway.api").setLevel(logging.INFO)
     server = uvicorn.Server(config)
     try:
         server.run()

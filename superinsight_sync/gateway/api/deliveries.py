@@ -17,7 +17,7 @@ from superinsight_sync.state.inbox import DeliveryState, StoredDelivery, Wanted
 
 _log = logging.getLogger(__name__)
 ID_PATTERN = "^[0-9a-f]{32}$"
-_ABOUT = ("event", "batch", "first", "last", "by")
+_ABOUT = ("event", "batch", "session", "upload", "first", "last", "by")
 """What the gateway itself notes of a delivery. What its sender notes is told to none who may see no records."""
 
 DeliveryId = Annotated[str, Path(pattern=ID_PATTERN, description="The id that its sender was told.")]

@@ -12,10 +12,11 @@ from sqlalchemy import event
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.gateway.ids import new_id
+from superinsight_sync.state import State
 from superinsight_sync.state.inbox import Range, Wanted
 from superinsight_sync.state.inbox_writer import Delivery
 from superinsight_sync_tests.gateway.api.served import API, Served, bearer
-from superinsight_sync_tests.gateway.doors import PUSH
+from superinsight_sync_tests.gateway.doors import PUSH, Gateway
 
 INBOX = f"{API}/inbox/deliveries"
 
@@ -146,6 +147,23 @@ def test_a_replay_is_a_new_delivery_that_names_the_old(served: Served, client: h
     assert client.post(f"{INBOX}/{'0' * 32}/replay").status_code == 404
     again = client.post(f"{INBOX}/{new}/replay").json()["id"]
     assert client.get(f"{INBOX}/{again}").json()["replay_of"] == new
+
+
+def test_who_looked_and_who_replayed_is_in_the_log(door: Gateway, state: State) -> None:
+    made = state.api_keys.create("n", "admin", tenant="acme")
+    with httpx.Client(base_url=door.url, headers=bearer(made)) as client:
+        delivery_id = push(client)
+        client.get(f"{INBOX}/{delivery_id}/body")
+        client.post(f"{INBOX}/{delivery_id}/replay")
+        client.post(f"{API}/keys", json={"name": "n", "role": "viewer"})
+    log = (door.folder / "gateway.log").read_text()
+    for told in (
+        f"saw the body of delivery {delivery_id}",
+        f"replayed delivery {delivery_id} as",
+        "made key",
+    ):
+        assert f"key {made.id} {told}" in log
+    assert made.secret not in log
 
 
 def test_another_tenants_are_as_if_they_were_not_there(served: Served, client: httpx.Client) -> None:
