@@ -3,6 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -85,26 +86,27 @@ def known(patient: Served) -> dict[str, str]:
     return {"delivery_id": made["id"], "key_id": patient.key("viewer").id, "batch": "b1", "id": "shop"}
 
 
-@described.parametrize()
-@short
-def test_every_operation_keeps_what_the_document_promises(case: schemathesis.Case, patient: Served) -> None:
-    excluded = (
-        [positive_data_acceptance] if case.operation.definition.raw["operationId"] in NOT_EXPRESSED else []
-    )
+def keeps_what_the_document_promises(case: schemathesis.Case, patient: Served) -> None:
+    operation = case.operation.definition.raw["operationId"]
+    excluded = [positive_data_acceptance] if operation in NOT_EXPRESSED else []
     case.call_and_validate(base_url=patient.url, excluded_checks=excluded)
 
 
-@described.parametrize()
-@short
-def test_so_it_does_for_things_that_are_there(
-    case: schemathesis.Case, patient: Served, known: dict[str, str]
-) -> None:
-    case.path_parameters = {
-        name: known.get(name, value) for name, value in (case.path_parameters or {}).items()
-    }
+def keeps_it_for_what_is_there(case: schemathesis.Case, patient: Served, known: dict[str, str]) -> None:
+    given = case.path_parameters or {}
+    case.path_parameters = {name: known.get(name, value) for name, value in given.items()}
     if case.path.startswith(PUSH):
         case.query = {**(case.query or {}), "source": "till"} | ({"stream": "sales"} if case.query else {})
     case.call_and_validate(base_url=patient.url, checks=KEPT)
+
+
+for _operation in described.get_all_operations():
+    _id = _operation.ok().definition.raw["operationId"]
+    for _check in (keeps_what_the_document_promises, keeps_it_for_what_is_there):
+        # A function for each: tests that share a name count as one where several processes share the work.
+        _test = FunctionType(_check.__code__, globals(), f"test_{_id}_{_check.__name__}")
+        _test.__annotations__ = _check.__annotations__
+        globals()[_test.__name__] = described.include(operation_id=_id).parametrize()(short(_test))
 
 
 def test_the_gateway_is_well_after_all_of_it(patient: Served) -> None:
