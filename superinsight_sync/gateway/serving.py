@@ -59,8 +59,7 @@ def open_gateway(
 def server_config(
     app: "Starlette", *, host: str, port: int, cert: Path | None = None, key: Path | None = None
 ) -> "uvicorn.Config":
-    """How uvicorn runs it. Raises ConfigError: what makes it fast is not installed, a file is not
-    there, or a proxy in the environment is no network."""
+    """How uvicorn runs it. Raises ConfigError: what makes it fast is not installed, or a file is not there."""
     for name in ("uvloop", "httptools"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"the gateway needs {name}", hint=f"pip install {name}")
@@ -69,9 +68,9 @@ def server_config(
     for path in (cert, key):
         if path is not None and not path.is_file():
             raise ConfigError(f"there is no file {path}", hint="Give the path of a PEM file")
+    believed = proxies(os.environ)
     import uvicorn
 
-    believed = proxies(os.environ)
     return uvicorn.Config(
         app,
         host=host,
@@ -96,11 +95,9 @@ def server_config(
 
 def serve(config: "uvicorn.Config") -> None:
     """Serves until it is told to stop; then answers what it took. Raises ConfigError if it cannot start."""
+    _log_to_stderr()
     import uvicorn
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Who looked into a body, replayed, made or revoked a key.
-    logging.getLogger("superinsight_sync.gateway.api").setLevel(logging.INFO)
     server = uvicorn.Server(config)
     try:
         server.run()
@@ -109,6 +106,12 @@ def serve(config: "uvicorn.Config") -> None:
             raise ConfigError(
                 f"the gateway cannot listen on {config.host}:{config.port}", hint="Choose another --port"
             ) from None
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Who looked into a body, replayed, made or revoked a key.
+    logging.getLogger("superinsight_sync.gateway.api").setLevel(logging.INFO)
 
 
 def _tls_1_3(config: "uvicorn.Config", default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
