@@ -327,6 +327,34 @@ _OTHERS = {
             "Prices of input and output, `0.25,2`, dollars a million tokens, to estimate costs.",
         ),
     ),
+    "The gateway": (
+        (
+            "SIS_TOKEN_SECRET",
+            "not set",
+            "Signs access tokens: 32 random bytes or more, or a private Ed25519 key (PEM). Not set: no tokens.",
+        ),
+        ("SIS_TOKEN_SECRET_OLD", "not set", "The one before it, whose tokens are believed still."),
+        ("SIS_GATEWAY_NETWORKS", "all", "The only networks that may come in, separated by commas."),
+        (
+            "SIS_GATEWAY_PROXIES",
+            "none",
+            "Proxies in front of the gateway, whose `X-Forwarded-For` is believed.",
+        ),
+        (
+            "SIS_GATEWAY_COUNTRY_DATABASE",
+            "not set",
+            "A MaxMind country database (`.mmdb`), for the next three.",
+        ),
+        ("SIS_GATEWAY_ALLOWED_COUNTRIES", "all", "ISO 3166 codes let in, such as `DE,AT`."),
+        ("SIS_GATEWAY_DENIED_COUNTRIES", "none", "ISO 3166 codes kept out."),
+        (
+            "SIS_GATEWAY_ANY_COUNTRY_NETWORKS",
+            "none",
+            "Networks let in whatever their country, such as your own.",
+        ),
+        ("SIS_GATEWAY_KEY_RATE_PER_S", "`1000`", "Requests a second of one key, in each gateway process."),
+        ("SIS_GATEWAY_TENANT_RATE_PER_S", "`5000`", "Requests a second of all keys of a tenant."),
+    ),
     "Checks": (
         ("SIS_GX_MAX_ROWS", "`5000000`", "A Great Expectations check of more rows is not run, and says so."),
     ),

@@ -39,6 +39,10 @@ class Access(Protocol):
         """
         ...
 
+    def entering(self, headers: Mapping[str, str], ip: str) -> object:
+        """Asked where no key is: whether any may come from there. Raises an AccessError with status 403."""
+        ...
+
     def write_used(self) -> None:
         """Notes when keys were used last; called now and then, off the requests' path."""
         ...
@@ -58,6 +62,10 @@ class DenyAll:
     ) -> Principal:
         """Raises UnauthenticatedError."""
         raise UnauthenticatedError()
+
+    def entering(self, headers: Mapping[str, str], ip: str) -> object:
+        """All may: whoever needs no key proves himself otherwise."""
+        return None
 
     def write_used(self) -> None:
         """There is nothing to note."""
@@ -104,6 +112,11 @@ async def authenticate(
     Raises an AccessError with a status, as `Access.check`; TransientError if keys cannot be looked up.
     """
     check_credentials(headers)
-    client = scope.get("client")
-    ip = client[0] if client else ""
+    ip = client_ip(scope)
     return await asyncio.to_thread(access.check, headers, ip, tenant=None, action=action, source=source)
+
+
+def client_ip(scope: Scope) -> str:
+    """Where the request comes from: the other end of the connection, or what a trusted proxy says of it."""
+    client = scope.get("client")
+    return client[0] if client else ""

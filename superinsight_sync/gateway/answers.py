@@ -29,6 +29,7 @@ _TITLES = {
     429: "Too many requests",
     460: "Checksum mismatch",
     500: "Internal error",
+    501: "Not set up",
     503: "Not available now",
     507: "No room",
 }
@@ -55,6 +56,17 @@ class RequestError(SisError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.status, self.message, self.where, self.hint, self.retry_after_s))
+
+
+class MethodError(RequestError):
+    """405: the address does not take the method. `allow` are those it takes, separated by commas."""
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(405, "this address does not take this method")
+        self.allow = allow
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (MethodError, (self.allow,))
 
 
 def _rebuild(status: int, message: str, where: str, hint: str, retry_after_s: float) -> RequestError:
@@ -105,6 +117,8 @@ async def problem(send: Send, error: SisError, extra: dict[str, Any] | None = No
     if status in (409, 423, 429, 503, 507):
         after_s = max(1, int(getattr(error, "retry_after_s", 0) + 0.999) or _RETRY_AFTER_S)
         headers.append((b"retry-after", b"%d" % after_s))
+    if isinstance(error, MethodError):
+        headers.append((b"allow", error.allow.encode("latin-1")))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if status in (408, 411, 413):

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from superinsight_sync.gateway.access import Access, DenyAll
-from superinsight_sync.gateway.answers import RequestError, answer
+from superinsight_sync.gateway.answers import MethodError, RequestError, answer
 from superinsight_sync.gateway.batches import batch
 from superinsight_sync.gateway.edge import Edge
 from superinsight_sync.gateway.files import files
@@ -51,13 +51,13 @@ def build_app(
     access: Access | None = None,
     rate: Rate | None = None,
     bounds: Bounds | None = None,
-    routes: tuple[BaseRoute, ...] = (),
+    api: ASGIApp | None = None,
 ) -> Starlette:
     """The gateway as an ASGI application.
 
     Args:
         access: asked by every route but the webhooks, which prove themselves by their signature.
-        routes: further ones, such as the control API.
+        api: the control API, which gets what no route here takes.
     """
     bounds = bounds or Bounds()
     gate = Gate(inbox, receivers, access or DenyAll(), rate)
@@ -78,11 +78,14 @@ def build_app(
             await asyncio.to_thread(writer.close)
 
     app = Starlette(
-        routes=[*_routes(), *routes],
+        routes=_routes(),
         middleware=[Middleware(Edge, most=bounds.requests)],
         exception_handlers={HTTPException: _http_problem, Exception: _unforeseen},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # where to would be told by the request's own Host header
+    if api is not None:
+        app.router.default = api
     app.state.gate = gate
     return app
 
@@ -124,8 +127,11 @@ async def _ready(scope: Scope, receive: Receive, send: Send) -> None:
 async def _http_problem(request: Request, error: Exception) -> Response:
     """What the router itself refuses, told as everything else is."""
     assert isinstance(error, HTTPException)
-    words = {404: "there is no such address", 405: "this address does not take this method"}
-    raise RequestError(error.status_code, words.get(error.status_code, error.detail))
+    if error.status_code == 405:
+        raise MethodError((error.headers or {}).get("Allow", ""))
+    raise RequestError(
+        error.status_code, "there is no such address" if error.status_code == 404 else error.detail
+    )
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

@@ -1,6 +1,8 @@
 """Runs the gateway in this process, on uvicorn."""
 
 import importlib.util
+import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -9,11 +11,16 @@ from typing import TYPE_CHECKING, cast
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.gateway.api.app import build_api
+from superinsight_sync.gateway.api.shared import Reach
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
+from superinsight_sync.gateway.rules import access_rules, proxies
 from superinsight_sync.gateway.sessions import MESSAGE_FRAME_BYTES
 from superinsight_sync.pipeline.project import load_project
-from superinsight_sync.security.access import Access
+from superinsight_sync.security.access import Access, AccessRules
+from superinsight_sync.security.grants import Grants
+from superinsight_sync.security.jwt_tokens import signer_from
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.opening import open_state
 
@@ -24,10 +31,16 @@ if TYPE_CHECKING:
 SHUTDOWN_S = 30
 
 
-def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette":
+def open_gateway(
+    settings: Settings, bounds: Bounds | None = None, rules: AccessRules | None = None
+) -> "Starlette":
     """The application for this project's push sources.
 
-    Raises ConfigError: none is declared, or the state database is wrong; TransientError, AccessError.
+    Args:
+        rules: who comes in from where; default: as the environment says.
+
+    Raises ConfigError: none is declared, the state database is wrong, or a secret or rule in the environment cannot
+    be used; TransientError, AccessError.
     """
     project = load_project(settings)
     if not project.push_sources:
@@ -36,8 +49,13 @@ def open_gateway(settings: Settings, bounds: Bounds | None = None) -> "Starlette
         )
     state = open_state(settings.database_url)
     inbox = Inbox(state.database, settings.landing_dir)
-    access = Access(state.api_keys)
-    return build_app(inbox, Receivers(project.push_sources.values()), access=access, bounds=bounds)
+    signer = signer_from(os.environ)
+    access = Access(state.api_keys, signer, rules or access_rules(os.environ))
+    grants = Grants(access, signer, state.refresh_tokens) if signer is not None else None
+    sources = tuple(project.push_sources.values())
+    receivers = Receivers(sources)
+    api = build_api(Reach(inbox, access, state.api_keys, grants, receivers, sources))
+    return build_app(inbox, receivers, access=access, bounds=bounds, api=api)
 
 
 def server_config(
@@ -52,6 +70,7 @@ def server_config(
     for path in (cert, key):
         if path is not None and not path.is_file():
             raise ConfigError(f"there is no file {path}", hint="Give the path of a PEM file")
+    believed = proxies(os.environ)
     import uvicorn
 
     from superinsight_sync.gateway.wire import BoundedHttp
@@ -68,6 +87,8 @@ def server_config(
         lifespan="on",
         access_log=False,
         log_level="warning",
+        proxy_headers=bool(believed),
+        forwarded_allow_ips=believed,
         server_header=False,
         date_header=True,
         timeout_keep_alive=30,
@@ -80,6 +101,7 @@ def server_config(
 
 def serve(config: "uvicorn.Config") -> None:
     """Serves until it is told to stop; then answers what it took. Raises ConfigError if it cannot start."""
+    _log_to_stderr()
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -97,6 +119,12 @@ def serve(config: "uvicorn.Config") -> None:
             raise ConfigError(
                 f"the gateway cannot listen on {config.host}:{config.port}", hint="Choose another --port"
             ) from None
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Who looked into a body, replayed, made or revoked a key.
+    logging.getLogger("superinsight_sync.gateway.api").setLevel(logging.INFO)
 
 
 def _tls_1_3(config: "uvicorn.Config", default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
-from superinsight_sync.gateway.access import headers_of
+from superinsight_sync.gateway.access import client_ip, headers_of
 from superinsight_sync.gateway.bodies import read_body
 from superinsight_sync.gateway.receivers import Receiver, check_format, verify
 from superinsight_sync.gateway.taking import delivery_of, tell
@@ -26,6 +26,7 @@ async def webhook(scope: Scope, receive: Receive, send: Send) -> None:
     gate: Gate = scope["app"].state.gate
     headers = headers_of(scope)
     receiver: Receiver | None = gate.receivers.get(scope["path_params"]["id"])
+    gate.access.entering(headers, client_ip(scope))
     gate.check_room()
     if receiver is not None:
         receiver.admit(scope.get("client"))

@@ -102,14 +102,22 @@ class Access:
             UnauthenticatedError: 401. ForbiddenError: 403. TooManyRequestsError: 429 with `retry_after_s`.
             TransientError: the keys cannot be looked up now; nobody is let in on a guess.
         """
-        address = self.entering(headers, ip)
-        key = self.holder(_credential(headers), address)
-        principal = Principal(key.id, key.tenant, key.role, key.sources)
+        key = self.holder(_credential(headers), self.entering(headers, ip))
+        principal = _principal(key)
         if not principal.may(action, tenant, source):
             _log.info("refused: key %s has no right to %s", key.id, action)
             raise ForbiddenError()
-        self._spend(key)
+        self.spend(key)
         return principal
+
+    def identify(self, headers: Mapping[str, str], ip: str) -> Principal:
+        """Who asks, if that is certain. What it may do has to be judged afterwards, by `Principal`.
+
+        Raises as `check`; ForbiddenError only for where it comes from.
+        """
+        key = self.holder(_credential(headers), self.entering(headers, ip))
+        self.spend(key)
+        return _principal(key)
 
     def entering(self, headers: Mapping[str, str], ip: str) -> Address:
         """The address a request really comes from. Raises ForbiddenError where none may come from."""
@@ -198,10 +206,15 @@ class Access:
                     self._remembered.popitem(last=False)
         return key
 
-    def _spend(self, key: ApiKey) -> None:
+    def spend(self, key: ApiKey) -> None:
+        """Counts a request of the key. Raises TooManyRequestsError for one too many."""
         wait_s = self._rules.per_key.take((key.tenant, key.id)) or self._rules.per_tenant.take(key.tenant)
         if wait_s > 0:
             raise TooManyRequestsError(wait_s)
+
+
+def _principal(key: ApiKey) -> Principal:
+    return Principal(key.id, key.tenant, key.role, key.sources)
 
 
 def _values(headers: Mapping[str, str], name: str) -> list[str]:

@@ -26,8 +26,8 @@ class RefreshBook(Protocol):
     def rotate(self, token: str) -> tuple[str, str] | None:
         """Uses a token up: its API key's id and the next token; None if it does not hold."""
 
-    def end(self, token: str) -> None:
-        """Ends a token's family."""
+    def end(self, token: str) -> bool:
+        """Ends a token's family; False if it is not one of ours."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class Granted:
 
     access_token: str = field(repr=False)
     expires_in_s: int
-    refresh_token: str | None = field(default=None, repr=False)
+    refresh_token: str = field(repr=False)
 
     @property
     def document(self) -> dict[str, str | int]:
         """The answer's JSON; to be sent with ``Cache-Control: no-store``."""
-        body: dict[str, str | int] = {
+        return {
             "access_token": self.access_token,
             "token_type": "Bearer",
             "expires_in": self.expires_in_s,
+            "refresh_token": self.refresh_token,
         }
-        return body if self.refresh_token is None else {**body, "refresh_token": self.refresh_token}
 
 
 class Grants:
@@ -59,17 +59,11 @@ class Grants:
     def __init__(self, access: Access, signer: TokenSigner, refresh_tokens: RefreshBook) -> None:
         self._access, self._signer, self._refresh_tokens = access, signer, refresh_tokens
 
-    def client_credentials(
-        self, client_id: str, client_secret: str, headers: Mapping[str, str], ip: str
-    ) -> Granted:
+    def session(self, client_id: str, client_secret: str, headers: Mapping[str, str], ip: str) -> Granted:
         """OAuth 2.0 client credentials: the key's id (eight hex digits) and the secret part after it.
 
-        There is no refresh token: the client asks again.
+        The tokens can be renewed for `SESSION_LIFE` at most.
         """
-        return self._granted(self._key_of(client_id, client_secret, headers, ip))
-
-    def session(self, client_id: str, client_secret: str, headers: Mapping[str, str], ip: str) -> Granted:
-        """The same with a refresh token, for people's sessions: renewed for `SESSION_LIFE` at most."""
         key = self._key_of(client_id, client_secret, headers, ip)
         return self._granted(key, self._refresh_tokens.begin(key.id, utc_now() + SESSION_LIFE))
 
@@ -85,18 +79,26 @@ class Grants:
             raise self._refused(address)
         return self._granted(key, rotated[1])
 
-    def end(self, refresh_token: str) -> None:
-        """Logs out: the session can be renewed no longer. The access token still lives its minutes."""
-        self._refresh_tokens.end(refresh_token)
+    def end(self, refresh_token: str, headers: Mapping[str, str], ip: str) -> None:
+        """Logs out: the session can be renewed no longer. The access token still lives its minutes.
+
+        A token that is none is told from no other, and counts as a wrong credential.
+        """
+        address = self._access.entering(headers, ip)
+        self._access.bear(address)
+        if not (_REFRESH.fullmatch(refresh_token) and self._refresh_tokens.end(refresh_token)):
+            self._refused(address)
 
     def _key_of(self, client_id: str, client_secret: str, headers: Mapping[str, str], ip: str) -> ApiKey:
         address = self._access.entering(headers, ip)
         given = api_keys.parse(Credential(client_id, client_secret).text)
         if given is None:
             raise self._refused(address)
-        return self._access.holder(given.text, address)
+        key = self._access.holder(given.text, address)
+        self._access.spend(key)
+        return key
 
-    def _granted(self, key: ApiKey, refresh_token: str | None = None) -> Granted:
+    def _granted(self, key: ApiKey, refresh_token: str) -> Granted:
         token = self._signer.make(key.id, key.tenant, key.role)
         return Granted(token, int(ACCESS_TOKEN_LIFE.total_seconds()), refresh_token)
 

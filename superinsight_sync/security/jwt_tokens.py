@@ -1,9 +1,10 @@
 """Access tokens: JSON Web Tokens (RFC 7519) that live 15 minutes."""
 
 import base64
+import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -16,6 +17,11 @@ ACCESS_TOKEN_LIFE = timedelta(minutes=15)
 _LEEWAY = timedelta(seconds=30)
 _LONGEST = 4_096
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+
+TOKEN_SECRET = "SIS_TOKEN_SECRET"
+"""The variable with the secret that signs tokens: 32 random bytes or more, or a private Ed25519 key in PEM."""
+OLD_TOKEN_SECRET = "SIS_TOKEN_SECRET_OLD"
+"""The one before, believed still while it is set."""
 
 Algorithm = Literal["HS256", "EdDSA"]
 
@@ -51,6 +57,7 @@ class TokenSigner:
     Args:
         keys: the first one signs; all are believed, so that a key can be replaced without a break.
         issuer, audience: who makes the tokens, and for whom.
+        env: where the references are looked up; None means this process's variables.
 
     Raises:
         ConfigError: a secret is no reference, not set, too short, or no Ed25519 key; no key, or two of one name.
@@ -62,9 +69,10 @@ class TokenSigner:
         *,
         issuer: str = "superinsight-sync",
         audience: str = "superinsight-sync",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._issuer, self._audience = issuer, audience
-        self._keys = {key.kid: (key.algorithm, *_material(key)) for key in keys}
+        self._keys = {key.kid: (key.algorithm, *_material(key, env)) for key in keys}
         if not keys or len(self._keys) != len(keys):
             raise ConfigError("tokens need at least one key to sign, each with its own name")
         self._kid = keys[0].kid
@@ -113,6 +121,22 @@ class TokenSigner:
             return None
 
 
+def signer_from(env: Mapping[str, str]) -> TokenSigner | None:
+    """The signer that a process's variables name; None if `TOKEN_SECRET` is not among them.
+
+    Raises ConfigError: a secret cannot be used.
+    """
+    keys = [_named(env[name], name) for name in (TOKEN_SECRET, OLD_TOKEN_SECRET) if env.get(name)]
+    return TokenSigner(keys, env=env) if env.get(TOKEN_SECRET) else None
+
+
+def _named(secret: str, variable: str) -> SigningKey:
+    # Named by its content: it keeps its name when the next secret takes its variable.
+    kid = hashlib.sha256(b"sis token key:" + secret.encode()).hexdigest()[:8]
+    is_pem = secret.lstrip().startswith("-----BEGIN")
+    return SigningKey(kid, f"{{{{ env.{variable} }}}}", "EdDSA" if is_pem else "HS256")
+
+
 def _is_canonical(token: str) -> bool:
     """Whether the signature has the one spelling of its bytes: its last character has bits that mean nothing."""
     signature = token.rpartition(".")[2]
@@ -130,14 +154,14 @@ def _claims(claims: dict[str, Any]) -> Claims | None:
     return Claims(key_id, tenant, role, datetime.fromtimestamp(claims["exp"], UTC))
 
 
-def _material(key: SigningKey) -> tuple[Any, Any]:
+def _material(key: SigningKey, env: Mapping[str, str] | None) -> tuple[Any, Any]:
     """What signs, and what verifies."""
     where = f"token key '{key.kid}'"
     if not references(key.secret):
         raise ConfigError(
             "its secret is written out", where=where, hint="Refer to a variable: {{ env.TOKEN_SECRET }}"
         )
-    secret = resolve(key.secret).encode()
+    secret = resolve(key.secret, env).encode()
     if key.algorithm == "HS256":
         if len(secret) < 32:
             raise ConfigError("its secret is too short", where=where, hint="Use at least 32 random bytes")

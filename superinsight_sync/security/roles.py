@@ -49,4 +49,8 @@ class Principal:
             return False
         if self.sources and source not in self.sources:
             return False
+        return self.can(action)
+
+    def can(self, action: str) -> bool:
+        """Whether it may do that to any source at all."""
         return action in ALLOWED.get(self.role, frozenset())

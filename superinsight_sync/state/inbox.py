@@ -6,7 +6,7 @@ number later on, and `mark_landed` is only a note that may be lost and made agai
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,6 +71,22 @@ class StoredDelivery:
     marked_at: datetime | None
     error_text: str | None
     replay_of: int | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which deliveries somebody looks for; what is None (or empty) does not matter.
+
+    Attributes:
+        sources: any of these. since: received then or later.
+    """
+
+    tenant: str | None = None
+    sources: tuple[str, ...] = ()
+    source: str | None = None
+    stream: str | None = None
+    state: DeliveryState | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -268,12 +284,17 @@ class Inbox:
 
     def body(self, delivery_id: str) -> bytes | None:
         """The delivery's bytes as they came. Raises DataError if its file is gone or damaged."""
+        parts = self.body_parts(delivery_id)
+        return None if parts is None else b"".join(parts)
+
+    def body_parts(self, delivery_id: str) -> Iterator[bytes] | None:
+        """As `body`, part by part: a big one is never whole in memory."""
         wanted = select(t.c.body, t.c.fingerprint).where(t.c.id == delivery_id)
         with self._database.read() as connection:
             row = connection.execute(wanted).first()
         if row is None:
             return None
-        return row.body if row.body is not None else self.files.read(row.fingerprint)
+        return iter([row.body]) if row.body is not None else self.files.parts(row.fingerprint)
 
     def list(
         self,
@@ -284,15 +305,35 @@ class Inbox:
         limit: int = 100,
     ) -> tuple[StoredDelivery, ...]:
         """The newest deliveries, newest first."""
-        given = {"tenant": tenant, "source": source, "state": state}
-        statement = (
-            select(*_SHOWN)
-            .where(*(t.c[name] == value for name, value in given.items() if value is not None))
-            .order_by(t.c.seq.desc())
-            .limit(limit)
-        )
+        return self.search(Wanted(tenant=tenant, source=source, state=state), limit=limit)
+
+    def search(
+        self, wanted: Wanted, *, before: int | None = None, limit: int = 100
+    ) -> tuple[StoredDelivery, ...]:
+        """The newest deliveries of those wanted, newest first.
+
+        Args:
+            before: an order number; only older ones than it.
+        """
+        equal = {n: getattr(wanted, n) for n in ("tenant", "source", "stream", "state")}
+        where = [t.c[name] == value for name, value in equal.items() if value is not None]
+        if wanted.sources:
+            where.append(t.c.source.in_(wanted.sources))
+        if wanted.since is not None:
+            where.append(t.c.received_at >= wanted.since)
+        if before is not None:
+            where.append(t.c.seq < before)
+        statement = select(*_SHOWN).where(*where).order_by(t.c.seq.desc()).limit(limit)
         with self._database.read() as connection:
             return tuple(_stored(row) for row in connection.execute(statement))
+
+    def ids(self, seqs: Collection[int]) -> dict[int, str]:
+        """Ids by order number, of those that are there still."""
+        if not seqs:
+            return {}
+        with self._database.read() as connection:
+            found = connection.execute(select(t.c.seq, t.c.id).where(t.c.seq.in_(seqs)))
+            return {row.seq: row.id for row in found}
 
     def stream_position(self, tenant: str, source: str, batch: str) -> int:
         """The last line of a stream of lines that is stored, from its first on without a gap; 0 for none.

@@ -151,11 +151,15 @@ class RefreshTokens:
                 _end(connection, refresh_tokens.c.family == row["family"], now)
             return None
 
-    def end(self, token: str) -> None:
-        """Ends the family of a token (a logout); nothing happens if it is not one of ours."""
-        family = select(refresh_tokens.c.family).where(refresh_tokens.c.hash == digest(token))
+    def end(self, token: str) -> bool:
+        """Ends the family of a token (a logout); False if it is not one of ours."""
+        wanted = select(refresh_tokens.c.family).where(refresh_tokens.c.hash == digest(token))
         with self._database.write() as connection:
-            _end(connection, refresh_tokens.c.family == family.scalar_subquery(), utc_now())
+            family = connection.scalar(wanted)
+            if family is None:
+                return False
+            _end(connection, refresh_tokens.c.family == family, utc_now())
+            return True
 
 
 def _issue(connection: Connection, family: str, key_id: str, not_after: datetime) -> str:

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from superinsight_sync.core.errors import DataError, TransientError
 
 _GRACE_S = 3600.0
+_PART_BYTES = 1 << 20
 
 
 class LandingFiles:
@@ -56,6 +58,23 @@ class LandingFiles:
             raise DataError("a delivery's body is damaged", where=str(self._path(digest)))
         return body
 
+    def parts(self, digest: str) -> Iterator[bytes]:
+        """What was kept, part by part, in the memory of one part. Raises as `read`, before the first part."""
+        path = self._path(digest)
+        try:
+            file = path.open("rb")
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                file.close()
+                raise DataError("a delivery's body is damaged", where=str(path))
+        except FileNotFoundError:
+            raise DataError("a delivery's body is gone", where=str(path)) from None
+        except OSError as error:
+            raise TransientError(
+                f"a delivery's body cannot be read: {error.strerror}", where=str(path)
+            ) from error
+        file.seek(0)
+        return _parts(file)
+
     def forget(self, digests: Collection[str]) -> int:
         """Deletes those that were kept more than an hour ago; how many."""
         count = 0
@@ -73,6 +92,12 @@ class LandingFiles:
 
     def _path(self, digest: str) -> Path:
         return self.folder / digest[:2] / digest
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while part := file.read(_PART_BYTES):
+            yield part
 
 
 def _sync_folder(folder: Path) -> None:

@@ -237,6 +237,8 @@ inbox = Table(
     Column("replay_of", BigInteger),
     CheckConstraint("state IN ('received', 'landing', 'landed', 'failed')", name="state"),
     UniqueConstraint("tenant", "source", "key"),
+    Index("ix_sis_inbox_id", "id"),
+    Index("ix_sis_inbox_tenant_seq", "tenant", "seq"),
     Index(
         "ix_sis_inbox_waiting",
         "tenant",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from sqlalchemy import text, update
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError, SisError, TransientError
 from superinsight_sync.state import State, open_state
-from superinsight_sync.state.inbox import Inbox
+from superinsight_sync.state.inbox import Inbox, Wanted
 from superinsight_sync.state.inbox_writer import Delivery, InboxFullError, InboxWriter, Outcome
 from superinsight_sync.state.tables import inbox as table
 
@@ -300,3 +301,39 @@ def test_a_writer_that_breaks_leaves_nobody_waiting(inbox: Inbox, monkeypatch: p
     assert not writer.is_usable
     with pytest.raises(InboxFullError):
         writer.accept(delivery("k"))
+
+
+def test_deliveries_are_searched_newest_first_and_their_bodies_come_in_parts(shared: Inbox) -> None:
+    tenant, others = uuid.uuid4().hex, uuid.uuid4().hex
+    big = b"x" * (3 << 20)
+    sent = [
+        delivery(f"{tenant}-{n}", big if n == 0 else b"%d" % n, source)._replace(tenant=tenant, stream=stream)
+        for n, (source, stream) in enumerate([("a", "s"), ("a", "t"), ("b", "s"), ("c", "s")])
+    ]
+    begun = utc_now()
+    for d in [*sent, sent[0]._replace(id=uuid.uuid4().hex, tenant=others)]:
+        assert shared.accept(d).kind == "stored"
+    seqs = {d.id: d.seq for d in shared.search(Wanted(tenant=tenant))}
+    ids = [d.id for d in sent]
+
+    def found(before: int | None = None, limit: int = 100, **wanted: Any) -> list[int]:
+        return [
+            ids.index(d.id)
+            for d in shared.search(Wanted(tenant=tenant, **wanted), before=before, limit=limit)
+        ]
+
+    assert found() == found(since=begun, state="received") == [3, 2, 1, 0]
+    assert found(source="a") == found(sources=("a",)) == [1, 0]
+    assert found(sources=("a", "c"), stream="s") == [3, 0]
+    assert found(since=utc_now()) == found(state="failed") == []
+    assert found(before=seqs[ids[2]], limit=1) == [1]
+    assert shared.ids({seqs[ids[0]], seqs[ids[3]], 0}) == {seqs[ids[0]]: ids[0], seqs[ids[3]]: ids[3]}
+    assert shared.ids(()) == {}
+    parts = shared.body_parts(ids[0])
+    assert parts is not None and [len(p) for p in parts] == [1 << 20] * 3
+    assert shared.body(ids[0]) == big and shared.body(ids[1]) == b"1"
+    assert shared.body_parts("none") is None and shared.body("none") is None
+    path = shared.files.folder / sent[0].fingerprint[:2] / sent[0].fingerprint
+    path.write_bytes(b"y" + big[1:])
+    with pytest.raises(DataError, match="damaged"):
+        shared.body_parts(ids[0])
