@@ -164,7 +164,7 @@ def test_a_delivery_that_cannot_be_taken_apart_holds_nothing_up_and_can_be_repla
     assert land(engine, spec).unreadable == 2
     assert rows(engine, "id") == [2]
     assert {r for r, _ in aside(engine)} == {
-        "the delivery cannot be read: it is no json", "there is no record at 'data.object'",
+        "it is no JSON object", "there is no record at 'data.object'",
     }  # fmt: skip
     assert inbox(engine).replay(lost)
     land(engine, spec)

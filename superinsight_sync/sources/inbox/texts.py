@@ -60,9 +60,10 @@ def _written(delivery: StoredDelivery, plain: bytes, path: list[str], place: str
     for number, text in enumerate(_values(delivery, plain), start=1):
         try:
             texts.extend(_at(text, path))
-        except (ValueError, KeyError):
-            reason = f"there is no record at '{'.'.join(path)}'"
-            rejects.append((place, number, reason, shown(text)))
+        except KeyError:
+            rejects.append((place, number, f"there is no record at '{'.'.join(path)}'", shown(text)))
+        except ValueError:
+            rejects.append((place, number, "it is no JSON object", shown(text)))
     return Opened(texts, rejects)
 
 
