@@ -12,11 +12,12 @@ import pytest
 from superinsight_sync.gateway.api.app import build_routes
 from superinsight_sync.security.access import AccessRules
 from superinsight_sync.security.rate_limits import RateLimit
+from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.gateway.api.served import API, Served, bearer, serving, settings_for
 from superinsight_sync_tests.gateway.doors import PUSH
 
 EXAMPLES = 15
-LONG_S = 120 if os.environ.get("SIS_LONG") else 0
+LONG_S = 120 if LONG else 0
 HOOKS = 'hooks = "superinsight_sync_tests.gateway.api.fuzzing_hooks"\n'
 
 # What these take depends on more than a schema can say: signatures, how bodies are packed, fields that come once.
