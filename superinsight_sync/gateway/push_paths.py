@@ -33,6 +33,31 @@ _ENCODING = _parameter(
 _STREAM = _parameter("query", "stream", _SOURCE, "The stream; may be left out if the source has one only.")
 _BATCH_ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"}
 
+_KEY = {"type": "string", "pattern": '^"?[!-~]{1,255}"?$'}
+_PART = "application/offset+octet-stream"
+_HEADER: JsonObject = {"schema": {"type": "string"}}
+_PROGRESS: JsonObject = {"Upload-Offset": _HEADER, "Upload-Expires": _HEADER, "Tus-Resumable": _HEADER}
+_VERSION = _parameter("header", "Tus-Resumable", {"const": "1.0.0"}, "The protocol's version.", required=True)
+_UPLOAD = [
+    _parameter("path", "id", {"type": "string"}, "The upload.", required=True),
+    _parameter("query", "source", _SOURCE, "The push source.", required=True),
+]
+
+
+def _about(operation_id: str) -> JsonObject:
+    operation: JsonObject = {
+        "operationId": operation_id,
+        "tags": ["push"],
+        "summary": "tus: tells which version and extensions are spoken here.",
+        "security": [],
+        "responses": {"204": {"description": "In headers.", "headers": {"Tus-Version": _HEADER}}},
+        "refused": [],
+    }
+    if operation_id == "upload_about":
+        operation["parameters"] = _UPLOAD[:1]
+    return operation
+
+
 PATHS: JsonObject = {
     f"{PREFIX}/webhook/{{id}}": {
         "post": {
@@ -73,7 +98,7 @@ PATHS: JsonObject = {
                 _parameter(
                     "header",
                     "Idempotency-Key",
-                    {"type": "string", "pattern": '^"?[!-~]{1,255}"?$'},
+                    _KEY,
                     "By which the batch is known when it comes again. Default: its content.",
                 ),
                 _ENCODING,
@@ -135,6 +160,107 @@ PATHS: JsonObject = {
             "responses": {"200": _json("Position", "The last line that is stored.")},
             "refused": [400, 401, 403, 404, 429, 503],
         }
+    },
+    f"{PREFIX}/file": {
+        "post": {
+            "operationId": "push_file",
+            "tags": ["push"],
+            "summary": "Takes the files of a form, or begins an upload by tus 1.0.0.",
+            "description": "With `Tus-Resumable` there is no form: `Upload-Length` and `Upload-Metadata` say what "
+            "will come, and `Location` where to.",
+            "parameters": [
+                _parameter("query", "source", _SOURCE, "The push source.", required=True),
+                _STREAM,
+                _parameter(
+                    "header", "Idempotency-Key", _KEY, "By which the files are known when they come again."
+                ),
+                {**_VERSION, "required": False},
+                _parameter(
+                    "header", "Upload-Length", {"type": "integer", "minimum": 0}, "tus: bytes of the file."
+                ),
+                _parameter(
+                    "header", "Upload-Metadata", {"type": "string"}, "tus: filename, filetype and others."
+                ),
+            ],
+            "requestBody": {
+                "required": False,
+                "content": {
+                    "multipart/form-data": {"schema": {"$ref": "#/components/schemas/FileForm"}},
+                    _PART: {"schema": {"type": "string", "format": "binary"}},
+                },
+            },
+            "responses": {
+                "202": _json("StoredFiles", "Stored: they are on the disk."),
+                "200": _json("StoredFiles", "Were stored before."),
+                "201": {
+                    "description": "tus: the upload has begun.",
+                    "headers": {"Location": _HEADER, **_PROGRESS},
+                },
+            },
+            "refused": [*_MANY_REFUSALS, 409, 412, 460],
+        },
+        "options": _about("tus_about"),
+    },
+    f"{PREFIX}/file/{{id}}": {
+        "get": {
+            "operationId": "upload_state",
+            "tags": ["push"],
+            "summary": "Tells how far an upload is, and what became of it.",
+            "parameters": _UPLOAD,
+            "responses": {"200": {**_json("UploadState", "How far it is."), "headers": _PROGRESS}},
+            "refused": [400, 401, 403, 404, 409, 429, 503],
+        },
+        "head": {
+            "operationId": "upload_offset",
+            "tags": ["push"],
+            "summary": "tus: tells how far an upload is.",
+            "parameters": [*_UPLOAD, _VERSION],
+            "responses": {"200": {"description": "How far it is.", "headers": _PROGRESS}},
+            "refused": [*_MANY_REFUSALS, 409, 412],
+        },
+        "patch": {
+            "operationId": "upload_part",
+            "tags": ["push"],
+            "summary": "tus: takes the next bytes of an upload.",
+            "parameters": [
+                *_UPLOAD,
+                _VERSION,
+                _parameter("header", "Upload-Offset", {"type": "integer", "minimum": 0}, "Where they begin."),
+                _parameter(
+                    "header", "Upload-Checksum", {"type": "string"}, "sha1, sha256 or md5, and its Base64."
+                ),
+            ],
+            "requestBody": {"content": {_PART: {"schema": {"type": "string", "format": "binary"}}}},
+            "responses": {"204": {"description": "They are on the disk.", "headers": _PROGRESS}},
+            "refused": [*_MANY_REFUSALS, 409, 412, 460],
+        },
+        "delete": {
+            "operationId": "drop_upload",
+            "tags": ["push"],
+            "summary": "tus: drops an upload.",
+            "parameters": [*_UPLOAD, _VERSION],
+            "responses": {"204": {"description": "It is gone."}},
+            "refused": [*_MANY_REFUSALS, 409, 412],
+        },
+        "post": {
+            "operationId": "upload_by_post",
+            "tags": ["push"],
+            "summary": "tus: as PATCH, HEAD or DELETE, for who can send POST only.",
+            "parameters": [
+                *_UPLOAD,
+                _VERSION,
+                _parameter(
+                    "header", "X-HTTP-Method-Override", {"enum": ["PATCH", "HEAD", "DELETE"]}, "Which."
+                ),
+            ],
+            "requestBody": {"content": {_PART: {"schema": {"type": "string", "format": "binary"}}}},
+            "responses": {
+                "200": {"description": "As HEAD.", "headers": _PROGRESS},
+                "204": {"description": "As PATCH or DELETE.", "headers": _PROGRESS},
+            },
+            "refused": [*_MANY_REFUSALS, 405, 409, 412, 460],
+        },
+        "options": _about("upload_about"),
     },
     "/health/live": {
         "get": {
@@ -210,6 +336,27 @@ SCHEMAS: JsonObject = {
             "rejected": _rejected("line"),
         }
     ),
+    "FileForm": _object(
+        {"stream": _SOURCE, "metadata": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
+        required=["file"],
+    ),
+    "StoredFiles": _object(
+        {
+            "files": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "file": {"type": "integer", "minimum": 1, "description": "Its place in the form."},
+                        **_OUTCOME,
+                        "records": _COUNT,
+                        "rejected_count": _COUNT,
+                        "rejected": _rejected("place"),
+                    }
+                ),
+            }
+        }
+    ),
+    "UploadState": _object({"offset": _COUNT, "length": _COUNT, "outcome": {"type": ["object", "null"]}}),
     "Position": _object({"batch_id": {"type": "string"}, "committed": _COUNT}),
     "Health": _object({"status": {"enum": ["live", "ready"]}}),
 }

@@ -15,21 +15,26 @@ JsonObject = dict[str, Any]
 _TEXT = """Takes what customers push, and shows what became of it.
 
 Every address wants an API key, or an access token given for one, but the webhooks (signed by their senders),
-the health checks and those that give tokens. Problems are `application/problem+json` (RFC 9457)."""
+the health checks and those that give tokens. Problems are `application/problem+json` (RFC 9457).
+
+Numbered messages are taken over WebSocket at `/api/v1/sync/push/ws`, which OpenAPI has no words for."""
 
 _WORDS = {
     400: "Malformed.",
     401: "Not authenticated: credentials are missing or do not hold.",
     403: "Not allowed.",
     404: "Not there, or not the caller's.",
+    405: "This address does not take this method.",
     408: "The body came too slowly.",
     409: "In progress on another connection.",
     410: "Gone.",
     411: "The length of the body is not told.",
+    412: "Another version of the protocol is spoken here.",
     413: "Too large.",
     415: "A type or encoding that is not taken.",
     422: "Of the wrong shape.",
     429: "Too much at once: come again after `Retry-After` seconds.",
+    460: "The bytes are not those of the checksum.",
     501: "Not set up on this gateway.",
     503: "Not now: come again after `Retry-After` seconds.",
 }
@@ -157,7 +162,7 @@ def _refuse(operation: JsonObject, statuses: Iterable[int]) -> None:
         headers = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
         if operation["operationId"] in ("make_key", "replay_delivery"):
             headers["Location"] = {"$ref": "#/components/headers/Location"}
-        responses[status] = {**response, "headers": headers}
+        responses[status] = {**response, "headers": {**headers, **response.get("headers", {})}}
     for code in sorted(set(statuses)):
         responses[str(code)] = {"$ref": f"#/components/responses/Problem{code}"}
 

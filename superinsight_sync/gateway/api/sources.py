@@ -45,6 +45,8 @@ class AddressesTold(Told):
     webhook: str | None = Field(description="Null if the source takes no webhooks.")
     batch: str
     stream: str
+    file: str
+    socket: str
 
 
 class SourceTold(Told):
@@ -102,6 +104,8 @@ def _told(spec: PushSourceSpec, is_receiving: bool) -> SourceTold:
             webhook=f"{PREFIX}/webhook/{spec.name}" if spec.signature else None,
             batch=f"{PREFIX}/batch?source={spec.name}",
             stream=f"{PREFIX}/stream?source={spec.name}",
+            file=f"{PREFIX}/file?source={spec.name}",
+            socket=f"{PREFIX}/ws?source={spec.name}",
         ),
         allow_ips=list(spec.allow_ips),
         limits=_limits(spec.limits),

@@ -162,9 +162,12 @@ def test_the_document_describes_every_route_and_nothing_else(served: Served) -> 
     there = {
         (route.path, method.lower())
         for route in [*served.app.routes, *api.routes]
-        for method in (route.methods or set()) - {"HEAD"}  # type: ignore[attr-defined]
+        for method in getattr(route, "methods", None) or ()
+        if method != "HEAD"
     }
-    assert {(path, method) for path, item in told["paths"].items() for method in item} == there
+    assert {
+        (path, method) for path, item in told["paths"].items() for method in item if method != "head"
+    } == there
     assert told["openapi"] == "3.1.0" and told["security"]
     for path, item in told["paths"].items():
         for method, operation in item.items():
