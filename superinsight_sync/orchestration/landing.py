@@ -1,10 +1,10 @@
 """What was pushed becomes runs: one for all that waits of a source, never one for each delivery."""
 
 import json
-from datetime import UTC, datetime
 
 import dagster as dg
 
+from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.orchestration.keys import raw_key
@@ -50,7 +50,7 @@ def landing_sensors(spec: PushSourceSpec) -> list[dg.SensorDefinition]:
         last, tries, wait_s = _again(context.cursor, max(waiting.values()))
         if wait_s > 0:
             return dg.SkipReason(f"landing failed {tries} times; it is tried again in {wait_s:.0f} s")
-        cursor = json.dumps({"last": last, "tries": tries + 1, "at": datetime.now(UTC).timestamp()})
+        cursor = json.dumps({"last": last, "tries": tries + 1, "at": utc_now().timestamp()})
         request = dg.RunRequest(
             run_key=f"{spec.name}:{last}:{tries}",
             asset_selection=[streams[name] for name in sorted(waiting)],
@@ -78,4 +78,4 @@ def _again(cursor: str | None, newest: int) -> tuple[int, int, float]:
         return newest, 0, 0.0
     tries = int(before["tries"])
     due = before["at"] + min(_LONGEST_WAIT_S, 30 * 2**tries)
-    return newest, tries, max(0.0, due - datetime.now(UTC).timestamp())
+    return newest, tries, max(0.0, due - utc_now().timestamp())

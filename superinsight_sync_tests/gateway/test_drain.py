@@ -1,0 +1,154 @@
+"""Realtime streams land while gateway and drain are killed: what was acknowledged is in the lake, once, in order."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.model.tables import TableRef
+from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync_tests.conftest import LONG
+from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
+
+KILLS = 10 if LONG else 3
+CLICKS = TableRef("acme", "till", "clicks", "raw")
+DECLARED = """
+type: superinsight_sync.PushSource
+attributes:
+  name: till
+  tenant: acme
+  streams:
+    - {name: clicks, realtime: true, columns: {n: int64, by: int64}}
+"""
+
+
+class Drain:
+    """`sis drain` as a user starts it."""
+
+    def __init__(self, door: Gateway) -> None:
+        environment = {**os.environ, **door.environment, "DAGSTER_HOME": str(door.folder)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from superinsight_sync.cli.entry import sis; sis()", "drain", "--json"],
+            cwd=door.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=(door.folder / "drain.log").open("ab"),
+        )
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(timeout=40)
+
+
+class Sender(threading.Thread):
+    """Sends numbered records one after the other, each until it is acknowledged."""
+
+    def __init__(self, by: int, door: Gateway, headers: dict[str, str], stop: threading.Event) -> None:
+        super().__init__()
+        self.by, self.door, self.headers, self.stop = by, door, headers, stop
+        self.acknowledged = 0
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.door.url, timeout=10, headers=self.headers) as client:
+            while not self.stop.is_set():
+                key = {"idempotency-key": f"{self.by}-{self.acknowledged}"}
+                record = {"by": self.by, "n": self.acknowledged}
+                try:
+                    answer = client.post(f"{PUSH}/batch?source=till", json=record, headers=key)
+                except httpx.TransportError:
+                    time.sleep(0.05)
+                    continue
+                if answer.status_code in (200, 202):
+                    self.acknowledged += 1
+                time.sleep(0.005)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Gateway]:
+    made = gateway(tmp_path, declared=DECLARED)
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def engine(door: Gateway) -> Engine:
+    return open_engine("test", load_settings(door.environment))
+
+
+@pytest.fixture
+def headers(engine: Engine) -> dict[str, str]:
+    text = engine.state.api_keys.create("till", "pusher", tenant="acme").text
+    return {"authorization": f"Bearer {text}"}
+
+
+def until(done: "Iterator[bool]", what: str, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not next(done):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def waits(engine: Engine) -> int:
+    return Inbox(engine.state.database, engine.settings.landing_dir).backlog().deliveries
+
+
+def landed(engine: Engine) -> dict[int, list[int]]:
+    rows = engine.lake.scan(CLICKS).read_all().to_pylist()
+    rows.sort(key=lambda r: r["_sis_seq"])
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        found.setdefault(row["by"], []).append(row["n"])
+    return found
+
+
+def test_killed_drains_and_gateways_lose_and_repeat_nothing(
+    door: Gateway, engine: Engine, headers: dict[str, str]
+) -> None:
+    stop = threading.Event()
+    senders = [Sender(by, door, headers, stop) for by in range(3)]
+    drains = [Drain(door), Drain(door)]
+    for sender in senders:
+        sender.start()
+    for kill in range(KILLS):
+        time.sleep(2.5)
+        assert drains[kill % 2].end(signal.SIGKILL) == -9
+        if kill % 2:
+            door.end(signal.SIGKILL)
+            door.start()
+        drains[kill % 2] = Drain(door)
+    time.sleep(1)
+    stop.set()
+    for sender in senders:
+        sender.join()
+    until(iter(lambda: waits(engine) == 0, None), (door.folder / "drain.log").read_text())
+    assert [d.end(signal.SIGTERM) for d in drains] == [0, 0]
+    assert landed(engine) == {s.by: list(range(s.acknowledged)) for s in senders}
+    assert min(s.acknowledged for s in senders) > 50
+
+
+def test_what_is_pushed_is_in_the_lake_within_a_second(
+    door: Gateway, engine: Engine, headers: dict[str, str]
+) -> None:
+    """Not a promise of speed on any machine: that nothing waits for anything else than the next look."""
+    drain = Drain(door)
+    with httpx.Client(base_url=door.url, headers=headers) as client:
+        for n in range(20):
+            client.post(f"{PUSH}/batch?source=till", json={"n": n, "by": 0}).raise_for_status()
+            until(iter(lambda: waits(engine) == 0, None), (door.folder / "drain.log").read_text())
+    assert drain.end(signal.SIGTERM) == 0
+    inbox = Inbox(engine.state.database, engine.settings.landing_dir)
+    late = [d.marked_at - d.received_at for d in inbox.list() if d.marked_at is not None]
+    assert len(late) == 20
+    assert sorted(late)[15] < timedelta(seconds=2)
+    assert landed(engine) == {0: list(range(20))}

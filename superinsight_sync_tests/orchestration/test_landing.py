@@ -1,0 +1,139 @@
+"""Pushed deliveries become runs: one for all that waits of a source, none twice, downstream follows."""
+
+import hashlib
+import importlib
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.model.tables import TableRef
+from superinsight_sync.pipeline.engine import open_engine
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync.state.inbox_writer import Delivery
+from superinsight_sync_tests.orchestration.test_loading import project
+
+TILL: dict[str, Any] = {
+    "type": "superinsight_sync.PushSource",
+    "attributes": {
+        "name": "till",
+        "tenant": "acme",
+        "streams": [
+            {"name": "sales", "primary_key": ["id"], "expect": [{"type": "not_null", "column": "id"}]},
+            {"name": "visits"},
+            {"name": "clicks", "realtime": True},
+        ],
+    },
+}
+
+
+@pytest.fixture
+def defs(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.Definitions]:
+    folder = project(tmp_path_factory.mktemp("pushed"), {"till": TILL}, name="pushproj")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    monkeypatch.syspath_prepend(str(folder))
+    yield importlib.import_module("pushproj.definitions").defs()
+    for name in [m for m in sys.modules if m.split(".")[0] == "pushproj"]:
+        del sys.modules[name]
+
+
+def push(stream: str, *ids: int) -> None:
+    settings, engine = load_settings(), open_engine()
+    body = json.dumps([{"id": i} for i in ids]).encode()
+    digest, name = hashlib.sha256(body).hexdigest(), uuid.uuid4().hex
+    delivery = Delivery(name, "acme", "till", stream, name, digest, "json", "", body, len(body), len(ids))
+    Inbox(engine.state.database, settings.landing_dir).accept(delivery)
+
+
+def look(
+    defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None
+) -> dg.SensorResult | dg.SkipReason:
+    sensor = defs.get_repository_def().get_sensor_def("till_landing")
+    found = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+    assert isinstance(found, dg.SensorResult | dg.SkipReason)
+    return found
+
+
+def run(defs: dg.Definitions, instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    assert request.asset_selection
+    refined = [dg.AssetKey(["till", k.path[-1].removeprefix("raw_")]) for k in request.asset_selection]
+    whole = [*request.asset_selection, *refined]
+    job = defs.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance, asset_selection=whole, tags=request.tags, run_config=request.run_config
+    ).success
+
+
+def landed(stream: str, stage: Any = "raw") -> list[int]:
+    found = open_engine().lake.scan(TableRef("acme", "till", stream, stage)).read_all()
+    return sorted(found.column("id").to_pylist())
+
+
+def test_all_that_waits_is_one_run_and_downstream_follows(defs: dg.Definitions) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(look(defs, instance), dg.SkipReason)
+        for n in range(20):
+            push("sales", n)
+            push("visits", n)
+        push("clicks", 1)
+        first = look(defs, instance)
+        assert isinstance(first, dg.SensorResult) and first.run_requests is not None
+        (request,) = first.run_requests
+        assert {k.path[-1] for k in request.asset_selection or ()} == {"raw_sales", "raw_visits"}
+        assert request.tags["tenant"] == "acme"
+        again = look(defs, instance, first.cursor)
+        assert isinstance(again, dg.SkipReason)
+        assert run(defs, instance, request)
+        assert landed("sales") == landed("sales", "refined") == landed("visits") == list(range(20))
+        done = look(defs, instance, first.cursor)
+        assert isinstance(done, dg.SkipReason) and done.skip_message == "nothing waits"
+
+
+def test_what_failed_is_tried_again_later_and_new_pushes_at_once(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = utc_now()
+    monkeypatch.setattr("superinsight_sync.orchestration.landing.utc_now", lambda: now)
+    with dg.DagsterInstance.ephemeral() as instance:
+        push("sales", 1)
+        cursor, keys = None, set()
+        for tries in range(3):
+            found = look(defs, instance, cursor)
+            assert isinstance(found, dg.SensorResult) and found.run_requests
+            keys.add(found.run_requests[0].run_key)
+            cursor = found.cursor
+            waiting = look(defs, instance, cursor)
+            assert isinstance(waiting, dg.SkipReason) and "tried again in" in str(waiting.skip_message)
+            now += timedelta(seconds=30 * 2 ** (tries + 1) + 1)
+        assert len(keys) == 3
+        push("sales", 2)
+        assert isinstance(look(defs, instance, cursor), dg.SensorResult)
+
+
+def test_an_old_cursor_repeats_nothing(defs: dg.Definitions) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        push("visits", 1, 2)
+        first = look(defs, instance)
+        second = look(defs, instance)
+        for found in (first, second):
+            assert isinstance(found, dg.SensorResult) and found.run_requests
+            assert run(defs, instance, found.run_requests[0])
+        assert landed("visits") == [1, 2]
+
+
+def test_a_realtime_source_has_no_sensor(defs: dg.Definitions) -> None:
+    from superinsight_sync.model.push import PushSourceSpec
+    from superinsight_sync.orchestration.landing import landing_sensors
+
+    only = {**TILL["attributes"], "streams": [{"name": "clicks", "realtime": True}]}
+    assert landing_sensors(PushSourceSpec.model_validate(only)) == []
