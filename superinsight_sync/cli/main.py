@@ -25,6 +25,8 @@ _COMMANDS = {
     "keys": "keys",
     "gateway": "gateway",
     "drain": "draining",
+    "inbox": "inbox",
+    "receive": "receive",
     "doctor": "doctoring",
 }
 

@@ -33,7 +33,6 @@ class Drain:
 
     def __init__(self, engine: "Engine", instance: dg.DagsterInstance) -> None:
         from superinsight_sync.pipeline.project import load_project
-        from superinsight_sync.state.inbox import Inbox
 
         project = load_project(engine.settings)
         self._streams = {
@@ -45,7 +44,6 @@ class Drain:
         if not self._streams:
             raise ConfigError("no stream is declared with realtime: true", hint="Others are landed by runs")
         self._engine, self._instance = engine, instance
-        self._inbox = Inbox(engine.state.database, engine.settings.landing_dir)
         self._not_before: dict[tuple[str, str, str], float] = {}
         self._failures: dict[tuple[str, str, str], int] = {}
         self.landed_rows = 0
@@ -62,7 +60,7 @@ class Drain:
 
     def _due(self) -> set[tuple[str, str, str]]:
         try:
-            waiting = {(r.tenant, r.source, r.stream) for r in self._inbox.pending()}
+            waiting = {(r.tenant, r.source, r.stream) for r in self._engine.inbox.pending()}
         except SisError as error:
             _log.error("the inbox cannot be read: %s", error)
             return set()

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.quality.expectations import validate_specs
 from superinsight_sync.sources.protocol import SOURCE_KINDS, Capabilities, open_source, options_of
 from superinsight_sync.transform.protocol import STEPS
@@ -18,6 +19,19 @@ def check_source(source: SourceSpec) -> None:
         where = f"source '{source.name}', stream '{stream.name}'"
         _check_kind(source.connection["kind"], able, stream, where)
         _check_stream(stream, where)
+
+
+def check_pushed(spec: PushSourceSpec) -> None:
+    """The same for a push source. Raises ConfigError also for a type of a column that is none."""
+    from superinsight_sync.model.types import arrow_type
+
+    check_source(spec.landed)
+    for stream in spec.streams:
+        for name, text in (stream.columns or {}).items():
+            try:
+                arrow_type(text)
+            except ConfigError as error:
+                raise error.at(f"source '{spec.name}', stream '{stream.name}', columns.{name}") from error
 
 
 def _check_kind(kind: str, able: Capabilities, stream: StreamSpec, where: str) -> None:

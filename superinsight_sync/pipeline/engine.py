@@ -15,6 +15,7 @@ from superinsight_sync.model.declaration import SaveSpec, SourceSpec, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.model.tables import SYSTEM_COLUMNS, Stage, TableRef
 from superinsight_sync.security.secrets import resolve
+from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.opening import State, open_state
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Engine:
     @cached_property
     def state(self) -> State:
         return open_state(self.settings.database_url)
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """What was pushed."""
+        return Inbox(self.state.database, self.settings.landing_dir)
 
     def store(self, source: SourceSpec, stream: StreamSpec, stage: Stage) -> Store:
         """The store that the stream's save plan names for a stage. Quarantine is always in the lake."""

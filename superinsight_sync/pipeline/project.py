@@ -15,7 +15,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec
-from superinsight_sync.pipeline.declared import check_source
+from superinsight_sync.pipeline.declared import check_pushed, check_source
 
 COMPONENTS: dict[str, type[BaseModel]] = {
     "superinsight_sync.SyncSource": SourceSpec,
@@ -51,6 +51,12 @@ class Project:
         if name not in self.sources:
             raise ConfigError(f"there is no source '{name}'", hint=self._hint(name, self.sources))
         return self.sources[name]
+
+    def push_source(self, name: str) -> PushSourceSpec:
+        """Raises ConfigError naming the push sources there are."""
+        if name not in self.push_sources:
+            raise ConfigError(f"there is no push source '{name}'", hint=self._hint(name, self.push_sources))
+        return self.push_sources[name]
 
     def stream(self, key: str) -> tuple[SourceSpec, StreamSpec]:
         """The stream written as ``<source>.<stream>`` or ``<source>/<stream>``."""
@@ -146,8 +152,10 @@ def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, int
             continue
         try:
             spec = model.model_validate(data.get("attributes") or {})
-            if isinstance(spec, SourceSpec | PushSourceSpec):
-                check_source(spec.landed if isinstance(spec, PushSourceSpec) else spec)
+            if isinstance(spec, PushSourceSpec):
+                check_pushed(spec)
+            if isinstance(spec, SourceSpec):
+                check_source(spec)
         except ValidationError as error:
             problems.extend(_problems(file, node, error))
             continue

@@ -12,6 +12,8 @@ from superinsight_sync.pipeline.engine import Engine, table_of
 FILE_RETENTION = timedelta(days=7)
 """How long files of old versions stay, so that rollback and reading as of a version work."""
 
+INBOX_RETENTION = timedelta(days=30)
+"""How long a delivery that has landed can be replayed, and is known again if it is sent once more."""
 HISTORY_RETENTION = timedelta(days=90)
 """How long executions, their logs and counts stay in our database."""
 
@@ -36,7 +38,12 @@ def maintain_state(engine: Engine, alive_run_ids: Collection[str]) -> dict[str, 
     """Ends executions whose run died without a word, and purges history past `HISTORY_RETENTION`."""
     ended = engine.state.executions.sweep_orphans(alive_run_ids)
     purged = engine.state.purge(utc_now() - HISTORY_RETENTION)
-    return {"orphans_ended": ended, "history_rows_purged": sum(purged.values())}
+    forgotten = engine.inbox.purge(utc_now() - INBOX_RETENTION)
+    return {
+        "orphans_ended": ended,
+        "history_rows_purged": sum(purged.values()),
+        "deliveries_forgotten": forgotten,
+    }
 
 
 def _expire(engine: Engine, source: SourceSpec) -> int:

@@ -110,7 +110,7 @@ class Verifier:
     """
 
     def __init__(self, spec: SignatureSpec, env: Mapping[str, str] | None = None) -> None:
-        self._scheme = _scheme_of(spec)
+        self._scheme = scheme_of(spec)
         self._tolerance_s = spec.tolerance.total_seconds()
         self._secrets = tuple(
             Secret(n, _key(resolve(s.value, env), self._scheme, n), s.not_after)
@@ -166,7 +166,8 @@ class Verifier:
         return found
 
 
-def _scheme_of(spec: SignatureSpec) -> Scheme:
+def scheme_of(spec: SignatureSpec) -> Scheme:
+    """How deliveries of that declaration are signed."""
     if spec.scheme != "hmac":
         return SCHEMES[spec.scheme]
     return Scheme(

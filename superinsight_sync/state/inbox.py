@@ -262,8 +262,12 @@ class Inbox:
             done = connection.execute(update(t).where(t.c.seq == seq, _waits()).values(values))
             return done.rowcount == 1
 
-    def replay(self, delivery_id: str) -> str | None:
-        """Puts a delivery into the inbox once more, behind all others; the new id. None if there is no such."""
+    def replay(self, delivery_id: str, *, only: Collection[int] | None = None) -> str | None:
+        """Puts a delivery into the inbox once more, behind all others; the new id. None if there is no such.
+
+        Args:
+            only: the places of the records to land, from 1. Default: all.
+        """
         copied = [c for c in t.c if c.name in Delivery._fields and c.name not in ("id", "key")]
         new_id = uuid.uuid4().hex
         with self._database.write() as connection:
@@ -272,6 +276,8 @@ class Inbox:
             if row is None:
                 return None
             values = {c.name: row[c.name] for c in copied}
+            if only is not None:
+                values["metadata"] = {**values["metadata"], "only": sorted(only)}
             extra = {"id": new_id, "key": f"replay:{new_id}", "replay_of": row["seq"]}
             connection.execute(insert(t).values(**values, **extra, received_at=utc_now(), state="received"))
         return new_id

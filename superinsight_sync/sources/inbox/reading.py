@@ -27,7 +27,7 @@ def deliveries(
     """What was accepted after an order number, taken apart. One whose body is gone is a reject as a whole."""
     for delivery, body in inbox.between(*stretch[:3], after=after, last=stretch[3]):
         if isinstance(body, DataError):
-            yield delivery, Opened([], [(place_of(delivery), None, body.message, "")])
+            yield delivery, Opened([], [], [(place_of(delivery), None, body.message, "")])
         else:
             yield delivery, opened(delivery, body, record=options.record, limit_bytes=options.decompressed)
 
@@ -55,7 +55,7 @@ class InboxRead(RecordRead):
 
     def _batch(self, group: Group) -> pa.RecordBatch:
         texts = [text for _, found in group for text in found.texts]
-        owners = [(delivery, n) for delivery, found in group for n in range(1, len(found.texts) + 1)]
+        owners = [(delivery, n) for delivery, found in group for n in found.numbers]
         arrays, places, misfits = self._shape.rows(texts)
         for reject in (r for _, found in group for r in found.rejects):
             self._kept.add(*reject)

@@ -52,8 +52,11 @@ class Shape:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Those that are declared or hold a value, then our own; none if nothing was seen."""
+        """Those that are declared or hold a value, or else all of the table, then our own; none if nothing is
+        known of any."""
         names = dict.fromkeys(n for n, seen in self._seen.items() if seen.kinds)
+        if not names and not self._declared:
+            names = dict.fromkeys(n for n in self._known if not n.startswith(RESERVED_PREFIX))
         found = [self._column(n) for n in dict.fromkeys([*names, *self._declared])]
         return (*found, *OWN) if found else ()
 
@@ -90,7 +93,9 @@ class Shape:
             for place in places:
                 bad.setdefault(place, f"'{column.name}' is not {column.arrow}")
             return array
-        seen = self._seen[column.name]
+        seen = self._seen.get(column.name)
+        if seen is None:
+            return pa.nulls(len(values), column.arrow)
         if column.arrow == seen.arrow_type():
             return seen.array(values)
         make = float if pa.types.is_floating(column.arrow) else _decimal

@@ -22,9 +22,10 @@ Unusable = tuple[str, int | None, str, str]
 
 @dataclass(frozen=True)
 class Opened:
-    """A delivery's records, and what of it is none."""
+    """A delivery's records, which they are in it, from 1, and what of it is none."""
 
     texts: list[bytes]
+    numbers: list[int]
     rejects: list[Unusable]
 
 
@@ -39,11 +40,12 @@ def opened(delivery: StoredDelivery, body: bytes, *, record: str | None, limit_b
     try:
         plain = unpacked(body, delivery.encoding, limit_bytes).removeprefix(_BOM)
         if delivery.format in ("csv", "xml"):
-            return _made(delivery, plain, record, place)
-        return _written(delivery, plain, record.split(".") if record else [], place)
+            return _asked_for(delivery, _made(delivery, plain, record, place))
+        path = record.split(".") if record else []
+        return _asked_for(delivery, _written(delivery, plain, path, place))
     except (SisError, ValueError, RecursionError) as error:
         reason = error.message if isinstance(error, SisError) else f"it is no {delivery.format}"
-        return Opened([], [(place, None, f"the delivery cannot be read: {reason}", shown(body))])
+        return Opened([], [], [(place, None, f"the delivery cannot be read: {reason}", shown(body))])
 
 
 def _made(delivery: StoredDelivery, plain: bytes, element: str | None, place: str) -> Opened:
@@ -51,20 +53,33 @@ def _made(delivery: StoredDelivery, plain: bytes, element: str | None, place: st
     parsed = parse(plain, delivery.format, rules)
     lines = plain.split(b"\n") if parsed.rejected else []
     rejects: list[Unusable] = [(place, r.place, r.reason, shown(lines[r.place - 1])) for r in parsed.rejected]
-    return Opened([msgspec.json.encode(r) for r in parsed.records], rejects)
+    return Opened([msgspec.json.encode(r) for r in parsed.records], parsed.places, rejects)
+
+
+def _asked_for(delivery: StoredDelivery, found: Opened) -> Opened:
+    """Of a delivery that is replayed, the records that are to land this time."""
+    only = delivery.metadata.get("only")
+    if only is None:
+        return found
+    kept = [(n, t) for n, t in zip(found.numbers, found.texts, strict=True) if n in only]
+    rejects = [r for r in found.rejects if r[1] in only]
+    return Opened([t for _, t in kept], [n for n, _ in kept], rejects)
 
 
 def _written(delivery: StoredDelivery, plain: bytes, path: list[str], place: str) -> Opened:
     texts: list[bytes] = []
+    numbers: list[int] = []
     rejects: list[Unusable] = []
     for number, text in enumerate(_values(delivery, plain), start=1):
         try:
-            texts.extend(_at(text, path))
+            inner = _at(text, path)
+            texts += inner
+            numbers += [number] * len(inner)
         except KeyError:
             rejects.append((place, number, f"there is no record at '{'.'.join(path)}'", shown(text)))
         except ValueError:
             rejects.append((place, number, "it is no JSON object", shown(text)))
-    return Opened(texts, rejects)
+    return Opened(texts, numbers, rejects)
 
 
 def _values(delivery: StoredDelivery, plain: bytes) -> Iterator[bytes]:
