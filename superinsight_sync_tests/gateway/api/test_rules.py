@@ -121,3 +121,16 @@ def test_a_rule_that_cannot_be_read_stops_the_gateway(
     with pytest.raises(ConfigError, match=re.escape(told)):
         with serving(settings_for(tmp_path, monkeypatch)):
             pass
+
+
+def test_tokens_are_given_no_faster_than_the_key_may_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = AccessRules(per_key=RateLimit(0.1, 2))
+    with serving(settings_for(tmp_path, monkeypatch), rules) as limited, limited.client() as client:
+        key = limited.key("viewer")
+        form = {"grant_type": "client_credentials", "client_id": key.id, "client_secret": key.secret}
+        answers = [client.post(f"{API}/auth/token", data=form) for _ in range(3)]
+        assert [a.status_code for a in answers] == [200, 200, 429]
+        assert answers[2].headers["content-type"] == "application/problem+json"
+        assert int(answers[2].headers["retry-after"]) >= 1
