@@ -28,8 +28,13 @@ def drain_command(as_json: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with DagsterInstance.get() as instance:
-        drain = Drain(open_engine(), instance)
+    engine = open_engine()
+    # Dagster's storage does not bear to be made by two processes at once.
+    with engine.state.leases.hold("open Dagster's storage", 30, wait_s=60):
+        instance = DagsterInstance.get()
+        instance.get_runs_count()
+    with instance:
+        drain = Drain(engine, instance)
         tell("draining; Ctrl-C stops it")
         drain.run(stop)
     if as_json:

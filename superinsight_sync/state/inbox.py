@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, text, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
@@ -21,6 +21,7 @@ from superinsight_sync.state.database import Database, clean
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, lock_order
 from superinsight_sync.state.landing_files import LandingFiles
 from superinsight_sync.state.tables import inbox as t
+from superinsight_sync.state.tables import inbox_identity
 
 DeliveryState = Literal["received", "landing", "landed", "failed"]
 BIG_BODY_BYTES = 64 << 10
@@ -231,6 +232,21 @@ class Inbox:
         statement = select(t.c.seq).where(*of_stream).order_by(t.c.seq.desc()).limit(1)
         with self._database.read() as connection:
             return connection.scalar(statement) or 0
+
+    def identity(self) -> str:
+        """Which inbox this is. One that was made anew is another, and its order numbers begin anew."""
+        with self._database.read() as connection:
+            return str(connection.scalar(select(inbox_identity.c.id)))
+
+    def newest(self) -> int:
+        """The greatest order number that was ever given to a delivery; 0 before the first."""
+        with self._database.read() as connection:
+            if connection.dialect.name == "sqlite":
+                return (
+                    connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'sis_inbox'")) or 0
+                )
+            given = "SELECT last_value FROM pg_sequences WHERE sequencename = 'sis_inbox_seq_seq'"
+            return connection.scalar(text(given)) or 0
 
     def streams(self, tenant: str, source: str) -> tuple[str, ...]:
         """The streams of a source that something was pushed to."""

@@ -250,3 +250,6 @@ inbox = Table(
     ),
     sqlite_autoincrement=True,
 )
+
+inbox_identity = Table("sis_inbox_identity", metadata, Column("id", Text, primary_key=True))
+"""One row: which inbox this is."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.model.results import PullResult
@@ -130,6 +131,24 @@ def test_objects_are_kept_as_text_whatever_their_shape(engine: Engine) -> None:
     assert land(engine, spec).schema_changes == ()
     found = [json.loads(w) for w in rows(engine, "who")]
     assert found == [{"name": "Li", "age": 7}, {"name": ["x"]}, []]
+
+
+def test_another_inbox_is_told_apart_and_nothing_of_it_is_passed_over(engine: Engine) -> None:
+    spec = declared()
+    push(engine, [{"id": 1}])
+    push(engine, {"id": 2})
+    land(engine, spec)
+    engine.state.close()
+    for file in engine.settings.home.glob("*.db*"):
+        file.unlink()
+    anew = open_engine("run-2", engine.settings)
+    push(anew, {"id": 3})
+    with pytest.raises(ConfigError, match="landed from another inbox.*sis state reset till.sales"):
+        land(anew, spec)
+    assert [d.state for d in inbox(anew).list()] == ["received"]
+    anew.lake.set_checkpoint(RAW, None, "")
+    land(anew, spec)
+    assert sorted(rows(anew, "id")) == [1, 2, 3]
 
 
 BAD = [

@@ -38,6 +38,7 @@ class InboxRead(RecordRead):
     def __init__(
         self, inbox: Inbox, shape: Shape, request: ReadRequest, stretch: Stretch, after: int, options: Any
     ) -> None:
+        self._inbox = inbox
         self._found = deliveries(inbox, stretch, after, options)
         self._shape, self._request, self._mark = shape, request, stretch[3]
         self._kept = Rejects()
@@ -51,7 +52,7 @@ class InboxRead(RecordRead):
             if batch.num_rows:
                 yield batch
         self._kept.finish(f"stream {self._request.stream.name}")
-        self._request.next_position["seq"] = self._mark
+        self._request.next_position.update(seq=self._mark, inbox=self._inbox.identity())
 
     def _batch(self, group: Group) -> pa.RecordBatch:
         texts = [text for _, found in group for text in found.texts]

@@ -91,8 +91,15 @@ class InboxSource:
         return self._inbox().streams(self._config.tenant, self._config.source)
 
     def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
-        """See `sources.protocol.Accompanied`."""
+        """See `sources.protocol.Accompanied`. Raises ConfigError for a position in another inbox."""
         self._known, self._after = known, int((position or {}).get("seq", 0))
+        inbox = self._inbox()
+        if position and (position["inbox"] != inbox.identity() or self._after > inbox.newest()):
+            raise ConfigError(
+                "the table was landed from another inbox, or from this one before it was restored from a backup",
+                where=f"stream '{stream.name}'",
+                hint=f"`sis state reset {self._config.source}.{stream.name}` lands what is in this one, all of it",
+            )
 
     def landed(self, stream: StreamSpec, position: Any, load_id: str) -> None:
         """Notes up to where deliveries are in the lake. Done again it changes nothing."""
