@@ -58,6 +58,13 @@ def test_infinity_is_told_and_not_changed(source: Source) -> None:
         read(source, ReadRequest(stream(table="ends")))
 
 
+def test_a_value_that_cannot_be_converted_is_not_told(source: Source) -> None:
+    query = "SELECT CAST(a || 's3cret' AS INTEGER) AS n FROM (SELECT t AS a FROM kinds)"
+    with pytest.raises(DataError, match="Could not convert") as caught:
+        read(source, ReadRequest(stream(query=query)))
+    assert "s3cret" not in str(caught.value) and "größe" not in str(caught.value)
+
+
 def test_views_and_queries_are_read(source: Source) -> None:
     assert read(source, ReadRequest(stream(table="main.half"))).column("i").to_pylist() == [0, 2, 4, 6, 8]
     query = "SELECT count(*) AS c, max(i) AS d FROM half"

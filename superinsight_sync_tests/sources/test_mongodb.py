@@ -44,6 +44,12 @@ def source(dsn: str, project: Settings) -> Source:
     return open_source({"kind": "mongodb", "dsn": "{{ env.DOCUMENTS_DSN }}"}, project)
 
 
+def test_the_connection_test_warns_of_a_server_without_accounts(source: Source) -> None:
+    assert source.probe().warnings == (
+        "the server asks for no account: whoever reaches it can read and write",
+    )
+
+
 def test_every_type_arrives_without_loss(db: Db, source: Source) -> None:
     identity, uuid = ObjectId(), UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
     at = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)

@@ -244,7 +244,7 @@ def test_values_arrive_as_they_are(source: Source, redis: Redis, key: str) -> No
 
 
 def test_a_field_that_is_there_twice_is_set_aside(source: Source, redis: Redis, key: str) -> None:
-    redis.execute_command("XADD", key, "*", "n", "1", "n", "2")  # type: ignore[no-untyped-call]
+    redis.execute_command("XADD", key, "*", "n", "1", "n", "2")
     with pytest.raises(DataError, match="a field is there twice"):
         read(source, ReadRequest(declared(key)))
 

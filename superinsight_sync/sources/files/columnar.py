@@ -1,5 +1,6 @@
 """Parquet, ORC and other files that say their types; several files' schemas are joined where nothing is lost."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from superinsight_sync.sources.files.streams import open_seekable
 _BUFFER_BYTES = 1 << 20
 
 
-class TypedLayout:
+class TypedLayout(ABC):
     """Of files that say their types: a format gives `_schema` and `_read`.
 
     Columns are those of all files, in order of appearance; a file that lacks one has NULL.
@@ -45,13 +46,13 @@ class TypedLayout:
         for batch in self._read(member, batch_rows):
             yield self._fitted(member, batch)
 
+    @abstractmethod
     def _schema(self, member: Member) -> tuple[pa.Schema, int | None]:
         """The file's columns, and how many rows it has if it says so."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The file's rows with the columns of its `_schema`."""
-        raise NotImplementedError
 
     def _damaged(self, member: Member) -> DataError:
         return DataError(

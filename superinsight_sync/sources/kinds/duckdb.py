@@ -11,7 +11,7 @@ from pydantic import Field
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.security.secrets import redact, resolve
+from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
@@ -139,7 +139,11 @@ def _as_declared(array: "pa.Array", column: Any) -> "pa.Array":
 
 def _mapped(error: BaseException) -> SisError:
     """DuckDB's error as one of ours, by its class and words."""
-    text = " ".join(redact(str(error)).split())[:300]
+    import duckdb
+
+    from superinsight_sync.sources.sql.errors import error_as
+
+    text = str(error)
     lowered = text.lower()
     if "infinity in column" in lowered:
         name = text.partition("infinity in column ")[2].split()[0]
@@ -155,8 +159,10 @@ def _mapped(error: BaseException) -> SisError:
     if "permission denied" in lowered:
         return AccessError("the database file may not be read", hint="Give this process the right to read it")
     if "out of memory" in lowered or "interrupt" in lowered:
-        return TransientError(text)
-    return ConfigError(text, hint="Check the declaration")
+        return error_as(TransientError, error, hint="It is tried again; give DuckDB less to hold at once")
+    if isinstance(error, duckdb.DataError):
+        return error_as(DataError, error)
+    return error_as(ConfigError, error)
 
 
 PLUGIN = DuckdbSource

@@ -13,7 +13,7 @@ from superinsight_sync.core.errors import AccessError, ConfigError, SisError, Tr
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
-from superinsight_sync.security.secrets import redact, resolve
+from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
@@ -112,9 +112,12 @@ class MongodbSource:
             version = client.server_info().get("version", "?")
             latency_ms = 1000 * (time.perf_counter() - began_s)
             status = client.admin.command("connectionStatus", showPrivileges=True)
-        rights = status.get("authInfo", {}).get("authenticatedUserPrivileges", ())
+        known = status.get("authInfo", {})
+        rights = known.get("authenticatedUserPrivileges", ())
         writes = any({"insert", "update", "remove"} & set(r.get("actions", ())) for r in rights)
         warnings = ("the account can write; give it the role `read` only",) if writes else ()
+        if not known.get("authenticatedUsers"):
+            warnings = ("the server asks for no account: whoever reaches it can read and write",)
         return Probe(f"MongoDB {version}", latency_ms, warnings)
 
     def discover(self) -> Iterator[FoundStream]:
@@ -205,17 +208,19 @@ def _mapped(error: Exception) -> SisError:
     """A driver's error as one of ours, by its class and the server's code (MongoDB manual, "Error Codes")."""
     from pymongo import errors
 
-    text = " ".join(redact(str(error)).split())[:300]
     code = getattr(error, "code", None)
-    if code in (11, 13, 18, 8000) or "Authentication failed" in text:
+    if code in (11, 13, 18, 8000) or "Authentication failed" in str(error):
         return AccessError("the server refuses this account", hint="Check user, password and rights")
     if isinstance(error, errors.ConnectionFailure | errors.CursorNotFound | errors.ExecutionTimeout):
         return TransientError(
             "the server cannot be reached, or went away", hint="Check that the server runs and can be reached"
         )
     if isinstance(error, errors.OperationFailure):
-        return ConfigError(f"the server refuses: {text}", hint="Check the declaration")
-    return ConfigError(text, hint="Check the connection")
+        said = (error.details or {}).get("codeName") or f"code {code}"
+        return ConfigError(f"the server refuses the request ({said})", hint="Check the declaration")
+    return ConfigError(
+        f"the connection cannot be used ({type(error).__name__})", hint="Check the connection's DSN"
+    )
 
 
 def _key(stream: StreamSpec) -> str:

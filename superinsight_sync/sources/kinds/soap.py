@@ -142,7 +142,7 @@ class SoapSource:
         token = None
         if config.auth in ("wsse", "wsse_digest"):
             digest = config.auth == "wsse_digest"
-            token = UsernameToken(*account, use_digest=digest)  # type: ignore[no-untyped-call]
+            token = UsernameToken(*account, use_digest=digest)
         try:
             yield Contract(wsdl, transport, token)
         finally:

@@ -70,7 +70,7 @@ class Contract:
             strict=True, forbid_dtd=True, forbid_entities=True, xml_huge_tree=False, raw_response=True
         )
         try:
-            self.client: Any = Client(address, transport=transport, settings=settings, wsse=wsse)  # type: ignore[no-untyped-call]
+            self.client: Any = Client(address, transport=transport, settings=settings, wsse=wsse)
         except (ZeepError, ValueError, KeyError, AttributeError) as error:
             raise ConfigError(
                 f"the WSDL cannot be read ({type(error).__name__})",

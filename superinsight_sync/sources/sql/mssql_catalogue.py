@@ -100,7 +100,7 @@ def describe(
     """The stream's columns and where its table is. Raises ConfigError for what is not known."""
     if stream.query is not None:
         before, inner = relation(stream, None)
-        rows = rows_of(db, _RESULT, f"{before}SELECT s.* FROM {inner}")  # noqa: S608
+        rows = rows_of(db, _RESULT, f"{before}SELECT s.* FROM {inner}")
         columns = tuple(described_column(row) for row in rows)
         check_columns(stream, columns)
         return StreamShape(tuple(c.column for c in columns)), columns, None
@@ -234,10 +234,10 @@ def select_sql(request: ReadRequest, columns: Sequence[MsColumn], at: tuple[str,
     before, inner = relation(request.stream, at)
     selected = ", ".join(f"{c.select} AS {quoted(c.name)}" for c in request.needed(columns))
     top = "" if request.limit is None else f"TOP ({request.limit:d}) "
-    return f"{before}SELECT {top}{selected} FROM {inner}{_where(request, columns)}"  # noqa: S608
+    return f"{before}SELECT {top}{selected} FROM {inner}{_where(request, columns)}"
 
 
 def count_sql(request: ReadRequest, columns: Sequence[MsColumn], at: tuple[str, str] | None) -> str:
     """The statement that counts the rows of the request."""
     before, inner = relation(request.stream, at)
-    return f"{before}SELECT COUNT_BIG(*) FROM {inner}{_where(request, columns)}"  # noqa: S608
+    return f"{before}SELECT COUNT_BIG(*) FROM {inner}{_where(request, columns)}"

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
 
@@ -52,8 +52,8 @@ _READ_ONLY = {
 }
 
 
-EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+EARLIEST: Any = OffsetSpec.earliest()
+LATEST: Any = OffsetSpec.latest()
 
 
 def at_time(unix_ms: int) -> Any:

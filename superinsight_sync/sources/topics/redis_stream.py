@@ -113,7 +113,7 @@ class Place:
 
 def ask(server: "Redis", *command: Any) -> Any:
     """The server's answer as it is."""
-    return server.execute_command(*command)  # type: ignore[no-untyped-call]
+    return server.execute_command(*command)
 
 
 def server_info(server: "Redis", topic: str) -> Info:
