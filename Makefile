@@ -36,6 +36,9 @@ install-servers: ## Installs the database servers that tests start themselves an
 demo-data: install
 	@$(BIN)/python examples/make_demo_data.py
 
+gateway: install ## Takes what customers push, on http://127.0.0.1:8080; Ctrl-C stops it.
+	@$(BIN)/sis gateway
+
 demo: demo-data ## From a customer's source to a training dataset, on real data.
 	@$(BIN)/sis run --all --summary
 

@@ -10,7 +10,7 @@ from superinsight_sync.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from superinsight_sync.pipeline.engine import Engine
-    from superinsight_sync.state.inbox import StoredDelivery
+    from superinsight_sync.state.deliveries import StoredDelivery
 
 
 @click.group("inbox")

@@ -3,7 +3,7 @@
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.state.inbox import StoredDelivery
+from superinsight_sync.state.deliveries import StoredDelivery
 
 
 def replay_delivery(engine: Engine, delivery_id: str, *, whole: bool = False) -> str:

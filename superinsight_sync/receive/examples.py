@@ -29,7 +29,7 @@ def addresses(source: PushSourceSpec, base_url: str) -> dict[str, str]:
 def examples(source: PushSourceSpec, base_url: str) -> dict[str, str]:
     """Commands by name. Secrets and keys are named as variables of the shell, never shown.
 
-    `curl` and `python` push a batch (they need SIS_KEY); `openssl` and `python webhook`, where the source has a
+    `curl` and `python` push a batch (they need PUSH_KEY); `openssl` and `python webhook`, where the source has a
     signature, sign an event.
     """
     stream = source.streams[0]
@@ -72,7 +72,7 @@ def _curl(stream: PushStreamSpec, url: str) -> str:
     media, body = _TYPES[stream.formats[0]]
     return (
         f"curl --fail-with-body '{url}' \\\n"
-        '  -H "authorization: Bearer $SIS_KEY" \\\n'
+        '  -H "authorization: Bearer $PUSH_KEY" \\\n'
         f"  -H 'content-type: {media}' \\\n"
         f"  --data-binary '{body}'"
     )
@@ -87,7 +87,7 @@ request = urllib.request.Request(
     {url!r},
     data={body.encode()!r},
     headers={{
-        "authorization": "Bearer " + os.environ["SIS_KEY"],
+        "authorization": "Bearer " + os.environ["PUSH_KEY"],
         "content-type": {media!r},
         "idempotency-key": "shift-1",  # the same key again is the same delivery
     }},

@@ -7,96 +7,25 @@ number later on, and `mark_landed` is only a note that may be lost and made agai
 
 import uuid
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, text, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
-from superinsight_sync.model.push import PushFormat
 from superinsight_sync.state.database import Database, clean
+from superinsight_sync.state.deliveries import Backlog, DeliveryState, Range, StoredDelivery, Wanted
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, lock_order
 from superinsight_sync.state.landing_files import LandingFiles
 from superinsight_sync.state.tables import inbox as t
 from superinsight_sync.state.tables import inbox_identity
 
-DeliveryState = Literal["received", "landing", "landed", "failed"]
 BIG_BODY_BYTES = 64 << 10
 SHORTEST_KEPT = timedelta(days=7)
 _PAGE_ROWS = 128
 _SHOWN = [c for c in t.c if c.name != "body"]
-
-
-@dataclass(frozen=True)
-class Range:
-    """Deliveries of one stream that wait, from the order number `first` to `last`, both included.
-
-    Attributes:
-        stream: empty for those whose stream is found out when they are landed.
-        records: as counted at the door. oldest_at: when the first of them was received.
-    """
-
-    tenant: str
-    source: str
-    stream: str
-    first: int
-    last: int
-    deliveries: int
-    records: int
-    size_bytes: int
-    oldest_at: datetime
-
-
-@dataclass(frozen=True)
-class StoredDelivery:
-    """A delivery as it is kept, without its body."""
-
-    seq: int
-    id: str
-    tenant: str
-    source: str
-    stream: str
-    key: str
-    fingerprint: str
-    format: PushFormat
-    encoding: str
-    size_bytes: int
-    records: int
-    metadata: dict[str, Any]
-    received_at: datetime
-    state: DeliveryState
-    load_id: str | None
-    marked_at: datetime | None
-    error_text: str | None
-    replay_of: int | None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which deliveries somebody looks for; what is None (or empty) does not matter.
-
-    Attributes:
-        sources: any of these. since: received then or later.
-    """
-
-    tenant: str | None = None
-    sources: tuple[str, ...] = ()
-    source: str | None = None
-    stream: str | None = None
-    state: DeliveryState | None = None
-    since: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """What waits to be landed."""
-
-    deliveries: int
-    size_bytes: int
-    oldest_at: datetime | None
 
 
 class Inbox:

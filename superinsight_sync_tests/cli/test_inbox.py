@@ -79,7 +79,7 @@ def key(door: Gateway) -> str:
 
 
 def run(command: list[str], key: str) -> str:
-    environment = {**os.environ, "SIS_KEY": key, "SHOP_SECRET": SECRET}
+    environment = {**os.environ, "PUSH_KEY": key, "SHOP_SECRET": SECRET}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout

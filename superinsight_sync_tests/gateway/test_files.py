@@ -12,7 +12,8 @@ import pytest
 from tusclient.client import TusClient
 
 from superinsight_sync.state import State
-from superinsight_sync.state.inbox import Inbox, StoredDelivery
+from superinsight_sync.state.deliveries import StoredDelivery
+from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway
 
 TUS = {"tus-resumable": "1.0.0"}

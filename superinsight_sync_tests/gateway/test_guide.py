@@ -25,7 +25,7 @@ def run(door: Gateway, key: dict[str, str], code: str, program: list[str], folde
     there = door.url.removeprefix("http://")
     code = code.replace("https://push.example.com:8443", f"http://{there}")
     code = code.replace("wss://push.example.com:8443", f"ws://{there}")
-    env = {**os.environ, "SIS_KEY": key["authorization"].removeprefix("Bearer ")}
+    env = {**os.environ, "PUSH_KEY": key["authorization"].removeprefix("Bearer ")}
     done = subprocess.run([*program, code], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -20,7 +20,8 @@ from sqlalchemy import text, update
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError, SisError, TransientError
 from superinsight_sync.state import State, open_state
-from superinsight_sync.state.inbox import Inbox, Wanted
+from superinsight_sync.state.deliveries import Wanted
+from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery, InboxFullError, InboxWriter, Outcome
 from superinsight_sync.state.tables import inbox as table
 

@@ -13,7 +13,7 @@ from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.api.shared import ROOT, Caller, Given, Moment, Reach, Reached, Told
 from superinsight_sync.model.written import NAME_PATTERN
 from superinsight_sync.security.roles import Principal
-from superinsight_sync.state.inbox import DeliveryState, StoredDelivery, Wanted
+from superinsight_sync.state.deliveries import DeliveryState, StoredDelivery, Wanted
 
 _log = logging.getLogger(__name__)
 ID_PATTERN = "^[0-9a-f]{32}$"

@@ -13,7 +13,8 @@ from superinsight_sync.sources.inbox.shape import DELIVERY, RECEIVED_AT, SEQ, Sh
 from superinsight_sync.sources.inbox.texts import Opened, opened, place_of, shown
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync.sources.reading import RecordRead
-from superinsight_sync.state.inbox import Inbox, StoredDelivery
+from superinsight_sync.state.deliveries import StoredDelivery
+from superinsight_sync.state.inbox import Inbox
 
 Stretch = tuple[str, str, str, int]
 """Tenant, source, stream, and the last order number."""

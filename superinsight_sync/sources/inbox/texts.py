@@ -8,7 +8,7 @@ import msgspec
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import ParseRules, parse
-from superinsight_sync.state.inbox import StoredDelivery
+from superinsight_sync.state.deliveries import StoredDelivery
 
 _SHOWN_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"

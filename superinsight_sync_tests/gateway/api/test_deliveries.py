@@ -13,7 +13,7 @@ from sqlalchemy import event
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.gateway.ids import new_id
 from superinsight_sync.state import State
-from superinsight_sync.state.inbox import Range, Wanted
+from superinsight_sync.state.deliveries import Range, Wanted
 from superinsight_sync.state.inbox_writer import Delivery
 from superinsight_sync_tests.gateway.api.served import API, Served, bearer
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway

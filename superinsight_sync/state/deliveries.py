@@ -1,0 +1,78 @@
+"""What is known of deliveries in the inbox."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from superinsight_sync.model.push import PushFormat
+
+DeliveryState = Literal["received", "landing", "landed", "failed"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Deliveries of one stream that wait, from the order number `first` to `last`, both included.
+
+    Attributes:
+        stream: empty for those whose stream is found out when they are landed.
+        records: as counted at the door. oldest_at: when the first of them was received.
+    """
+
+    tenant: str
+    source: str
+    stream: str
+    first: int
+    last: int
+    deliveries: int
+    records: int
+    size_bytes: int
+    oldest_at: datetime
+
+
+@dataclass(frozen=True)
+class StoredDelivery:
+    """A delivery as it is kept, without its body."""
+
+    seq: int
+    id: str
+    tenant: str
+    source: str
+    stream: str
+    key: str
+    fingerprint: str
+    format: PushFormat
+    encoding: str
+    size_bytes: int
+    records: int
+    metadata: dict[str, Any]
+    received_at: datetime
+    state: DeliveryState
+    load_id: str | None
+    marked_at: datetime | None
+    error_text: str | None
+    replay_of: int | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which deliveries somebody looks for; what is None (or empty) does not matter.
+
+    Attributes:
+        sources: any of these. since: received then or later.
+    """
+
+    tenant: str | None = None
+    sources: tuple[str, ...] = ()
+    source: str | None = None
+    stream: str | None = None
+    state: DeliveryState | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits to be landed."""
+
+    deliveries: int
+    size_bytes: int
+    oldest_at: datetime | None
