@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -112,6 +113,9 @@ def serve(config: "uvicorn.Config") -> None:
             await super().shutdown(sockets)
 
     server = Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn hears them while it serves, and raises them again when it has ended as it should.
+        signal.signal(number, lambda *_: None)
     try:
         server.run()
     except SystemExit as error:
