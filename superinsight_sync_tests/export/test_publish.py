@@ -1,9 +1,7 @@
 """A version is visible as a whole or not at all: after kills, with two publishers, on a folder and on S3."""
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -243,7 +241,7 @@ def test_kill_9_in_the_middle_of_publishing_leaves_no_half_version(tmp_path: Pat
         before = len(list(blobs.list(PREFIX)))
         while process.poll() is None and len(list(blobs.list(PREFIX))) < before + rng.randint(1, most_files):
             pass
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
         process.stdout.close()
         visible = versions(blobs, PREFIX)
