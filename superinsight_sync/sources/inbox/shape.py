@@ -35,9 +35,13 @@ class Shape:
     Args:
         declared: column → type, as in the declaration: other values set their record aside.
         known: what the table holds already.
+        keys: columns of the primary key: a record without one of them is none.
     """
 
-    def __init__(self, declared: Mapping[str, str], known: pa.Schema | None) -> None:
+    def __init__(
+        self, declared: Mapping[str, str], known: pa.Schema | None, keys: Sequence[str] = ()
+    ) -> None:
+        self._keys = keys
         self._declared = {name: arrow_type(text) for name, text in declared.items()}
         self._known = {} if known is None else {f.name: f.type for f in known}
         self._seen: dict[str, Seen] = {}
@@ -57,8 +61,10 @@ class Shape:
         names = dict.fromkeys(n for n, seen in self._seen.items() if seen.kinds)
         if not names and not self._declared:
             names = dict.fromkeys(n for n in self._known if not n.startswith(RESERVED_PREFIX))
-        found = [self._column(n) for n in dict.fromkeys([*names, *self._declared])]
-        return (*found, *OWN) if found else ()
+        keys = [n for n in self._keys if n in self._known]
+        found = [self._column(n) for n in dict.fromkeys([*names, *self._declared, *keys])]
+        has_keys = {c.name for c in found}.issuperset(self._keys)
+        return (*found, *OWN) if found and has_keys else ()
 
     def _column(self, name: str) -> Column:
         seen = self._seen.get(name, Seen())
@@ -105,13 +111,18 @@ class Shape:
 
     def _rows(self, texts: Sequence[bytes]) -> Rows:
         """Each record, or why it is none."""
-        rows: Rows = [*(fast_values(texts) or map(_row, texts))]
+        rows: Rows = [self._keyed(row) for row in fast_values(texts) or map(_row, texts)]
         names = {n for row in rows if isinstance(row, dict) for n in row}
         wrong = {name: reason for name in names if (reason := self._unusable(name))}
         many = len(names | self._folded.keys()) > MAX_COLUMNS
         if not wrong and not many and len({n.casefold() for n in names}) == len(names):
             return rows
         return [self._named(row, wrong) if isinstance(row, dict) else row for row in rows]
+
+    def _keyed(self, row: dict[str, Any] | str) -> dict[str, Any] | str:
+        if isinstance(row, dict) and (missing := [k for k in self._keys if row.get(k) is None]):
+            return f"it has no '{missing[0]}', which is of the primary key"
+        return row
 
     def _named(self, row: dict[str, Any], wrong: Mapping[str, str]) -> dict[str, Any] | str:
         """A record by itself: the first one that brings a name has it."""

@@ -108,7 +108,7 @@ class InboxSource:
             self._inbox().mark_landed_to(*where, seq=int(position["seq"]), load_id=load_id)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        """The columns of all records that wait. Raises ConfigError if there are none and none are declared."""
+        """The columns of all records that wait. Raises ConfigError if nothing was pushed that has any."""
         from superinsight_sync.sources.naming import not_there
 
         if stream.sync.cursor:
@@ -117,16 +117,16 @@ class InboxSource:
                 where=f"stream '{stream.name}'",
                 hint="Use sync: {mode: incremental, by: position}",
             )
-        _, shape = self._shape(stream)
+        mark, shape = self._shape(stream)
         columns = shape.columns
-        if not columns:
+        if not columns or not mark:
             known = self._streams()
             if stream.endpoint not in known and known:
                 raise not_there("pushed stream", stream.endpoint or "", known)
             raise ConfigError(
                 "nothing was pushed to it that could be a row",
                 where=f"stream '{stream.name}'",
-                hint="Push a first record (`sis receive show` has examples), or declare its columns",
+                hint="Push a first record: `sis receive show` has examples",
             )
         return StreamShape(columns)
 
@@ -135,11 +135,11 @@ class InboxSource:
         from superinsight_sync.sources.inbox.reading import deliveries, grouped
         from superinsight_sync.sources.inbox.shape import Shape
 
-        key = stream.model_dump_json(include={"endpoint", "options"})
+        key = stream.model_dump_json(include={"endpoint", "options", "primary_key"})
         if key not in self._looked_at:
             inbox, options = self._inbox(), options_of("inbox", stream)
             mark = self._mark(stream)
-            shape = Shape(options.columns, self._known)
+            shape = Shape(options.columns, self._known, stream.primary_key)
             found = deliveries(inbox, self._stretch(stream, mark), self._after, options)
             for group in grouped(found):
                 shape.see([text for _, delivery in group for text in delivery.texts])
