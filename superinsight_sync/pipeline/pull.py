@@ -1,8 +1,8 @@
 """Pull: read one stream of a source and land it with its checkpoint, exactly once in effect."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,11 @@ from superinsight_sync.state.leases import Lease
 
 @dataclass(frozen=True)
 class _Pull:
-    """One attempt's givens."""
+    """One attempt's givens.
+
+    Attributes:
+        held: the raw table's schema at the start; None if there is no table. points: its checkpoints.
+    """
 
     engine: Engine
     source: SourceSpec
@@ -42,6 +46,8 @@ class _Pull:
     connection: Source
     load_id: str
     lease: Lease
+    held: pa.Schema | None = None
+    points: Mapping[str, Checkpoint] = field(default_factory=dict)
     conformer: Conformer | None = None
 
     def request(self, after: Any = None, position: Any = None) -> ReadRequest:
@@ -118,9 +124,17 @@ def pull_stream(
             new_load_id(),
             lease,
         )
-        return _pull(pull, tally, force=force)
+        return _pull(_looked_up(pull), tally, force=force)
 
     return execute(engine, task, work)
+
+
+def _looked_up(pull: _Pull) -> _Pull:
+    """With what the table holds, asked for once: each question opens it anew."""
+    if not pull.store.exists(pull.table):
+        return pull
+    held, points = pull.store.schema(pull.table), pull.store.checkpoints(pull.table)
+    return replace(pull, held=held, points=points)
 
 
 def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
@@ -142,7 +156,7 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
     _tell_of_drift(pull)
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
-    _accompany(pull)
+    _tell_landed(pull, landed.commit.checkpoints.get(""))
     gone = apply_deletes(
         pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
     )
@@ -153,17 +167,20 @@ def _accompany(pull: _Pull) -> None:
     """Tells a source that wants to know what has landed; at the start for what an end in between left untold."""
     if not isinstance(pull.connection, Accompanied):
         return
-    held = pull.store.schema(pull.table) if pull.store.exists(pull.table) else pa.schema([])
-    point = pull.store.checkpoint(pull.table) if held.names else None
+    point = pull.points.get("")
     position = point.detail.get("position") if point else None
-    pull.connection.prepare(pull.stream, held, position)
-    if point:
-        pull.connection.landed(pull.stream, position, point.load_id)
+    pull.connection.prepare(pull.stream, pa.schema([]) if pull.held is None else pull.held, position)
+    _tell_landed(pull, point)
+
+
+def _tell_landed(pull: _Pull, point: Checkpoint | None) -> None:
+    if point is not None and isinstance(pull.connection, Accompanied):
+        pull.connection.landed(pull.stream, point.detail.get("position"), point.load_id)
 
 
 def _tell_of_drift(pull: _Pull) -> None:
     """Alerts before the rows land with the drift in their checkpoint, so that no end in between silences it."""
-    told = {p.detail.get("drift") for p in pull.store.checkpoints(pull.table).values()}
+    told = {p.detail.get("drift") for p in pull.points.values()}
     if pull.conformer and pull.drift not in (None, *told):
         changes = pull.conformer.drift.texts
         alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, changes)
@@ -172,9 +189,9 @@ def _tell_of_drift(pull: _Pull) -> None:
 def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
     """What the contract makes of the rows. Widens the table first if the rows need it."""
     drift = Drift()
-    if pull.store.exists(pull.table):
+    if pull.held is not None:
         source = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
-        drift = drift_between(pull.store.schema(pull.table), source)
+        drift = drift_between(pull.held, source)
         if pull.connection.capabilities.found_types:
             drift = replace(drift, missing=(), renamed=())
     conformer = Conformer(pull.stream.contract, drift, replaces=pull.replaces)
@@ -198,7 +215,7 @@ def _token(pull: _Pull) -> str | None:
 
 
 def _token_of(pull: _Pull, key: str) -> str | None:
-    landed = pull.store.checkpoint(pull.table, key)
+    landed = pull.points.get(key)
     return landed.token if landed else None
 
 
@@ -227,7 +244,7 @@ def _land_window(pull: _Pull, token: str | None) -> _Landed:
 
 def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     """Reads from the checkpoint on, spools, drops what is known already, lands the rest with the new checkpoint."""
-    sync, before = pull.stream.sync, pull.store.checkpoint(pull.table)
+    sync, before = pull.stream.sync, pull.points.get("")
     last = before.cursor if before else None
     by_cursor = sync.cursor if sync.by in ("timestamp", "version") else None
     after = _minus_lag(pull, last) if by_cursor else None
@@ -240,7 +257,7 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
         position = dict(request.next_position) or request.position
         commit = pull.commit(position, token=token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
-        if overlaps and pull.store.exists(pull.table):
+        if overlaps and pull.held is not None:
             spool.drop_known(pull.store.dataset(pull.table), cursor=sync.cursor, after=after)
         still_ours(pull.lease)
         if pull.stream.disposition == "merge":
@@ -332,7 +349,7 @@ def _keep_unreadable(pull: _Pull, found: pa.Table) -> None:
 
 
 def _unchanged(pull: _Pull, started: float) -> PullResult:
-    point = pull.store.checkpoint(pull.table, (pull.partitions or ("",))[-1])
+    point = pull.points.get((pull.partitions or ("",))[-1])
     return PullResult(
         stream=pull.stream.name,
         stats=ReadStats(seconds=time.perf_counter() - started),
