@@ -65,6 +65,22 @@ def test_a_value_that_cannot_be_converted_is_not_told(source: Source) -> None:
     assert "s3cret" not in str(caught.value) and "größe" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT CAST(v AS INTEGER) AS n FROM (VALUES ('it''s 7777777777')) t(v)",
+        "SELECT strptime(v, '%Y') AS n FROM (VALUES ('year 7777777777')) t(v)",
+        "SELECT CAST(v AS INTEGER) AS n FROM (VALUES (7777777777)) t(v)",
+        "SELECT v * v AS n FROM (VALUES (7777777777)) t(v)",
+        "SELECT regexp_matches('a', v) AS n FROM (VALUES ('(7777777777')) t(v)",
+    ],
+)
+def test_an_error_about_a_value_holds_it_in_no_form(source: Source, query: str) -> None:
+    with pytest.raises((DataError, ConfigError), match=r"[Cc]heck the .*values") as caught:
+        read(source, ReadRequest(stream(query=query)))
+    assert "777" not in str(caught.value)
+
+
 def test_views_and_queries_are_read(source: Source) -> None:
     assert read(source, ReadRequest(stream(table="main.half"))).column("i").to_pylist() == [0, 2, 4, 6, 8]
     query = "SELECT count(*) AS c, max(i) AS d FROM half"

@@ -50,6 +50,14 @@ def test_the_connection_test_warns_of_a_server_without_accounts(source: Source) 
     )
 
 
+def test_a_value_that_the_server_cannot_convert_is_not_told(db: Db, source: Source) -> None:
+    db["c"].insert_one({"_id": 1, "note": "s3cret"})
+    chosen = {"filter": {"$expr": {"$gt": [{"$toInt": "$note"}, 1]}}, "columns": {"note": "string"}}
+    with pytest.raises(ConfigError, match="refuses the request .ConversionFailure") as caught:
+        source.count(ReadRequest(stream(collection="c", options=chosen)))
+    assert "s3cret" not in str(caught.value)
+
+
 def test_every_type_arrives_without_loss(db: Db, source: Source) -> None:
     identity, uuid = ObjectId(), UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
     at = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)

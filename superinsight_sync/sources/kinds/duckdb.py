@@ -1,5 +1,6 @@
 """DuckDB files, opened read-only and cut off from everything else."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from superinsight_sync.sources.protocol import (
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+
+_INFINITY = "Invalid Input Error: infinity in column "
+_CAST_COLUMN = re.compile(r"when casting from source column ([^'\"\n]+)(?:\n\nLINE |\Z)")
 
 
 class Config(KindConfig):
@@ -138,15 +143,17 @@ def _as_declared(array: "pa.Array", column: Any) -> "pa.Array":
 
 
 def _mapped(error: BaseException) -> SisError:
-    """DuckDB's error as one of ours, by its class and words."""
+    """DuckDB's error as one of ours, by its class and words. Of errors about values the words are not told:
+    these hold the value in many forms, also without quotes."""
     import duckdb
+    import pyarrow as pa
 
     from superinsight_sync.sources.sql.errors import error_as
 
     text = str(error)
     lowered = text.lower()
-    if "infinity in column" in lowered:
-        name = text.partition("infinity in column ")[2].split()[0]
+    if text.startswith(_INFINITY):
+        name = text.removeprefix(_INFINITY).split()[0]
         return DataError(
             f"column '{name}' holds infinity, which no Arrow value can",
             hint="Select it with a query that converts it",
@@ -160,8 +167,16 @@ def _mapped(error: BaseException) -> SisError:
         return AccessError("the database file may not be read", hint="Give this process the right to read it")
     if "out of memory" in lowered or "interrupt" in lowered:
         return error_as(TransientError, error, hint="It is tried again; give DuckDB less to hold at once")
-    if isinstance(error, duckdb.DataError):
-        return error_as(DataError, error)
+    if isinstance(error, duckdb.DataError | pa.ArrowInvalid):
+        column = _CAST_COLUMN.search(text)
+        return DataError(
+            f"Could not convert a value{f' of column {column[1]!r}' if column else ''}",
+            hint="Check the values, or select them with a query that converts them",
+        )
+    if isinstance(error, duckdb.InvalidInputException):
+        return ConfigError(
+            "DuckDB refuses what the query computes with", hint="Check the query, and the values it takes"
+        )
     return error_as(ConfigError, error)
 
 
