@@ -334,6 +334,24 @@ class StreamSpec(StreamDefaults):
         return self.save or SavePlan()
 
 
+def with_defaults(data: Any) -> Any:
+    """What was written of a source, with its `defaults` in each stream that does not say otherwise."""
+    if not isinstance(data, dict) or not isinstance(data.get("defaults"), dict):
+        return data
+    streams = data.get("streams")
+    if not isinstance(streams, list | tuple):
+        return data
+    merged = [{**data["defaults"], **s} if isinstance(s, dict) else s for s in streams]
+    return {**data, "streams": merged}
+
+
+def check_unique(names: list[str]) -> None:
+    """Raises ValueError for two streams of one name."""
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"stream names must be unique in a source; twice: {', '.join(twice)}")
+
+
 class SourceSpec(Declared):
     """A customer system and the streams taken from it."""
 
@@ -364,21 +382,11 @@ class SourceSpec(Declared):
     @model_validator(mode="before")
     @classmethod
     def _apply_defaults(cls, data: Any) -> Any:
-        """Writes the defaults into each stream that does not say otherwise."""
-        if not isinstance(data, dict) or not isinstance(data.get("defaults"), dict):
-            return data
-        streams = data.get("streams")
-        if not isinstance(streams, list | tuple):
-            return data
-        merged = [{**data["defaults"], **s} if isinstance(s, dict) else s for s in streams]
-        return {**data, "streams": merged}
+        return with_defaults(data)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        names = [s.name for s in self.streams]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"stream names must be unique in a source; twice: {', '.join(twice)}")
+        check_unique([s.name for s in self.streams])
         return self
 
     def stream(self, name: str) -> StreamSpec:

@@ -16,6 +16,8 @@ from superinsight_sync.model.declaration import (
     StreamDefaults,
     StreamSpec,
     SyncSpec,
+    check_unique,
+    with_defaults,
 )
 from superinsight_sync.model.written import Duration, Name, Size
 
@@ -212,20 +214,11 @@ class PushSourceSpec(Declared):
     @model_validator(mode="before")
     @classmethod
     def _apply_defaults(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("defaults"), dict):
-            return data
-        streams = data.get("streams")
-        if not isinstance(streams, list | tuple):
-            return data
-        merged = [{**data["defaults"], **s} if isinstance(s, dict) else s for s in streams]
-        return {**data, "streams": merged}
+        return with_defaults(data)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = [s.name for s in self.streams]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"stream names must be unique in a source; twice: {', '.join(twice)}")
+        check_unique([s.name for s in self.streams])
         if any(s.events for s in self.streams) and self.event_type is None:
             raise ValueError("streams have `events`; say in `event_type` where a webhook names its event")
         if len([s for s in self.streams if not s.events]) > 1 and self.event_type is not None:
