@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 from starlette.types import Send
 
-from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.answers import RequestError, send_bytes
 from superinsight_sync.gateway.ids import new_id
 from superinsight_sync.gateway.receivers import Receiver
 from superinsight_sync.model.push import PushFormat
 from superinsight_sync.receive.parsing import Parsed
 from superinsight_sync.state.inbox import BIG_BODY_BYTES, Inbox
-from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, Result
+from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, Result, settle
 
 MOST_TOLD = 1_000
 """So many of a delivery's bad records are told in the answer; all are counted."""
@@ -44,17 +43,7 @@ class Taking:
         return await asyncio.to_thread(self.inbox.session_position, receiver.tenant, receiver.name, session)
 
     def _settle_soon(self, pairs: list[tuple[Any, Result]]) -> None:
-        self._loop.call_soon_threadsafe(_settle, pairs)
-
-
-def _settle(pairs: list[tuple[Any, Result]]) -> None:
-    for future, result in pairs:
-        if future.done():
-            continue
-        if isinstance(result, SisError):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+        self._loop.call_soon_threadsafe(settle, pairs)
 
 
 def delivery_of(

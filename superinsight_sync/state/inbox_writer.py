@@ -136,7 +136,7 @@ class InboxWriter:
         be sent again.
         """
         future: Future[Outcome] = Future()
-        self.submit(delivery, _settle, future)
+        self.submit(delivery, settle, future)
         return future.result()
 
     def close(self) -> None:
@@ -212,7 +212,8 @@ def _outcome(delivery: Delivery, kept: tuple[str, str]) -> Outcome:
     return Outcome("duplicate" if fingerprint == delivery.fingerprint else "conflict", first)
 
 
-def _settle(pairs: list[tuple[Any, Result]]) -> None:
+def settle(pairs: list[tuple[Any, Result]]) -> None:
+    """A sink for futures, of threads or of an event loop."""
     for future, result in pairs:
         if future.done():
             continue
@@ -229,7 +230,7 @@ _COLUMNS = (
 _ROW = "(?,?,?,?,?,?,?,?,?,?,?,?,?,'received')"
 _POSTGRES_LOCK = f"SELECT pg_advisory_xact_lock({ORDER_LOCK})"
 _POSTGRES_INSERT = (
-    f"INSERT INTO sis_inbox ({_COLUMNS}) "  # noqa: S608
+    f"INSERT INTO sis_inbox ({_COLUMNS}) "  # noqa: S608 - made of constants
     "SELECT d.id, d.tenant, d.source, d.stream, d.key, d.fingerprint, d.format, d.encoding, d.body, "
     "d.size_bytes, d.records, d.metadata, %s, 'received' "
     "FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], "
@@ -258,7 +259,7 @@ def _insert_sqlite(connection: Connection, batch: list[Delivery], at: datetime) 
 
 @cache
 def _sqlite_insert(rows: int) -> str:
-    return f"INSERT INTO sis_inbox ({_COLUMNS}) VALUES {','.join([_ROW] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608
+    return f"INSERT INTO sis_inbox ({_COLUMNS}) VALUES {','.join([_ROW] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608 - as above
 
 
 def _insert_postgres(connection: Connection, batch: list[Delivery], at: datetime) -> int:
@@ -276,7 +277,7 @@ def _kept_under(connection: Connection, batch: list[Delivery]) -> dict[tuple[str
         some = wanted[start : start + 256]
         # Each by itself: for a list of them SQLite would go through the whole table.
         one = (
-            "SELECT tenant, source, key, id, fingerprint FROM sis_inbox "  # noqa: S608
+            "SELECT tenant, source, key, id, fingerprint FROM sis_inbox "  # noqa: S608 - `mark` is a constant
             f"WHERE tenant = {mark} AND source = {mark} AND key = {mark}"
         )
         statement = " UNION ALL ".join([one] * len(some))

@@ -338,3 +338,20 @@ def test_deliveries_are_searched_newest_first_and_their_bodies_come_in_parts(sha
     path.write_bytes(b"y" + big[1:])
     with pytest.raises(DataError, match="damaged"):
         shared.body_parts(ids[0])
+
+
+def test_order_numbers_belong_to_one_inbox_and_are_never_given_again(
+    inbox: Inbox, writer: InboxWriter
+) -> None:
+    assert inbox.newest() == 0
+    for n in range(3):
+        writer.accept(delivery(f"k{n}"))
+    (found,) = inbox.pending()
+    assert inbox.newest() == found.last == inbox.last("acme", "shop", "orders")
+    with inbox._database.write() as connection:
+        connection.execute(table.delete())
+    assert inbox.newest() == found.last and inbox.last("acme", "shop", "orders") == 0
+    writer.accept(delivery("k9"))
+    assert inbox.newest() > found.last
+    assert inbox.identity() == inbox.identity() != ""
+    assert inbox.streams("acme", "shop") == ("orders",)
