@@ -133,6 +133,16 @@ def raw_limit(folder: Path, seconds: float) -> None:
     print(f"raw limit: {count / seconds:,.0f} bodies/s, 32 for each fdatasync")
 
 
+def _until_listening(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the framework's server did not start")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=3.0, help="about how long each measurement takes")
@@ -144,7 +154,7 @@ def main() -> None:
         port = free_port()
         environment = {**os.environ, "KEY": door.environment["SHOP_SECRET"].removeprefix("whsec_")}
         framework = subprocess.Popen([sys.executable, "-c", FRAMEWORK, str(port)], env=environment)
-        time.sleep(2)
+        _until_listening(port)
         assert door.process is not None
         try:
             for connections in (32, 128):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -65,6 +66,7 @@ class InboxSource:
         self._after = 0
         self._looked_at: dict[str, tuple[int, Shape]] = {}
 
+    @cached_property
     def _inbox(self) -> "Inbox":
         from superinsight_sync.state.inbox import Inbox
         from superinsight_sync.state.opening import open_state
@@ -74,7 +76,7 @@ class InboxSource:
     def probe(self) -> Probe:
         """Asks our database what waits."""
         began_s = time.perf_counter()
-        waiting = self._inbox().backlog(self._config.tenant, self._config.source)
+        waiting = self._inbox.backlog(self._config.tenant, self._config.source)
         details: dict[str, Any] = {"waiting": waiting.deliveries, "waiting_bytes": waiting.size_bytes}
         if waiting.oldest_at is not None:
             details["oldest_at"] = waiting.oldest_at.isoformat()
@@ -88,12 +90,12 @@ class InboxSource:
             yield FoundStream(name, "endpoint", name, columns)
 
     def _streams(self) -> tuple[str, ...]:
-        return self._inbox().streams(self._config.tenant, self._config.source)
+        return self._inbox.streams(self._config.tenant, self._config.source)
 
     def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
         """See `sources.protocol.Accompanied`. Raises ConfigError for a position in another inbox."""
         self._known, self._after = known, int((position or {}).get("seq", 0))
-        inbox = self._inbox()
+        inbox = self._inbox
         if position and (position["inbox"] != inbox.identity() or self._after > inbox.newest()):
             raise ConfigError(
                 "the table was landed from another inbox, or from this one before it was restored from a backup",
@@ -105,7 +107,7 @@ class InboxSource:
         """Notes up to where deliveries are in the lake. Done again it changes nothing."""
         if position:
             where = (self._config.tenant, self._config.source, stream.endpoint or "")
-            self._inbox().mark_landed_to(*where, seq=int(position["seq"]), load_id=load_id)
+            self._inbox.mark_landed_to(*where, seq=int(position["seq"]), load_id=load_id)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
         """The columns of all records that wait. Raises ConfigError if nothing was pushed that has any."""
@@ -137,7 +139,7 @@ class InboxSource:
 
         key = stream.model_dump_json(include={"endpoint", "options", "primary_key"})
         if key not in self._looked_at:
-            inbox, options = self._inbox(), options_of("inbox", stream)
+            inbox, options = self._inbox, options_of("inbox", stream)
             mark = self._mark(stream)
             shape = Shape(options.columns, self._known, stream.primary_key)
             found = deliveries(inbox, self._stretch(stream, mark), self._after, options)
@@ -148,7 +150,7 @@ class InboxSource:
 
     def _mark(self, stream: StreamSpec) -> int:
         where = (self._config.tenant, self._config.source, stream.endpoint or "")
-        return self._inbox().last(*where)
+        return self._inbox.last(*where)
 
     def _stretch(self, stream: StreamSpec, mark: int) -> "Stretch":
         return (self._config.tenant, self._config.source, stream.endpoint or "", mark)
@@ -162,7 +164,7 @@ class InboxSource:
         options = options_of("inbox", request.stream)
         by_position = request.stream.sync.by == "position"
         after = int((request.position or {}).get("seq", 0)) if by_position else 0
-        return InboxRead(self._inbox(), shape, request, self._stretch(request.stream, mark), after, options)
+        return InboxRead(self._inbox, shape, request, self._stretch(request.stream, mark), after, options)
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Records that cannot be rows do not count."""

@@ -61,6 +61,12 @@ class Served:
     inbox: Inbox
     signer: TokenSigner
 
+    @property
+    def api(self) -> Any:
+        """The control API within the application."""
+        door: Any = self.app.router.default
+        return door.app
+
     def client(self, headers: Mapping[str, str] | None = None, address: str = "") -> httpx.Client:
         """A client with an address of its own, so that its failures are counted apart."""
         place = address or "127.0.{}.{}".format(*divmod(next(_addresses), 250))

@@ -125,7 +125,9 @@ def test_a_body_comes_back_as_it_came_to_the_byte(client: httpx.Client, body: by
 
 def test_a_body_that_is_gone_is_told_so(served: Served, client: httpx.Client) -> None:
     made = client.post(f"{PUSH}/batch?source=till", json=[{"t": "y" * 70_000}]).json()["id"]
-    fingerprint = served.inbox.get(made).fingerprint  # type: ignore[union-attr]
+    kept = served.inbox.get(made)
+    assert kept is not None
+    fingerprint = kept.fingerprint
     (served.inbox.files.folder / fingerprint[:2] / fingerprint).unlink()
     answer = client.get(f"{INBOX}/{made}/body")
     assert answer.status_code == 410 and str(served.inbox.files.folder) not in answer.text

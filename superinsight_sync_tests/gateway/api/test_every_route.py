@@ -178,7 +178,7 @@ def world(served: Served) -> World:
 
 
 def test_every_route_is_in_the_table(served: Served) -> None:
-    api = served.app.router.default.app  # type: ignore[attr-defined]
+    api = served.api
     there = set()
     for route in [*served.app.routes, *api.routes]:
         assert isinstance(route, Route | APIRoute | WebSocketRoute), f"what is {route}?"

@@ -116,7 +116,7 @@ def test_sources_are_told_without_their_secrets(served: Served) -> None:
 
 
 def test_a_database_that_fails_is_told_as_passing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    api = served.app.router.default.app  # type: ignore[attr-defined]
+    api = served.api
     with served.client(bearer(served.key("admin"))) as client:
         for error, status in ((TransientError("password=hunter2"), 503), (RuntimeError("hunter2"), 500)):
 
@@ -158,7 +158,7 @@ def test_a_websocket_to_nowhere_is_closed(served: Served) -> None:
 def test_the_document_describes_every_route_and_nothing_else(served: Served) -> None:
     with served.client(bearer(served.key("pusher"))) as client:
         told = client.get(f"{API}/openapi.json").json()
-    api = served.app.router.default.app  # type: ignore[attr-defined]
+    api = served.api
     there = {
         (route.path, method.lower())
         for route in [*served.app.routes, *api.routes]

@@ -174,7 +174,7 @@ def test_clocks_that_jump(served: Served, monkeypatch: pytest.MonkeyPatch) -> No
 
     class Jumping(metaclass=AnyDatetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        def now(cls, tz: Any = None) -> datetime:
             return datetime.now(tz) + shift
 
     monkeypatch.setattr(clock, "utc_now", now)

@@ -166,7 +166,7 @@ class ResumingFile(io.RawIOBase):
                 self._remember(self._file, bytes(self._read_head))
         super().close()
 
-    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         if self._end is not None and self._at >= self._end:
             return 0
         if self._at < len(self._head):

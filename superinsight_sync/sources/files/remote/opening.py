@@ -65,7 +65,8 @@ def open_folder(config: RemoteConfig, url: str, settle: timedelta, max_spool_byt
     guard = guard_of(allow_private=config.allow_private, allow_networks=config.allow_networks)
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - it raises
+        if parts.port == 0:
+            raise ValueError
     except ValueError:
         raise ConfigError("`path` is no URL", where="connection") from None
     if not parts.hostname or parts.username is not None or parts.password is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import paramiko  # type: ignore[import-untyped]
+import paramiko
 
 from superinsight_sync.core.errors import AccessError, ConfigError, TransientError
 from superinsight_sync.security.net import Guard
@@ -228,7 +228,9 @@ def _trust(ssh: paramiko.SSHClient, account: SftpAccount) -> None:
                 ) from None
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+class _Refuse:
+    """A `paramiko.MissingHostKeyPolicy`: no key is taken on trust."""
+
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         raise ConfigError(
             f"the server's {key.get_name()} key is not known",
