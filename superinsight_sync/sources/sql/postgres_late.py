@@ -12,6 +12,7 @@ It is final once every transaction that had begun then has ended: the snapshots'
 "System Information Functions": all transaction ids less than xmin are committed or rolled back).
 """
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -97,13 +98,7 @@ class Lateness:
             hold = timedelta(microseconds=int(before.get("hold_us", 0)))
             whole_days = not isinstance(after, datetime)
             after -= max(hold, timedelta(days=1)) if whole_days and hold else hold
-        return ReadRequest(
-            self._request.stream,
-            after=after,
-            limit=self._request.limit,
-            batch_rows=self._request.batch_rows,
-            replaced=self._request.replaced,
-        )
+        return replace(self._request, after=after)
 
     def snapshot_taken(self) -> None:
         """Called when the read's snapshot exists."""
