@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
@@ -149,6 +150,21 @@ def test_another_inbox_is_told_apart_and_nothing_of_it_is_passed_over(engine: En
     anew.lake.set_checkpoint(RAW, None, "")
     land(anew, spec)
     assert sorted(rows(anew, "id")) == [1, 2, 3]
+
+
+def test_an_inbox_from_an_older_backup_is_told_apart(engine: Engine) -> None:
+    spec = declared()
+    push(engine, {"id": 1})
+    with engine.state.database.write() as connection:
+        backup = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'sis_inbox'")).scalar()
+    push(engine, {"id": 2})
+    land(engine, spec)
+    with engine.state.database.write() as connection:
+        connection.execute(text("DELETE FROM sis_inbox WHERE seq > :seq"), {"seq": backup})
+        connection.execute(text("UPDATE sqlite_sequence SET seq = :seq"), {"seq": backup})
+    with pytest.raises(ConfigError, match="before it was restored from a backup.*sis state reset till.sales"):
+        land(engine, spec)
+    assert sorted(rows(engine, "id")) == [1, 2]
 
 
 BAD = [
