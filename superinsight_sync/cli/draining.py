@@ -20,21 +20,16 @@ def drain_command(as_json: bool) -> None:
     import signal
     import threading
 
-    from dagster import DagsterInstance
-
     from superinsight_sync.orchestration.draining import Drain
+    from superinsight_sync.orchestration.running import instance
     from superinsight_sync.pipeline.engine import open_engine
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     engine = open_engine()
-    # Dagster's storage does not bear to be made by two processes at once.
-    with engine.state.leases.hold("open Dagster's storage", 30, wait_s=60):
-        instance = DagsterInstance.get()
-        instance.get_runs_count()
-    with instance:
-        drain = Drain(engine, instance)
+    with instance() as dagster:
+        drain = Drain(engine, dagster)
         tell("draining; Ctrl-C stops it")
         drain.run(stop)
     if as_json:

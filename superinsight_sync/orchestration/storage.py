@@ -4,6 +4,10 @@ Runs and events: SQLite by default, PostgreSQL where SIS_DATABASE_URL says so. F
 The base classes are Dagster's internals: `dagster==1.13.*` is pinned, and a test runs a job on both.
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 from dagster import DagsterRun
@@ -32,13 +36,25 @@ class SyncStorage(DagsterSqliteStorage):
         """The storage itself. Raises ConfigError if SIS_DATABASE_URL is neither PostgreSQL nor SQLite."""
         url = parse_url(load_settings().database_url, DAGSTERS)
         if not is_postgres(url):
-            return DagsterSqliteStorage.from_local(_folder(), inst_data)
+            folder = Path(_folder())
+            folder.mkdir(parents=True, exist_ok=True)
+            with alone(folder / "opening"):
+                return DagsterSqliteStorage.from_local(str(folder), inst_data)
         from dagster_postgres import DagsterPostgresStorage
 
         storage: DagsterStorage = DagsterPostgresStorage(
             url.render_as_string(hide_password=False), inst_data=inst_data
         )
         return storage
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Waits for every other process of this machine that is in such a block: two that make Dagster's SQLite files
+    at once leave them broken."""
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 class SyncComputeLogs(LocalComputeLogManager):

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,23 @@ def test_a_job_succeeds_on_postgres_beside_our_own_tables(
     assert "hunter2" not in seen["ref"], "a reference travels on command lines"
     assert open_state(url).executions.recent() == state.executions.recent() == ()
     assert not (Path(env["SIS_HOME"]) / "dagster" / "history").exists()
+
+
+def test_processes_that_are_a_new_projects_first_all_run(env: dict[str, str]) -> None:
+    moment_s = str(time.time() + 3)
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(lambda _: child(env, "run_at", moment_s), range(4)))
+    assert all(s["success"] for s in seen) and len({s["run_id"] for s in seen}) == 4
+
+
+def test_processes_that_are_the_first_on_a_postgres_all_run(
+    env: dict[str, str], postgres_server: PostgresServer
+) -> None:
+    on_postgres = {**env, "SIS_DATABASE_URL": postgres_server.create_database()}
+    moment_s = str(time.time() + 3)
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(lambda _: child(on_postgres, "run_at", moment_s), range(4)))
+    assert all(s["success"] for s in seen) and len({s["run_id"] for s in seen}) == 4
 
 
 def test_the_workspace_and_the_project_agree_on_the_locations_name() -> None:
