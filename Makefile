@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 export DAGSTER_HOME := $(CURDIR)
 export SIS_PROJECT_DIR := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What the demo's webhooks are signed with. It guards nothing.
+export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
 # Workers for the tests; two cores are what continuous integration has.
 TEST_WORKERS ?= 2
 
@@ -39,11 +41,12 @@ demo-data: install
 gateway: install ## Takes what customers push, on http://127.0.0.1:8080; Ctrl-C stops it.
 	@$(BIN)/sis gateway
 
-demo: demo-data ## From a customer's source to a training dataset, on real data.
+demo: demo-data ## From customers' database, files and pushes to training datasets, on real data.
+	@$(BIN)/python examples/push_demo.py
 	@$(BIN)/sis run --all --summary
 
-dev: demo-data ## Dagster's web UI, daemon and schedules on http://127.0.0.1:3000; Ctrl-C stops all.
-	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(or $(PORT),3000)
+dev: demo-data ## Web UI on http://127.0.0.1:3000, daemon, gateway and drain; Ctrl-C stops all.
+	@$(BIN)/sis dev --port $(or $(PORT),3000) --gateway-port $(or $(GATEWAY_PORT),8080)
 
 check: install-dev ## Format, lint, types, import contracts, sizes, definitions.
 	$(BIN)/ruff format --check .

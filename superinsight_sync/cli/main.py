@@ -22,6 +22,7 @@ _COMMANDS = {
     "history": "keeping",
     "quarantine": "keeping",
     "maintain": "keeping",
+    "dev": "dev",
     "keys": "keys",
     "gateway": "gateway",
     "drain": "draining",

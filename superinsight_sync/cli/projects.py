@@ -40,7 +40,7 @@ def init_command(folder: Path, as_json: bool) -> None:
         return
     for path in made:
         tell(f"made {path}")
-    tell(f"\nNext:\n  cd {folder}\n  sis check\n  sis run --all\n  dagster dev")
+    tell(f"\nNext:\n  cd {folder}\n  sis check\n  sis run --all\n  sis dev")
 
 
 @click.command("check")

@@ -168,6 +168,7 @@ def _row_document(asset: "AssetOutcome") -> dict[str, Any]:
         "bytes": asset.metadata.get("sis/bytes_written", 0),
         "seconds": asset.metadata.get("sis/seconds", 0.0),
         "quarantined": asset.metadata.get("sis/quarantined", 0),
+        "unreadable": asset.metadata.get("sis/unreadable", 0),
         "checks": {
             "passed": asset.checks_passed,
             "failed": asset.checks_failed,
@@ -191,8 +192,8 @@ def _row(asset: dict[str, Any]) -> tuple[str, ...]:
     shown += [f"{checks['warned']} warned"] if checks["warned"] else []
     shown += [f"{checks['failed']} FAILED"] if checks["failed"] else []
     remarks = "not made" if not asset["materialized"] else "unchanged" if asset["unchanged"] else ""
-    if asset["quarantined"]:
-        remarks = f"{asset['quarantined']} quarantined"
+    set_aside = [f"{asset[what]:,} {what}" for what in ("unreadable", "quarantined") if asset[what]]
+    remarks = ", ".join(set_aside) or remarks
     size = human_bytes(asset["bytes"]) if asset["bytes"] else ""
     rows = f"{asset['rows']:,}" if asset["stage"] != "dictionary" else ""
     return (asset["asset"], rows, size, f"{asset['seconds']:.2f}", ", ".join(shown), remarks)
