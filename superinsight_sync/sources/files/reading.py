@@ -113,7 +113,7 @@ class Table:
                 _check_unchanged(member)
                 raise
             _check_unchanged(member)
-            rejects.finish(member.file.name)
+            rejects.finish(f"file '{member.file.name}'")
 
     def _with_own(self, member: Member, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = [*batch.columns]

@@ -35,14 +35,15 @@ class Rejects:
                 hint="Correct the file or its declared format",
             )
 
-    def finish(self, file: str) -> None:
-        """The file has been read. Raises DataError if it has records to reject and none are set aside."""
+    def finish(self, place: str) -> None:
+        """The file, page or stream has been read. Raises DataError if it has records to reject and none are set
+        aside."""
         if self.limit is None and self._rows:
             _, line, reason, _ = self._rows[0]
             raise DataError(
-                f"line {line}: {reason}; records of this file that cannot be read: {self.count}",
-                where=f"file '{file}'",
-                hint="Correct the file or its declared format, or set such records aside",
+                f"line {line}: {reason}; records that cannot be read: {self.count}",
+                where=place,
+                hint="Correct them or their declared format, or set such records aside",
             )
 
     def table(self) -> "pa.Table":

@@ -52,7 +52,7 @@ class InboxRead(RecordRead):
             batch = self._batch(group)
             if batch.num_rows:
                 yield batch
-        self._kept.finish(f"stream {self._request.stream.name}")
+        self._kept.finish(f"stream '{self._request.stream.name}'")
         self._request.next_position.update(seq=self._mark, inbox=self._inbox.identity())
 
     def _batch(self, group: Group) -> pa.RecordBatch:

@@ -9,9 +9,12 @@ from superinsight_sync.security.secrets import redact
 
 _DETAIL = re.compile(r"\b(DETAIL|CONTEXT|LINE \d+|QUERY|STATEMENT)\b:.*|\bLINE \d+:.*", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|`[^`]*`")
+_NUMBER_OF_PLACE = r"\b(?:rows?|lines?|columns?|positions?|precision|scale|type|code|error) "
+_NUMBER_OF_VALUE = re.compile(rf"({_NUMBER_OF_PLACE}\d+)|(?<![\w(])[-+]?\d[\d.,:eE+-]*", re.IGNORECASE)
 _VALUE = re.compile(
     r"(invalid input syntax|invalid input value|out of range|parse (?:string|value)|truncated"
     r"|incorrect \w+ value"
+    r"|not in range|does not fit|doesn't fit"
     r"|malformed|duplicate entry|failed to parse|could not convert|cannot cast|data too long"
     r"|invalid value|division by zero|integer overflow)",
     re.IGNORECASE,
@@ -152,7 +155,7 @@ def _safe_text(error: BaseException, cls: type[SisError]) -> str:
         text = str(error.args[1])
     text = " ".join(redact(_DETAIL.sub("", text)).split()) or type(error).__name__
     if cls is DataError or _VALUE.search(text):
-        text = _QUOTED.sub("'…'", text)
+        text = _NUMBER_OF_VALUE.sub(lambda found: found[1] or "…", _QUOTED.sub("'…'", text))
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
