@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from superinsight_sync_tests.servers.ports import free_port, wait_for_port
 
 @dataclass
 class KafkaServer:
-    """A running broker. Clients reach it at `servers`, which may be a proxy's address."""
+    """A running broker. Clients reach it at `servers`, which may be a proxy's address, by `settings`."""
 
     port: int
     listens_at: int
+    settings: dict[str, Any] = field(default_factory=dict)
     _process: "subprocess.Popen[bytes] | None" = None
     _topics: int = 0
 
@@ -53,13 +54,13 @@ class KafkaServer:
     def new_topic(self, name: str = "events", partitions: int = 1) -> str:
         self._topics += 1
         topic = f"{name}_{self._topics}"
-        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin = AdminClient({"bootstrap.servers": self.servers, **self.settings})
         admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(10)
         return topic
 
     def send(self, topic: str, messages: Sequence[dict[str, Any]]) -> None:
         """Each is what `Producer.produce` takes."""
-        producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5})
+        producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5, **self.settings})
         for message in messages:
             producer.produce(topic, **message)
             producer.poll(0)
