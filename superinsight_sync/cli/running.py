@@ -179,19 +179,20 @@ def _row_document(asset: "AssetOutcome") -> dict[str, Any]:
 
 
 def _show(outcome: "RunOutcome") -> None:
-    rows = [_row(_row_document(a)) for a in outcome.assets.values()]
+    not_made = "not made" if outcome.errors else "nothing to make it of yet"
+    rows = [_row(_row_document(a), not_made) for a in outcome.assets.values()]
     columns = ["asset", "rows", "bytes", "seconds", "checks", "remarks"]
     show_table("What was made", columns, rows, right=["rows", "bytes", "seconds"])
     for error in outcome.errors:
         tell(f"error: {error}")
 
 
-def _row(asset: dict[str, Any]) -> tuple[str, ...]:
+def _row(asset: dict[str, Any], not_made: str) -> tuple[str, ...]:
     checks = asset["checks"]
     shown = [f"{checks['passed']} passed"] if checks["passed"] else []
     shown += [f"{checks['warned']} warned"] if checks["warned"] else []
     shown += [f"{checks['failed']} FAILED"] if checks["failed"] else []
-    remarks = "not made" if not asset["materialized"] else "unchanged" if asset["unchanged"] else ""
+    remarks = not_made if not asset["materialized"] else "unchanged" if asset["unchanged"] else ""
     set_aside = [f"{asset[what]:,} {what}" for what in ("unreadable", "quarantined") if asset[what]]
     remarks = ", ".join(set_aside) or remarks
     size = human_bytes(asset["bytes"]) if asset["bytes"] else ""

@@ -3,6 +3,7 @@
 SisError
 ├── TransientError   network, timeout, lock: retried with backoff, then a dead letter
 ├── ConfigError      the declaration or the environment is wrong: stop at once, say what to change
+│   └── NothingYetError  a stream of which nothing has come, so that its columns are unknown: wait for it
 ├── AccessError      credentials or rights: stop at once
 ├── DataError        records break type, contract or rule: quarantine
 │   └── ThresholdError   too many of them: stop, publish nothing
@@ -54,6 +55,10 @@ class ConfigError(SisError):
     """The declaration or the environment is wrong; trying again cannot help."""
 
     exit_code = 2
+
+
+class NothingYetError(ConfigError):
+    """Nothing has come of a stream, so that its columns are unknown. A pull of it makes no table and succeeds."""
 
 
 class AccessError(SisError):

@@ -55,6 +55,8 @@ class PullResult:
     unreadable: int = 0
     """Records that could not even be read; they are kept with their reason."""
     unchanged: bool = False
+    nothing_yet: bool = False
+    """Nothing has come of the stream: there is no table, and nothing downstream can be made."""
     partitions: tuple[str, ...] = ()
     rows_by_partition: Mapping[str, int] = field(default_factory=dict)
     columns: tuple[ColumnInfo, ...] = ()

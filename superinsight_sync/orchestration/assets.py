@@ -58,6 +58,11 @@ def _pull_side_by_side(
                 context.log.error(str(error))
                 continue
             key = keys.raw_key(source.name, stream.name)
+            if result.nothing_yet:
+                context.log.info(
+                    f"nothing has come of {key.to_user_string()} yet: what is downstream waits too"
+                )
+                continue
             _count_partitions(context, key, result.rows_by_partition)
             yield dg.MaterializeResult(asset_key=key, metadata=metadata.of_pull(result))
     if failed:

@@ -74,15 +74,21 @@ class Drain:
         try:
             result = pull_stream(self._engine, source, stream)
         except SisError as error:
-            self._failures[key] = self._failures.get(key, 0) + 1
-            self._not_before[key] = time.monotonic() + min(_LONGEST_WAIT_S, 2.0 ** self._failures[key])
+            self._postpone(key)
             _log.error("%s", error)
+            return
+        if result.nothing_yet:
+            self._postpone(key)
             return
         self._failures.pop(key, None)
         self._not_before[key] = time.monotonic() + _LEAST_APART_S
         if not result.unchanged:
             self.landed_rows += result.stats.rows
             self._tell(source, stream, metadata.of_pull(result))
+
+    def _postpone(self, key: tuple[str, str, str]) -> None:
+        self._failures[key] = self._failures.get(key, 0) + 1
+        self._not_before[key] = time.monotonic() + min(_LONGEST_WAIT_S, 2.0 ** self._failures[key])
 
     def _tell(self, source: "SourceSpec", stream: "StreamSpec", found: metadata.Metadata) -> None:
         event = dg.AssetMaterialization(keys.raw_key(source.name, stream.name), metadata=found)

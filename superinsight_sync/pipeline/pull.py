@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, NothingYetError
 from superinsight_sync.lake.store import Store
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
@@ -151,7 +151,11 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     if pull.partitions:
         first, last = pull.partitions.index(changed[0]), pull.partitions.index(changed[-1])
         pull = replace(pull, partitions=pull.partitions[first : last + 1])
-    shape = pull.connection.describe(pull.stream)
+    try:
+        shape = pull.connection.describe(pull.stream)
+    except NothingYetError:
+        tally.unchanged = True
+        return _nothing_yet(pull, started)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
     _tell_of_drift(pull)
@@ -346,6 +350,11 @@ def _keep_unreadable(pull: _Pull, found: pa.Table) -> None:
     else:
         pull.engine.lake.merge(table, read, commit, keys=found.schema.names)
     pull.engine.state.quarantine.record(table, pull.load_id, {"unreadable": found.num_rows})
+
+
+def _nothing_yet(pull: _Pull, started: float) -> PullResult:
+    stats = ReadStats(seconds=time.perf_counter() - started)
+    return PullResult(pull.stream.name, stats, None, "", nothing_yet=True, partitions=pull.partitions)
 
 
 def _unchanged(pull: _Pull, started: float) -> PullResult:

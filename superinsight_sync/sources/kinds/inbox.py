@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, NothingYetError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Size, StreamSpec
 from superinsight_sync.sources.protocol import (
@@ -110,9 +110,7 @@ class InboxSource:
             self._inbox.mark_landed_to(*where, seq=int(position["seq"]), load_id=load_id)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        """The columns of all records that wait. Raises ConfigError if nothing was pushed that has any."""
-        from superinsight_sync.sources.naming import not_there
-
+        """The columns of all records that wait. Raises NothingYetError if nothing was pushed that has any."""
         if stream.sync.cursor:
             raise ConfigError(
                 "what was pushed has no cursor",
@@ -122,10 +120,7 @@ class InboxSource:
         mark, shape = self._shape(stream)
         columns = shape.columns
         if not columns or not mark:
-            known = self._streams()
-            if stream.endpoint not in known and known:
-                raise not_there("pushed stream", stream.endpoint or "", known)
-            raise ConfigError(
+            raise NothingYetError(
                 "nothing was pushed to it that could be a row",
                 where=f"stream '{stream.name}'",
                 hint="Push a first record: `sis receive show` has examples",
