@@ -90,6 +90,13 @@ class PgColumn:
         return _PLAIN[self.base] if self.read == "plain" else pa.string()
 
     @property
+    def sent(self) -> pa.DataType:
+        """What its values are on the wire."""
+        if self.read in ("plain", "list"):
+            return self.arrow
+        return pa.int64() if self.read == "scaled" else pa.string()
+
+    @property
     def column(self) -> Column:
         special = {"numeric": "NaN", "date": "infinity", "timestamp": "infinity", "timestamptz": "infinity"}
         replaced = special.get(self.base) if self.read in ("numeric", "scaled", "plain") else None
