@@ -73,21 +73,21 @@ def batches_of(rows: Iterable[bytes | bytearray | memoryview], schema: pa.Schema
     if not header.startswith(_SIGNATURE):
         raise _malformed()
     skipped = len(_SIGNATURE) + 8 + int.from_bytes(header[15:19], "big")
-    first, ended = header[skipped:], False
+    first, ended, buffer = header[skipped:], False, BytesIO()
     while not ended:
-        buffer, lengths = _taken(messages, first)
+        buffer.seek(0)
+        lengths = _take(messages, first, buffer)
         if not len(lengths):
             raise _malformed()
-        ended = lengths[-1] == len(_TRAILER) and buffer.getbuffer()[-2:] == _TRAILER
-        yield from _decoded(buffer, lengths[:-1] if ended else lengths, schema)
+        with buffer.getbuffer() as data:
+            end = buffer.tell() - _MARGIN
+            ended = lengths[-1] == len(_TRAILER) and bytes(data[end - 2 : end]) == _TRAILER
+            yield from _decoded(data, lengths[:-1] if ended else lengths, schema)
         first = b""
-    if next(messages, None) is not None:
-        raise _malformed()
 
 
-def _taken(messages: Iterator[bytes | bytearray | memoryview], first: bytes) -> tuple[BytesIO, Ints]:
-    """The bytes of the next rows, and how many each has."""
-    buffer = BytesIO()
+def _take(messages: Iterator[bytes | bytearray | memoryview], first: bytes, buffer: BytesIO) -> Ints:
+    """Puts the next rows into the buffer; how many bytes each has."""
     lengths = [np.fromiter([buffer.write(first)] if first else [], np.int64)]
     count, widest = len(lengths[0]), max(1, len(first))
     while count < BATCH_ROWS and (room := BATCH_BYTES - buffer.tell()) > 0:
@@ -97,22 +97,20 @@ def _taken(messages: Iterator[bytes | bytearray | memoryview], first: bytes) -> 
             break
         lengths.append(found)
         count, widest = count + len(found), max(widest, int(found.max()))
-    return buffer, np.concatenate(lengths)
+    buffer.write(bytes(_MARGIN))
+    return np.concatenate(lengths)
 
 
-def _decoded(buffer: BytesIO, lengths: Ints, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _decoded(data: memoryview, lengths: Ints, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Their rows: one batch, or several if rows became much longer all at once."""
     if not len(lengths):
         return
     ends = np.cumsum(lengths)
     starts = ends - lengths
-    buffer.write(bytes(_MARGIN))
-    data = buffer.getbuffer()
     cuts = np.flatnonzero(np.diff(starts // (4 * BATCH_BYTES))) + 1
     for first, end in pairwise([0, *cuts.tolist(), len(lengths)]):
-        base = starts[first]
-        piece = data[base : ends[end - 1] + _MARGIN]
-        yield _batch(piece, starts[first:end] - base, ends[first:end] - base, schema)
+        base, last = starts[first], ends[end - 1] + _MARGIN
+        yield _batch(data[base:last], starts[first:end] - base, ends[first:end] - base, schema)
 
 
 def _batch(data: memoryview, starts: Ints, ends: Ints, schema: pa.Schema) -> pa.RecordBatch:
@@ -140,37 +138,37 @@ def _column(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, In
 
 def _fixed(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Ints]:
     how = _FIXED[kind]
-    count, step = len(at), 4 + how.width
+    step = 4 + how.width
     found = _pieces(data, at, step).view([("length", ">i4"), ("value", how.sent)])
     length, values = found["length"], found["value"].astype(how.kept)
     if how.epoch:
         values += how.epoch
+    kept = pa.py_buffer(np.packbits(values, bitorder="little") if pa.types.is_boolean(kind) else values)
+    if (length == how.width).all():
+        return pa.Array.from_buffers(kind, len(at), [None, kept]), at + step
     null = length == -1
     if not ((length == how.width) | null).all():
         raise _malformed()
-    kept = np.packbits(values, bitorder="little") if pa.types.is_boolean(kind) else values
-    array = pa.Array.from_buffers(kind, count, [_validity(null), pa.py_buffer(kept)])
-    return array, at + np.where(null, 4, step)
+    return pa.Array.from_buffers(kind, len(at), [_validity(null), kept]), at + np.where(null, 4, step)
 
 
 def _bytes(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Ints]:
     """Text and binary: all of the data as one array of values and of what lies between them, of which every
     other one is taken."""
     count, length = len(at), _integers(data, at, ">i4")
-    null = length == -1
-    if (length < -1).any():
+    null = length < 0
+    if null.any() and (length < -1).any():
         raise _malformed()
     bounds = np.empty(2 * count, np.int32)
-    bounds[0::2] = at + 4
-    after = at + 4 + np.where(null, 0, length)
-    bounds[1::2] = after
-    if count and after.max() > len(data) - _MARGIN:
+    first = at + 4
+    after = first + np.maximum(length, 0)
+    bounds[0::2], bounds[1::2] = first, after
+    if count and after[-1] > len(data) - _MARGIN:
         raise _malformed()
-    both = pa.Array.from_buffers(
-        pa.binary(), max(0, 2 * count - 1), [None, pa.py_buffer(bounds), pa.py_buffer(data)]
-    )
-    values = pa.py_buffer(np.arange(0, 2 * count, 2, dtype=np.int32))
-    taken = both.take(pa.Array.from_buffers(pa.int32(), count, [_validity(null), values]))
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data)]
+    both = pa.Array.from_buffers(pa.binary(), max(0, 2 * count - 1), buffers)
+    others = pa.py_buffer(np.arange(0, 2 * count, 2, dtype=np.int32))
+    taken = both.take(pa.Array.from_buffers(pa.int32(), count, [_validity(null), others]))
     return taken.cast(kind), after
 
 

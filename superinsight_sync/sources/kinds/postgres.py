@@ -203,6 +203,7 @@ class PostgresSource:
 
         from superinsight_sync.core.copy_binary import batches_of
         from superinsight_sync.sources.sql.errors import mapped
+        from superinsight_sync.sources.sql.postgres_copy import messages
         from superinsight_sync.sources.sql.postgres_types import several_dimensions
 
         with self._catalogue() as db, db.cursor() as cursor:
@@ -213,7 +214,7 @@ class PostgresSource:
 
                 def batches() -> "Iterator[pa.RecordBatch]":
                     try:
-                        yield from batches_of(rows, schema)
+                        yield from batches_of(messages(db.pgconn), schema)
                     except Error as error:
                         raise several_dimensions(error) or mapped(error) from error
 
