@@ -157,14 +157,12 @@ def _bytes(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Int
     other one is taken."""
     count, length = len(at), _integers(data, at, ">i4")
     null = length < 0
-    if null.any() and (length < -1).any():
-        raise _malformed()
-    bounds = np.empty(2 * count, np.int32)
     first = at + 4
     after = first + np.maximum(length, 0)
-    bounds[0::2], bounds[1::2] = first, after
-    if count and after[-1] > len(data) - _MARGIN:
+    if length.min(initial=0) < -1 or after.max(initial=0) > len(data) - _MARGIN:
         raise _malformed()
+    bounds = np.empty(2 * count, np.int32)
+    bounds[0::2], bounds[1::2] = first, after
     buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data)]
     both = pa.Array.from_buffers(pa.binary(), max(0, 2 * count - 1), buffers)
     others = pa.py_buffer(np.arange(0, 2 * count, 2, dtype=np.int32))
@@ -183,6 +181,8 @@ def _list(data: memoryview, at: Ints, kind: pa.ListType) -> tuple[pa.Array, Ints
         raise DataError("an array of several dimensions is no list")
     some = dimensions == 1
     counts[some] = _integers(data, first[some] + 12, ">i4")
+    if counts.min(initial=0) < 0 or 4 * counts.sum() > len(data):
+        raise _malformed()
     offsets = np.concatenate([[0], np.cumsum(counts)])
     with_nulls = bool(_integers(data, first[some] + 4, ">i4").any())
     places = _elements(data, first + 20, counts, None if with_nulls else _FIXED.get(kind.value_type))
@@ -199,7 +199,8 @@ def _elements(data: memoryview, first: Ints, counts: Ints, every: _Fixed | None)
     starts, total = ends - counts, int(counts.sum())
     if every is not None:
         within = np.arange(total) - np.repeat(starts, counts)
-        return np.repeat(first, counts) + within * (4 + every.width)
+        placed: Ints = np.repeat(first, counts) + within * (4 + every.width)
+        return placed
     places, at = np.empty(total, np.int64), first.copy()
     for number in range(int(counts.max(initial=0))):
         rows = np.flatnonzero(counts > number)

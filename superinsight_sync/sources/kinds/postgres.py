@@ -201,25 +201,23 @@ class PostgresSource:
         nothing."""
         from psycopg import Error, IsolationLevel
 
-        from superinsight_sync.core.copy_binary import batches_of
+        from superinsight_sync.core.copy_out import copied
         from superinsight_sync.sources.sql.errors import mapped
-        from superinsight_sync.sources.sql.postgres_copy import messages
         from superinsight_sync.sources.sql.postgres_types import several_dimensions
 
-        with self._catalogue() as db, db.cursor() as cursor:
+        with self._catalogue() as db:
             db.isolation_level = IsolationLevel.REPEATABLE_READ
             if snapshot is not None:
-                cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
-            with cursor.copy(f"COPY ({sql}) TO STDOUT (FORMAT binary)".encode()) as rows:
+                db.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
+            with copied(db, sql, schema) as rows:
 
                 def batches() -> "Iterator[pa.RecordBatch]":
                     try:
-                        yield from batches_of(messages(db.pgconn), schema)
+                        yield from rows
                     except Error as error:
                         raise several_dimensions(error) or mapped(error) from error
 
                 yield batches()
-                rows.finish(InterruptedError("the rest is not wanted"))
 
     def count(self, request: ReadRequest) -> int:
         from superinsight_sync.sources.sql.postgres_catalogue import count_sql, describe
