@@ -82,11 +82,17 @@ class StoredColumn:
 
     @property
     def read_as_text(self) -> str | None:
-        """The type to cast to in SELECT because the driver knows no better, or None."""
+        """The type to cast to in SELECT because its own form on the wire is not read, or None."""
         base = self.type.removesuffix("[]")
         if base in _READ and not _NUMERIC.fullmatch(base):
             return None
         return "text[]" if self.type.endswith("[]") else "text"
+
+    @property
+    def sent(self) -> pa.DataType:
+        """What SELECT's values are on the wire."""
+        kinds = {None: self.arrow, "text": pa.string(), "text[]": pa.list_(pa.string())}
+        return kinds[self.read_as_text]
 
 
 def _read_type(name: str) -> pa.DataType:

@@ -1,8 +1,8 @@
-"""PostgreSQL 12 and newer, read through ADBC's binary COPY in one read-only snapshot."""
+"""PostgreSQL 12 and newer, read by binary COPY in one read-only snapshot."""
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -55,10 +55,6 @@ class Options(StreamOptions):
     )
 
 
-_BATCH_BYTES_OPTION = "adbc.postgresql.batch_size_hint_bytes"
-_BATCH_BYTES = 8 << 20
-
-
 class PostgresSource:
     """A PostgreSQL database. Types: `docs/reference/types.md`."""
 
@@ -89,6 +85,7 @@ class PostgresSource:
         )
         params["options"] = f"{params.get('options') or ''} {own}".strip()
         params["connect_timeout"] = str(max(1, int(self._config.connect_timeout.total_seconds())))
+        params["client_encoding"] = "UTF8"
         params.setdefault("application_name", "superinsight-sync")
         return make_conninfo(**params)  # type: ignore[arg-type]
 
@@ -141,7 +138,7 @@ class PostgresSource:
         from superinsight_sync.sources.sql.errors import mapped
         from superinsight_sync.sources.sql.postgres_catalogue import describe
         from superinsight_sync.sources.sql.postgres_late import Lateness
-        from superinsight_sync.sources.sql.postgres_types import Converter, several_dimensions
+        from superinsight_sync.sources.sql.postgres_types import Converter
 
         with self._catalogue() as db:
             shape, columns = describe(db, request.stream)
@@ -160,8 +157,8 @@ class PostgresSource:
                     ):
                         late.see(batch)
                         yield batch
-                except (OSError, pa.ArrowException) as error:
-                    raise several_dimensions(error) or mapped(error) from error
+                except pa.ArrowException as error:
+                    raise mapped(error) from error
                 late.finish()
 
             with self._batches(db, late.request, columns) as batches:
@@ -173,13 +170,16 @@ class PostgresSource:
         self, db: "psycopg.Connection[Any]", request: ReadRequest, columns: "Sequence[PgColumn]"
     ) -> "Iterator[Any]":
         """The request's batches as the driver gives them: of one statement, or of several on one snapshot."""
+        import pyarrow as pa
+
         from superinsight_sync.sources.side_by_side import side_by_side
         from superinsight_sync.sources.sql.postgres_catalogue import block_ranges, select_sql
 
+        schema = pa.schema([(c.name, c.sent) for c in request.needed(columns)])
         wanted = options_of("postgres", request.stream).parallel
         ranges = block_ranges(db, request.stream, wanted) if wanted > 1 and request.limit is None else []
         if not ranges:
-            with self._stream(select_sql(db, request, columns)) as batches:
+            with self._stream(schema, select_sql(db, request, columns)) as batches:
                 yield batches
             return
         with self._catalogue() as holder:
@@ -189,33 +189,35 @@ class PostgresSource:
             row = holder.execute("SELECT pg_export_snapshot()").fetchone()
             assert row is not None
             statements = [select_sql(db, request, columns, blocks) for blocks in ranges]
-            parts = [partial(self._stream, statement, row[0]) for statement in statements]
+            parts = [partial(self._stream, schema, statement, row[0]) for statement in statements]
             with side_by_side(parts, ahead=len(parts)) as batches:
                 yield batches
 
     @contextmanager
-    def _stream(self, sql: str, snapshot: str | None = None) -> "Iterator[Any]":
+    def _stream(
+        self, schema: "pa.Schema", sql: str, snapshot: str | None = None
+    ) -> "Iterator[Iterator[pa.RecordBatch]]":
         """The statement's batches, in a transaction that reads one snapshot (that one, if given) and can write
         nothing."""
-        import adbc_driver_manager
-        import adbc_driver_postgresql.dbapi as adbc
+        from psycopg import Error, IsolationLevel
 
+        from superinsight_sync.core.copy_out import copied
         from superinsight_sync.sources.sql.errors import mapped
+        from superinsight_sync.sources.sql.postgres_types import several_dimensions
 
-        try:
-            with adbc.connect(self._dsn()) as connection, connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                if snapshot is not None:
-                    cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-                cursor.adbc_statement.set_options(**{_BATCH_BYTES_OPTION: str(_BATCH_BYTES)})
-                cursor.execute(sql)
-                try:
-                    yield cursor.fetch_record_batch()
-                finally:
-                    with suppress(adbc_driver_manager.Error, OSError):
-                        cursor.adbc_cancel()
-        except (adbc_driver_manager.Error, OSError) as error:
-            raise mapped(error) from error
+        with self._catalogue() as db:
+            db.isolation_level = IsolationLevel.REPEATABLE_READ
+            if snapshot is not None:
+                db.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
+            with copied(db, sql, schema) as rows:
+
+                def batches() -> "Iterator[pa.RecordBatch]":
+                    try:
+                        yield from rows
+                    except Error as error:
+                        raise several_dimensions(error) or mapped(error) from error
+
+                yield batches()
 
     def count(self, request: ReadRequest) -> int:
         from superinsight_sync.sources.sql.postgres_catalogue import count_sql, describe

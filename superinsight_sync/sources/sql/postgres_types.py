@@ -1,8 +1,8 @@
 """PostgreSQL types → Arrow, without loss or refused.
 
 Read as they are: booleans, integers, floats, text, bytea, dates and timestamps. `numeric(p,s)` becomes a
-decimal: up to 17 digits it travels as the integer ``value * 10^s``, up to 38 as text (the driver's own
-decoding costs more than either); other numerics stay exact text. One-dimensional arrays of booleans, numbers
+decimal: up to 17 digits it travels as the integer ``value * 10^s``, up to 38 as text (PostgreSQL's own
+form costs more to decode than either); other numerics stay exact text. One-dimensional arrays of booleans, numbers
 and text become lists; since PostgreSQL holds an array of any dimensions in such a column, a value of several
 stops the read. Other arrays and composites are read as JSON text. Everything else that Arrow has no equal for
 (intervals, uuid, json, ranges, network and geometric types, times, money, enums) is read as PostgreSQL's
@@ -88,6 +88,13 @@ class PgColumn:
         if self.read == "list" and self.element is not None:
             return pa.list_(_PLAIN[self.element])
         return _PLAIN[self.base] if self.read == "plain" else pa.string()
+
+    @property
+    def sent(self) -> pa.DataType:
+        """What its values are on the wire."""
+        if self.read in ("plain", "list"):
+            return self.arrow
+        return pa.int64() if self.read == "scaled" else pa.string()
 
     @property
     def column(self) -> Column:
