@@ -20,7 +20,7 @@ from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
 
-KILLS = 10 if LONG else 3
+KILLS = 10 if LONG else 4
 CLICKS = TableRef("acme", "till", "clicks", "raw")
 DECLARED = """
 type: superinsight_sync.PushSource
@@ -57,6 +57,7 @@ class Sender(threading.Thread):
         super().__init__()
         self.by, self.door, self.headers, self.stop = by, door, headers, stop
         self.acknowledged = 0
+        self.unexpected: list[int] = []
 
     def run(self) -> None:
         with httpx.Client(base_url=self.door.url, timeout=10, headers=self.headers) as client:
@@ -70,6 +71,8 @@ class Sender(threading.Thread):
                     continue
                 if answer.status_code in (200, 202):
                     self.acknowledged += 1
+                elif answer.status_code != 503:
+                    self.unexpected.append(answer.status_code)
                 time.sleep(0.005)
 
 

@@ -18,7 +18,7 @@ from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.gateway.doors import HOOK, Gateway, gateway, signed
 
-KILLS = 10 if LONG else 3
+KILLS = 50 if LONG else 10
 SENDERS = 8
 HOLD_S = 0.7
 

@@ -20,7 +20,7 @@ from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
 from superinsight_sync_tests.gateway.test_drills import HOLD_S, held
 
-KILLS = 10 if LONG else 3
+KILLS = 50 if LONG else 10
 PRODUCERS = 4
 IN_FLIGHT = 400
 

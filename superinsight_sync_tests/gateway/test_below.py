@@ -1,0 +1,122 @@
+"""What the gateway and the drain stand on goes away for a while: PostgreSQL restarts, the disk is full. What was
+acknowledged is in the lake afterwards, once, in order."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
+from superinsight_sync_tests.gateway.test_drain import DECLARED, Drain, Sender, landed, until, waits
+from superinsight_sync_tests.servers.postgres import running_postgres
+from superinsight_sync_tests.servers.small_disk import small_disk
+
+SENDERS = 3
+
+
+@contextmanager
+def sending(door: Gateway, engine: Engine) -> Iterator[tuple[list[Sender], dict[str, str]]]:
+    """Senders that number their records, and the headers they send; all have ended afterwards."""
+    text = engine.state.api_keys.create("till", "pusher", tenant="acme").text
+    headers = {"authorization": f"Bearer {text}"}
+    stop = threading.Event()
+    senders = [Sender(by, door, headers, stop) for by in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    try:
+        yield senders, headers
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join()
+
+
+def acknowledged(senders: list[Sender]) -> int:
+    return sum(s.acknowledged for s in senders)
+
+
+def goes_on(senders: list[Sender], within_s: float = 20) -> None:
+    """Waits until more is acknowledged than now."""
+    before = acknowledged(senders)
+    until(
+        iter(lambda: acknowledged(senders) > before + SENDERS, None), "nothing is accepted any more", within_s
+    )
+
+
+def all_has_landed(
+    door: Gateway,
+    engine: Engine,
+    senders: list[Sender],
+    drain: Drain,
+    others: dict[int, list[int]] | None = None,
+) -> None:
+    log = door.folder / "drain.log"
+    assert [s.unexpected for s in senders] == [[]] * SENDERS
+    assert drain.process.poll() is None, log.read_text()
+    until(iter(lambda: waits(engine) == 0, None), log.read_text(), within_s=90)
+    assert drain.end(signal.SIGTERM) == 0, log.read_text()
+    assert landed(engine) == {s.by: list(range(s.acknowledged)) for s in senders} | (others or {})
+
+
+def test_postgresql_restarts_under_gateway_and_drain(tmp_path: Path) -> None:
+    with running_postgres() as server:
+        door = gateway(tmp_path, server.create_database(), DECLARED)
+        door.start()
+        engine = open_engine("test", load_settings(door.environment))
+        drain = Drain(door)
+        with sending(door, engine) as (senders, _):
+            for _ in range(3):
+                goes_on(senders)
+                time.sleep(1)
+                server.stop()
+                time.sleep(0.5)
+                server.start()
+            goes_on(senders)
+        all_has_landed(door, engine, senders, drain)
+        assert acknowledged(senders) > 50
+        door.end()
+        engine.state.close()
+
+
+def fills_up(door: Gateway, headers: dict[str, str], accepted: list[int]) -> httpx.Response:
+    """Pushes big records until one is refused: what is in the database's files already may be written over."""
+    for _ in range(100):
+        record = {"by": SENDERS, "n": len(accepted), "pad": "x" * 200_000}
+        answer = httpx.post(f"{door.url}{PUSH}/batch?source=till", headers=headers, json=record, timeout=30)
+        if answer.status_code != 202:
+            return answer
+        accepted.append(len(accepted))
+    raise AssertionError("the disk is full, and all is accepted")
+
+
+def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    accepted: list[int] = []
+    with small_disk(tmp_path / "disk", size_mb=64) as disk:
+        door = gateway(disk.folder, declared=DECLARED)
+        door.start()
+        engine = open_engine("test", load_settings(door.environment))
+        drain = Drain(door)
+        log = door.folder / "drain.log"
+        until(iter(lambda: "draining" in log.read_text(), None), "the drain did not start")
+        assert door.process is not None
+        with sending(door, engine) as (senders, headers):
+            for _ in range(3):
+                goes_on(senders)
+                time.sleep(1)
+                disk.fill(door.process.pid, drain.process.pid)
+                refused = fills_up(door, headers, accepted)
+                assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1, refused.text
+                assert refused.headers["content-type"] == "application/problem+json"
+                time.sleep(2)
+                disk.free()
+            goes_on(senders)
+        all_has_landed(door, engine, senders, drain, {SENDERS: accepted} if accepted else {})
+        assert acknowledged(senders) > 50
+        door.end()
+        engine.state.close()
