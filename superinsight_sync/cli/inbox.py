@@ -19,30 +19,31 @@ def inbox_command() -> None:
 
     \b
     Example:
-        sis inbox list --source shop --state failed
+        sis inbox list --source shop --failed
     """
 
 
 @inbox_command.command("list")
 @click.option("--source", help="Only this source.")
 @click.option("--tenant", help="Only this tenant.")
-@click.option(
-    "--state", type=click.Choice(["received", "landing", "landed", "failed"]), help="Only in this state."
-)
+@click.option("--state", type=click.Choice(["received", "landed"]), help="Only in this state.")
+@click.option("--failed", is_flag=True, help="Only what waits after it could not be landed.")
 @click.option(
     "--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Deliveries at most."
 )
 @json_option
 @errors_shown
-def inbox_list(source: str | None, tenant: str | None, state: Any, limit: int, as_json: bool) -> None:
+def inbox_list(
+    source: str | None, tenant: str | None, state: Any, failed: bool, limit: int, as_json: bool
+) -> None:
     """Lists deliveries, newest first, and how much waits to be landed.
 
     \b
     Example:
-        sis inbox list --source shop --state failed
+        sis inbox list --source shop --failed
     """
     inbox = _engine().inbox
-    found = inbox.list(tenant=tenant, source=source, state=state, limit=limit)
+    found = inbox.list(tenant=tenant, source=source, state=state, failed=failed, limit=limit)
     waiting = inbox.backlog(tenant, source)
     if as_json:
         show_json({"waiting": vars(waiting), "deliveries": [vars(d) for d in found]})
@@ -101,7 +102,7 @@ def inbox_show(delivery: str, body: bool, as_json: bool) -> None:
 @json_option
 @errors_shown
 def inbox_replay(deliveries: tuple[str, ...], whole: bool, as_json: bool) -> None:
-    """Lands deliveries once more: failed ones whole, of landed ones the records that were set aside.
+    """Lands deliveries once more: the records that were set aside, or with --all every record.
 
     \b
     Example:

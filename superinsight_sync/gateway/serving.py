@@ -18,6 +18,7 @@ from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.rules import access_rules, proxies
 from superinsight_sync.gateway.sessions import MESSAGE_FRAME_BYTES
+from superinsight_sync.pipeline.engine import open_engine
 from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.access import Access, AccessRules
 from superinsight_sync.security.grants import Grants
@@ -55,7 +56,9 @@ def open_gateway(
     grants = Grants(access, signer, state.refresh_tokens) if signer is not None else None
     sources = tuple(project.push_sources.values())
     receivers = Receivers(sources)
-    api = build_api(Reach(inbox, access, state.api_keys, grants, receivers, sources))
+    api = build_api(
+        Reach(inbox, open_engine("gateway", settings), access, state.api_keys, grants, receivers, sources)
+    )
     return build_app(inbox, receivers, access=access, bounds=bounds, api=api)
 
 

@@ -66,6 +66,8 @@ class PullResult:
     returned: int = 0
     """Records that were marked as gone and are back."""
     retries: int = 0
+    of_source: Mapping[str, int | float] = field(default_factory=dict)
+    """Numbers that the source itself tells of the load, by name."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def of_pull(result: PullResult) -> Metadata:
         found["sis/cursor_after"] = _cursor(stats.cursor_after)
     if result.unreadable:
         found["sis/unreadable"] = result.unreadable
+    found |= {f"sis/{name}": number for name, number in result.of_source.items()}
     if stats.replaced_values:
         found["sis/values_set_to_null"] = dg.MetadataValue.json(dict(stats.replaced_values))
     if stats.discarded_rows or stats.discarded_values:

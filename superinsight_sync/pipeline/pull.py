@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.errors import ConfigError, NothingYetError
+from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
 from superinsight_sync.lake.store import Store
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
@@ -124,7 +125,11 @@ def pull_stream(
             new_load_id(),
             lease,
         )
-        return _pull(_looked_up(pull), tally, force=force)
+        try:
+            return _pull(_looked_up(pull), tally, force=force)
+        except SisError as error:
+            _tell_failed(pull, error)
+            raise
 
     return execute(engine, task, work)
 
@@ -160,7 +165,7 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
     _tell_of_drift(pull)
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
-    _tell_landed(pull, landed.commit.checkpoints.get(""))
+    landed = replace(landed, told=_tell_landed(pull, landed.commit.checkpoints.get("")))
     gone = apply_deletes(
         pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
     )
@@ -177,9 +182,16 @@ def _accompany(pull: _Pull) -> None:
     _tell_landed(pull, point)
 
 
-def _tell_landed(pull: _Pull, point: Checkpoint | None) -> None:
-    if point is not None and isinstance(pull.connection, Accompanied):
-        pull.connection.landed(pull.stream, point.detail.get("position"), point.load_id)
+def _tell_landed(pull: _Pull, point: Checkpoint | None) -> Mapping[str, int | float]:
+    if point is None or not isinstance(pull.connection, Accompanied):
+        return {}
+    return pull.connection.landed(pull.stream, point.detail.get("position"), point.load_id)
+
+
+def _tell_failed(pull: _Pull, error: SisError) -> None:
+    if isinstance(pull.connection, Accompanied):
+        with suppress(SisError):
+            pull.connection.failed(pull.stream, error)
 
 
 def _tell_of_drift(pull: _Pull) -> None:
@@ -230,6 +242,7 @@ class _Landed:
     commit: Commit
     cursor_before: Any = None
     cursor_after: Any = None
+    told: Mapping[str, int | float] = field(default_factory=dict)
 
 
 def _land_window(pull: _Pull, token: str | None) -> _Landed:
@@ -331,6 +344,7 @@ def _result(
         deleted=gone.deleted,
         returned=gone.returned,
         retries=tally.retries,
+        of_source=landed.told,
     )
 
 

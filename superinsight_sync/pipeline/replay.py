@@ -20,14 +20,15 @@ def replay_delivery(engine: Engine, delivery_id: str, *, whole: bool = False) ->
     found = engine.inbox.get(delivery_id)
     if found is None:
         raise ConfigError("there is no such delivery", hint="See `sis inbox list`")
-    if found.state in ("received", "landing"):
+    if found.state != "landed":
         raise ConfigError(f"delivery {delivery_id} waits to be landed still", hint="See `sis inbox show`")
     only = None
-    if found.state == "landed" and not whole:
+    if not whole:
         only = places_set_aside(engine, found)
         if not only:
             raise ConfigError(
-                f"all records of delivery {delivery_id} have landed", hint="With --all they land once more"
+                f"all records of delivery {delivery_id} have landed",
+                hint="Asked for all, they land once more",
             )
     new_id = engine.inbox.replay(delivery_id, only=only)
     if new_id is None:

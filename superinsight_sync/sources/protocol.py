@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.plugins import PluginConfig, Registry
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
@@ -182,14 +183,18 @@ class Source(Protocol):
 
 @runtime_checkable
 class Accompanied(Protocol):
-    """A source that is told what the lake holds of a stream, before `describe`, and what has landed."""
+    """A source that is told what the lake holds of a stream, before `describe`, and how it ended."""
 
     def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
         """The table's columns (none if there is no table), and where the read will begin."""
         ...
 
-    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> None:
-        """The rows up to this position are in the lake. May be told again."""
+    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> Mapping[str, int | float]:
+        """The rows up to this position are in the lake. May be told again. Numbers to show with the load."""
+        ...
+
+    def failed(self, stream: StreamSpec, error: SisError) -> None:
+        """The rows could not be landed."""
         ...
 
 

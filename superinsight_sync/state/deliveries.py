@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from superinsight_sync.model.push import PushFormat
 
-DeliveryState = Literal["received", "landing", "landed", "failed"]
+DeliveryState = Literal["received", "landed"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Wanted:
 
     Attributes:
         sources: any of these. since: received then or later.
+        failed: those that wait after they could not be landed; `error_text` says why.
     """
 
     tenant: str | None = None
@@ -67,6 +68,7 @@ class Wanted:
     stream: str | None = None
     state: DeliveryState | None = None
     since: datetime | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class Inbox:
         while True:
             statement = (
                 select(*_SHOWN, t.c.body)
-                .where(*of_stream, t.c.seq > after, t.c.seq <= last, t.c.state != "failed")
+                .where(*of_stream, t.c.seq > after, t.c.seq <= last)
                 .order_by(t.c.seq)
                 .limit(_PAGE_ROWS)
             )
@@ -183,29 +183,24 @@ class Inbox:
         with self._database.read() as connection:
             return tuple(sorted(connection.scalars(statement)))
 
-    def mark_landed_to(self, tenant: str, source: str, stream: str, *, seq: int, load_id: str) -> int:
-        """Notes that a stream's deliveries up to an order number are in the lake; how many were waiting still."""
+    def mark_landed(
+        self, tenant: str, source: str, stream: str, *, seq: int, load_id: str
+    ) -> tuple[int, datetime | None]:
+        """Notes that a stream's deliveries up to an order number are in the lake; how many of them were waiting
+        still, and since when the oldest."""
         of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
-        values = {"state": "landed", "load_id": load_id, "marked_at": utc_now()}
+        those = (*of_stream, t.c.seq <= seq, _waits())
+        values = {"state": "landed", "load_id": load_id, "marked_at": utc_now(), "error_text": None}
         with self._database.write() as connection:
-            return connection.execute(
-                update(t).where(*of_stream, t.c.seq <= seq, _waits()).values(values)
-            ).rowcount
+            oldest_at = connection.scalar(select(func.min(t.c.received_at)).where(*those))
+            return connection.execute(update(t).where(*those).values(values)).rowcount, oldest_at
 
-    def mark_landing(self, found: Range, load_id: str) -> int:
-        """Notes that somebody is at it; how many deliveries."""
-        return self._mark(found, "landing", load_id)
-
-    def mark_landed(self, found: Range, load_id: str) -> int:
-        """Notes that the range's deliveries are in the lake; how many were waiting still."""
-        return self._mark(found, "landed", load_id)
-
-    def mark_failed(self, seq: int, error: BaseException) -> bool:
-        """Takes a delivery that cannot be landed out of the way. False if it does not wait."""
-        values = {"state": "failed", "marked_at": utc_now(), "error_text": clean(str(error))}
+    def mark_failed(self, tenant: str, source: str, stream: str, error: BaseException) -> int:
+        """Notes why what waits of a stream could not be landed; it waits on. How many deliveries."""
+        of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
+        values = {"marked_at": utc_now(), "error_text": clean(str(error))}
         with self._database.write() as connection:
-            done = connection.execute(update(t).where(t.c.seq == seq, _waits()).values(values))
-            return done.rowcount == 1
+            return connection.execute(update(t).where(*of_stream, _waits()).values(values)).rowcount
 
     def replay(self, delivery_id: str, *, only: Collection[int] | None = None) -> str | None:
         """Puts a delivery into the inbox once more, behind all others; the new id. None if there is no such.
@@ -253,10 +248,12 @@ class Inbox:
         tenant: str | None = None,
         source: str | None = None,
         state: DeliveryState | None = None,
+        failed: bool = False,
         limit: int = 100,
     ) -> tuple[StoredDelivery, ...]:
         """The newest deliveries, newest first."""
-        return self.search(Wanted(tenant=tenant, source=source, state=state), limit=limit)
+        wanted = Wanted(tenant=tenant, source=source, state=state, failed=failed)
+        return self.search(wanted, limit=limit)
 
     def search(
         self, wanted: Wanted, *, before: int | None = None, limit: int = 100
@@ -272,6 +269,8 @@ class Inbox:
             where.append(t.c.source.in_(wanted.sources))
         if wanted.since is not None:
             where.append(t.c.received_at >= wanted.since)
+        if wanted.failed:
+            where += [_waits(), t.c.error_text.is_not(None)]
         if before is not None:
             where.append(t.c.seq < before)
         statement = select(*_SHOWN).where(*where).order_by(t.c.seq.desc()).limit(limit)
@@ -362,25 +361,11 @@ class Inbox:
         self.files.forget(files)
         return count
 
-    def _mark(self, found: Range, state: DeliveryState, load_id: str) -> int:
-        values = {"state": state, "load_id": load_id, "marked_at": utc_now()}
-        with self._database.write() as connection:
-            return connection.execute(update(t).where(*_in(found), _waits()).values(values)).rowcount
-
 
 def _waits() -> ColumnElement[bool]:
-    # Written out: with parameters a database cannot know that the partial index has just these rows.
+    # Written out: with parameters a database cannot know that the partial index has just these rows. It was made for
+    # a second state that none has.
     return t.c.state.in_((literal_column("'received'"), literal_column("'landing'")))
-
-
-def _in(found: Range) -> tuple[ColumnElement[bool], ...]:
-    return (
-        t.c.tenant == found.tenant,
-        t.c.source == found.source,
-        t.c.stream == found.stream,
-        t.c.seq >= found.first,
-        t.c.seq <= found.last,
-    )
 
 
 def _stored(row: Any) -> StoredDelivery:

@@ -95,6 +95,11 @@ def test_all_that_waits_is_one_run_and_downstream_follows(defs: dg.Definitions) 
         assert isinstance(again, dg.SkipReason)
         assert run(defs, instance, request)
         assert landed("sales") == landed("sales", "refined") == landed("visits") == list(range(20))
+        event = instance.get_latest_materialization_event(dg.AssetKey(["till", "raw_sales"]))
+        assert event is not None and event.asset_materialization is not None
+        told = event.asset_materialization.metadata
+        assert told["sis/deliveries"].value == 20
+        assert isinstance(told["sis/longest_wait_s"].value, float) and told["sis/longest_wait_s"].value > 0
         done = look(defs, instance, first.cursor)
         assert isinstance(done, dg.SkipReason) and done.skip_message == "nothing waits"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.model.results import PullResult
@@ -95,7 +95,7 @@ def test_an_end_between_commit_and_note_repeats_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Inbox, "mark_landed_to", stop)
+        patch.setattr(Inbox, "mark_landed", stop)
         with pytest.raises(KeyboardInterrupt):
             land(engine, spec)
     assert {d.state for d in inbox(engine).list()} == {"received"}
@@ -260,3 +260,16 @@ def test_any_interleaving_of_pushes_and_landings_gives_each_record_once_in_order
             land(engine, spec)
     if pushed:
         assert rows(engine, "n") == pushed
+
+
+def test_why_a_delivery_could_not_be_landed_is_noted_with_it_until_it_is(engine: Engine) -> None:
+    spec = declared(columns={"id": "int64"}, schema_contract={"columns": "freeze"})
+    name = push(engine, {"id": 1})
+    land(engine, spec)
+    name = push(engine, {"id": 2, "new": 1})
+    with pytest.raises(SisError):
+        land(engine, spec)
+    (failed,) = inbox(engine).list(failed=True)
+    assert failed.id == name and failed.state == "received" and "new column new" in str(failed.error_text)
+    assert land(engine, declared(columns={"id": "int64"})).of_source["deliveries"] == 1
+    assert inbox(engine).list(failed=True) == ()

@@ -20,7 +20,7 @@ from sqlalchemy import text, update
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError, SisError, TransientError
 from superinsight_sync.state import State, open_state
-from superinsight_sync.state.deliveries import Wanted
+from superinsight_sync.state.deliveries import Range, Wanted
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery, InboxFullError, InboxWriter, Outcome
 from superinsight_sync.state.tables import inbox as table
@@ -31,6 +31,11 @@ def delivery(key: str, body: bytes = b"{}", source: str = "shop", stream: str = 
     return Delivery(
         uuid.uuid4().hex, "acme", source, stream, key, digest, "json", "", body, len(body), 1, '{"n":"1"}'
     )
+
+
+def mark(inbox: Inbox, found: Range, load_id: str) -> int:
+    """How many of the range's deliveries were waiting still."""
+    return inbox.mark_landed(found.tenant, found.source, found.stream, seq=found.last, load_id=load_id)[0]
 
 
 @pytest.fixture
@@ -143,20 +148,19 @@ def test_landing_is_exactly_once_wherever_it_is_cut(inbox: Inbox, writer: InboxW
         if rng.random() < 0.5:
             continue
         for found in inbox.pending(max_deliveries=rng.randint(1, 10)):
-            inbox.mark_landing(found, "load")
             batch = [(s.seq, s.key) for s, _ in inbox.read(found, after=position)]
             if rng.random() < 0.3:
                 continue  # killed before the commit
             lake.extend(key for _, key in batch)
             position = max([position, *(seq for seq, _ in batch)])
             if rng.random() < 0.5:
-                inbox.mark_landed(found, "load")
+                mark(inbox, found, "load")
     while found_all := inbox.pending():
         for found in found_all:
             batch = [(s.seq, s.key) for s, _ in inbox.read(found, after=position)]
             lake.extend(key for _, key in batch)
             position = max([position, *(seq for seq, _ in batch)])
-            inbox.mark_landed(found, "load")
+            mark(inbox, found, "load")
     assert lake == [f"k{n}" for n in range(60)]
 
 
@@ -171,30 +175,31 @@ def test_ranges_are_by_stream_and_within_their_limits(inbox: Inbox, writer: Inbo
     assert (big.deliveries, big.size_bytes, big.records) == (2, 200, 2)
     (one,) = inbox.pending(stream="people", max_bytes=1)
     assert one.deliveries == 1
-    assert inbox.mark_landed(orders, "load_1") == 4
-    assert inbox.mark_landed(orders, "load_1") == 0
+    assert mark(inbox, orders, "load_1") == 4
+    assert mark(inbox, orders, "load_1") == 0
     assert inbox.pending(stream="orders")[0].deliveries == 6
     assert inbox.backlogs()["acme", "shop"].deliveries == 16
 
 
-def test_a_failed_delivery_is_out_of_the_way_and_can_be_replayed(inbox: Inbox, writer: InboxWriter) -> None:
+def test_what_could_not_be_landed_says_why_and_waits_on(inbox: Inbox, writer: InboxWriter) -> None:
     body = os.urandom(100_000)
     first = inbox.prepared(delivery("k1", body))
     assert first.body is None
     writer.accept(first)
-    writer.accept(delivery("k2"))
-    seq = inbox.pending()[0].first
-    assert inbox.mark_failed(seq, DataError("no records, password=hunter2"))
-    assert not inbox.mark_failed(seq, DataError("again"))
-    failed = inbox.get(first.id)
-    assert failed is not None and failed.state == "failed"
-    assert failed.error_text == "no records, password=***"
+    writer.accept(delivery("k2", stream="people"))
+    assert inbox.mark_failed("acme", "shop", "orders", DataError("no records, password=hunter2")) == 1
+    (failed,) = inbox.list(failed=True)
+    assert (failed.id, failed.state, failed.error_text) == (first.id, "received", "no records, password=***")
+    orders, _ = inbox.pending()
+    assert mark(inbox, orders, "load_1") == 1
+    assert inbox.list(failed=True) == ()
+    landed = inbox.get(first.id)
+    assert landed is not None and landed.error_text is None
     new_id = inbox.replay(first.id)
     assert new_id is not None
-    (found,) = inbox.pending()
-    read = list(inbox.read(found))
-    assert [s.replay_of for s, _ in read] == [None, seq]
-    assert read[1][1] == body and read[1][0].seq > read[0][0].seq
+    (found,) = inbox.pending(stream="orders")
+    ((again, kept),) = inbox.read(found)
+    assert (again.replay_of, kept) == (landed.seq, body) and again.seq > landed.seq
     assert inbox.replay("nobody") is None
 
 
@@ -261,7 +266,7 @@ def test_purging_forgets_what_was_landed_seven_days_ago_and_its_files(
         writer.accept(inbox.prepared(delivery(f"k{n}", body)))
     writer.accept(inbox.prepared(delivery("k3", bodies[2])))
     (found,) = inbox.pending(max_deliveries=3)
-    inbox.mark_landed(found, "load")
+    mark(inbox, found, "load")
     assert inbox.purge(utc_now()) == 0, "keys are kept for seven days"
     with state.database.write() as connection:
         connection.execute(

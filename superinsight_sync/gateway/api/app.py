@@ -55,7 +55,7 @@ _WAYS = (
         "/inbox/deliveries/{delivery_id}/replay",
         deliveries.replay_delivery,
         "control",
-        (404,),
+        (404, 409),
         status=202,
     ),
     _Way("GET", "/keys", keys.list_keys, "manage_keys"),

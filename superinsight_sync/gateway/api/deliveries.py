@@ -8,10 +8,11 @@ from fastapi import Path, Query
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.api.shared import ROOT, Caller, Given, Moment, Reach, Reached, Told
 from superinsight_sync.model.written import NAME_PATTERN
+from superinsight_sync.pipeline.replay import replay_delivery as replay
 from superinsight_sync.security.roles import Principal
 from superinsight_sync.state.deliveries import DeliveryState, StoredDelivery, Wanted
 
@@ -29,11 +30,18 @@ class Filter(Given):
     source: str | None = Field(default=None, pattern=NAME_PATTERN)
     stream: str | None = Field(default=None, pattern=NAME_PATTERN)
     state: DeliveryState | None = None
+    failed: bool = Field(default=False, description="Only what waits after it could not be landed.")
     since: Moment | None = Field(
         default=None, description="Received then or later, such as 2027-01-31T08:00:00Z."
     )
     before: str | None = Field(default=None, pattern=ID_PATTERN, description="`next` of the page before.")
     limit: int = Field(default=100, ge=1, le=500)
+
+
+class Again(Given):
+    """How a delivery is landed once more."""
+
+    all: bool = Field(default=False, description="Every record, also those that have landed.")
 
 
 class DeliveryTold(Told):
@@ -90,6 +98,7 @@ def list_deliveries(wanted: Annotated[Filter, Query()], caller: Caller, reach: R
             stream=wanted.stream,
             state=wanted.state,
             since=wanted.since,
+            failed=wanted.failed,
         ),
         before=before,
         limit=wanted.limit + 1,
@@ -122,12 +131,19 @@ def show_body(delivery_id: DeliveryId, caller: Caller, reach: Reached) -> Octets
     return Octets(parts, headers=headers)
 
 
-def replay_delivery(delivery_id: DeliveryId, caller: Caller, reach: Reached, response: Response) -> Replayed:
-    """Puts a delivery into the inbox once more, behind all others: it will be landed as if it came again."""
+def replay_delivery(
+    delivery_id: DeliveryId,
+    how: Annotated[Again, Query()],
+    caller: Caller,
+    reach: Reached,
+    response: Response,
+) -> Replayed:
+    """Puts a delivery into the inbox once more, behind all others, to land the records that were set aside."""
     _mine(reach, caller, delivery_id)
-    new_id = reach.inbox.replay(delivery_id)
-    if new_id is None:
-        raise _none()
+    try:
+        new_id = replay(reach.engine, delivery_id, whole=how.all)
+    except ConfigError as error:
+        raise RequestError(409, error.message) from error
     _log.info("key %s replayed delivery %s as %s", caller.key_id, delivery_id, new_id)
     response.headers["location"] = f"{ROOT}/inbox/deliveries/{new_id}"
     return Replayed(id=new_id, replay_of=delivery_id)

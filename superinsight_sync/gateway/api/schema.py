@@ -26,7 +26,7 @@ _WORDS = {
     404: "Not there, or not the caller's.",
     405: "This address does not take this method.",
     408: "The body came too slowly.",
-    409: "In progress on another connection.",
+    409: "In progress, or not now: see `detail`.",
     410: "Gone.",
     411: "The length of the body is not told.",
     412: "Another version of the protocol is spoken here.",

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.model.push import PushSourceSpec
+from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.security.access import Access
 from superinsight_sync.security.grants import Grants
 from superinsight_sync.security.refusals import ForbiddenError
@@ -28,11 +29,13 @@ class Reach:
     """What the routes reach.
 
     Attributes:
+        engine: for what is done to the lake.
         grants: None where tokens are not set up.
         sources: the declared push sources, also those that cannot receive.
     """
 
     inbox: Inbox
+    engine: Engine
     access: Access
     keys: ApiKeys
     grants: Grants | None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from superinsight_sync.core.errors import ConfigError, NothingYetError
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Size, StreamSpec
 from superinsight_sync.sources.protocol import (
@@ -103,11 +104,19 @@ class InboxSource:
                 hint=f"`sis state reset {self._config.source}.{stream.name}` lands what is in this one, all of it",
             )
 
-    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> None:
+    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> dict[str, int | float]:
         """Notes up to where deliveries are in the lake. Done again it changes nothing."""
-        if position:
-            where = (self._config.tenant, self._config.source, stream.endpoint or "")
-            self._inbox.mark_landed_to(*where, seq=int(position["seq"]), load_id=load_id)
+        if not position:
+            return {}
+        where = (self._config.tenant, self._config.source, stream.endpoint or "")
+        count, oldest_at = self._inbox.mark_landed(*where, seq=int(position["seq"]), load_id=load_id)
+        if oldest_at is None:
+            return {}
+        return {"deliveries": count, "longest_wait_s": round((utc_now() - oldest_at).total_seconds(), 3)}
+
+    def failed(self, stream: StreamSpec, error: SisError) -> None:
+        """Notes with what waits why it does."""
+        self._inbox.mark_failed(self._config.tenant, self._config.source, stream.endpoint or "", error)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
         """The columns of all records that wait. Raises NothingYetError if nothing was pushed that has any."""

@@ -11,9 +11,11 @@ import pytest
 from sqlalchemy import event
 
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.ids import new_id
 from superinsight_sync.state import State
-from superinsight_sync.state.deliveries import Range, Wanted
+from superinsight_sync.state.deliveries import Wanted
+from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery
 from superinsight_sync_tests.gateway.api.served import API, Served, bearer
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway
@@ -54,19 +56,19 @@ def test_they_are_found_newest_first_by_source_stream_state_and_time(
     served: Served, client: httpx.Client, ids: list[str]
 ) -> None:
     stored = {d.id: d for d in served.inbox.list()}
-    first, second = stored[ids[0]], stored[ids[1]]
+    first = stored[ids[0]]
     since = {"since": first.received_at.isoformat()}
     assert listed(client, **since) == ids[::-1]
     assert listed(client, source="shop", **since) == [ids[4], ids[3]]
     assert listed(client, stream="others", **since) == [ids[4], ids[3]]
     assert listed(client, source="till", stream="others") == []
     assert listed(client, source="far") == [], "another tenant's"
-    one = Range("acme", "till", "sales", first.seq, first.seq, 1, 1, 1, first.received_at)
-    assert served.inbox.mark_landed(one, "load-1") == 1
-    assert served.inbox.mark_failed(second.seq, ValueError("it broke"))
+    till = ("acme", "till", "sales")
+    assert served.inbox.mark_landed(*till, seq=first.seq, load_id="load-1")[0] >= 1
+    assert served.inbox.mark_failed(*till, ValueError("it broke")) == 4
     assert listed(client, state="landed", **since) == [ids[0]]
-    assert listed(client, state="failed", **since) == [ids[1]]
-    assert listed(client, state="received", **since) == ids[:1:-1]
+    assert listed(client, failed=True, **since) == [ids[6], ids[5], ids[2], ids[1]]
+    assert listed(client, state="received", **since) == ids[:0:-1]
     assert listed(client, since=stored[ids[5]].received_at.isoformat()) == [ids[6], ids[5]]
     assert listed(client, since=(utc_now() + timedelta(hours=1)).isoformat()) == []
     told = client.get(f"{INBOX}/{ids[0]}").json()
@@ -135,7 +137,14 @@ def test_a_body_that_is_gone_is_told_so(served: Served, client: httpx.Client) ->
 
 def test_a_replay_is_a_new_delivery_that_names_the_old(served: Served, client: httpx.Client) -> None:
     old = push(client)
-    answer = client.post(f"{INBOX}/{old}/replay")
+    waits = client.post(f"{INBOX}/{old}/replay")
+    assert waits.status_code == 409 and "waits to be landed still" in waits.json()["detail"]
+    stored = served.inbox.get(old)
+    assert stored is not None
+    served.inbox.mark_landed("acme", "till", "sales", seq=stored.seq, load_id="load-2")
+    landed = client.post(f"{INBOX}/{old}/replay")
+    assert landed.status_code == 409 and "all records" in landed.json()["detail"]
+    answer = client.post(f"{INBOX}/{old}/replay", params={"all": True})
     assert answer.status_code == 202 and answer.json()["replay_of"] == old
     new = answer.json()["id"]
     assert answer.headers["location"] == f"{INBOX}/{new}"
@@ -147,8 +156,6 @@ def test_a_replay_is_a_new_delivery_that_names_the_old(served: Served, client: h
     )
     assert served.inbox.body(new) == served.inbox.body(old)
     assert client.post(f"{INBOX}/{'0' * 32}/replay").status_code == 404
-    again = client.post(f"{INBOX}/{new}/replay").json()["id"]
-    assert client.get(f"{INBOX}/{again}").json()["replay_of"] == new
 
 
 def test_who_looked_and_who_replayed_is_in_the_log(door: Gateway, state: State) -> None:
@@ -156,7 +163,9 @@ def test_who_looked_and_who_replayed_is_in_the_log(door: Gateway, state: State) 
     with httpx.Client(base_url=door.url, headers=bearer(made)) as client:
         delivery_id = push(client)
         client.get(f"{INBOX}/{delivery_id}/body")
-        client.post(f"{INBOX}/{delivery_id}/replay")
+        inbox = Inbox(state.database, load_settings(door.environment).landing_dir)
+        inbox.mark_landed("acme", "till", "sales", seq=inbox.newest(), load_id="load-3")
+        client.post(f"{INBOX}/{delivery_id}/replay", params={"all": True})
         client.post(f"{API}/keys", json={"name": "n", "role": "viewer"})
     log = (door.folder / "gateway.log").read_text()
     for told in (
@@ -232,7 +241,7 @@ def test_a_small_tenants_page_does_not_read_what_others_sent(served: Served) -> 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         statements.append((statement, parameters))
 
-    served.inbox.search(Wanted(tenant="acme", state="failed"), before=10)
+    served.inbox.search(Wanted(tenant="acme", failed=True), before=10)
     served.inbox.get(many[0].id)
     event.remove(served.state.database.engine, "before_cursor_execute", note)
     plans = []

@@ -31,7 +31,9 @@ def test_what_one_gateway_did_the_other_knows(
             ).json()
             assert [d["id"] for d in older["deliveries"]] == made[1::-1] and older["next"] is None
             assert there.get(f"{API}/inbox/deliveries", params={"source": "till\x00"}).status_code == 422
-            again = there.post(f"{API}/inbox/deliveries/{made[0]}/replay").json()["id"]
+            one.inbox.mark_landed("acme", "till", "sales", seq=one.inbox.newest(), load_id="load-1")
+            whole = {"all": True}
+            again = there.post(f"{API}/inbox/deliveries/{made[0]}/replay", params=whole).json()["id"]
             assert here.get(f"{API}/inbox/deliveries/{again}").json()["replay_of"] == made[0]
             bodies = [
                 c.get(f"{API}/inbox/deliveries/{i}/body").content
