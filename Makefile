@@ -13,7 +13,7 @@ export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
 # Workers for the tests; two cores are what continuous integration has.
 TEST_WORKERS ?= 2
 
-.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env bench-kinds bench-streams format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env bench-kinds bench-streams bench-receive format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ bench: install-dev ## PostgreSQL → lake against dlt, pandas and the wire's lim
 
 bench-kinds: install-dev install-servers ## Every kind of source → lake against dlt and others, KIND_ROWS=200000.
 	$(BIN)/python benchmarks/pull_kinds.py --rows $(KIND_ROWS) --peers .bench-venv/bin/python
+
+bench-receive: install-dev ## Webhooks and batches into the gateway, beside the framework without storage and an ORM handler.
+	$(BIN)/python benchmarks/receive.py
 
 bench-streams: install-dev ## A hundred streams of one source, as one run and as a run each.
 	$(BIN)/python benchmarks/hundred_streams.py

@@ -1,9 +1,10 @@
-"""What a webhook and a batch cost the gateway, beside the same framework that stores nothing.
+"""What a webhook and a batch cost the gateway, beside the same framework that stores nothing and a plain ORM handler.
 
-.venv/bin/python benchmarks/receive.py [--seconds 3]
+.venv/bin/python benchmarks/receive.py [--requests 16000] [--rounds 3]
 
-CPU is user + system of the server's process. The framework: Starlette on uvicorn (uvloop, httptools) that reads the
-body, checks its HMAC and answers 202. The raw limit: the same bytes appended to a file, 32 for each fdatasync.
+All take the same signed bodies over the same number of connections, in turns; medians of the rounds count. CPU is user
++ system of the server's process. The raw limit: the same bytes appended to a file, 32 for each fdatasync. Half load:
+senders that send at half of the speed just measured, whatever is answered; a request's time is from when it was due.
 """
 
 import argparse
@@ -11,115 +12,185 @@ import http.client
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.state import open_state
-from superinsight_sync_tests.gateway.doors import HOOK, PUSH, gateway, signed
+from superinsight_sync_tests.gateway.doors import DECLARED, HOOK, PUSH, gateway, signed
 from superinsight_sync_tests.servers.ports import free_port
 
+HERE = Path(__file__).parent
 BODY = json.dumps({"type": "order.paid", "id": 1, "pad": "x" * 850}).encode()
-FRAMEWORK = """
-import base64, hmac, os, sys
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-
-KEY = base64.b64decode(os.environ["KEY"])
-
-async def hook(request):
-    body, h = await request.body(), request.headers
-    digest = hmac.digest(KEY, f"{h['webhook-id']}.{h['webhook-timestamp']}.".encode() + body, "sha256")
-    holds = hmac.compare_digest(base64.b64decode(h["webhook-signature"][3:]), digest)
-    return JSONResponse({"status": "stored"}, 202 if holds else 401)
-
-app = Starlette(routes=[Route("/api/v1/sync/push/webhook/{id}", hook, methods=["POST"])])
-uvicorn.run(app, port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="warning")
-"""
+# Nothing lands here, so that what waits may be more than usual.
+ENDLESS = DECLARED.replace("  event_type: type", "  limits: {waiting: 10000000}\n  event_type: type")
+CONNS = (32, 128)
+GATEWAY, FRAMEWORK, ORM = "gateway, SQLite", "framework, no storage", "FastAPI + ORM, SQLite"
+USED = ("uvicorn", "starlette", "uvloop", "httptools", "fastapi", "sqlalchemy", "pydantic")
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@dataclass
+class Server:
+    """A server that listens. `share` is how many of the requests it gets, of which a slow one needs fewer."""
+
+    name: str
+    port: int
+    pid: int
+    share: float = 1.0
+    runs: dict[int, list["Run"]] = field(default_factory=dict)
+
+    def median(self, connections: int, what: Callable[["Run"], float]) -> float:
+        return statistics.median(what(run) for run in self.runs[connections])
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def send(port: int, requests: list[bytes], took_s: list[float], start: threading.Barrier) -> None:
+@dataclass(frozen=True)
+class Run:
+    """`cost_us` is CPU of a request, `half_ms` the 99th percentile at half of `per_s`."""
+
+    cost_us: float
+    per_s: float
+    p99_ms: float
+    half_ms: float
+
+
+def requests(count: int, tag: str) -> list[bytes]:
+    """Webhooks as they go over the wire."""
+
+    def one(delivery_id: str) -> bytes:
+        named = {**signed(BODY, delivery_id), "host": "x", "content-length": str(len(BODY))}
+        head = "".join(f"{k}: {v}\r\n" for k, v in named.items())
+        return f"POST {HOOK}/shop HTTP/1.1\r\n{head}\r\n".encode() + BODY
+
+    return [one(f"{tag}_{n}") for n in range(count)]
+
+
+def send(
+    port: int, bodies: list[bytes], took_s: list[float], start: threading.Barrier, pause_s: float
+) -> None:
+    """One connection: a request after the other's answer, or one each `pause_s`."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         answers = connection.makefile("rb")
         start.wait()
-        for request in requests:
-            began = time.perf_counter()
-            connection.sendall(request)
+        due = time.perf_counter()
+        for body in bodies:
+            if pause_s:
+                due += pause_s
+                time.sleep(max(0.0, due - time.perf_counter()))
+            began = due if pause_s else time.perf_counter()
+            connection.sendall(body)
             status, length = answers.readline(), 0
             while (line := answers.readline()) != b"\r\n":
                 if line.lower().startswith(b"content-length:"):
                     length = int(line.split(b":")[1])
             answers.read(length)
             took_s.append(time.perf_counter() - began)
-            assert b" 202 " in status, status
+            if b" 202 " not in status:
+                raise SystemExit(f"refused: {status!r}")
 
 
-def webhooks(name: str, port: int, pid: int, connections: int, each: int) -> float:
-    """CPU microseconds of a request."""
-
-    def request(delivery_id: str) -> bytes:
-        named = {**signed(BODY, delivery_id), "host": "x", "content-length": str(len(BODY))}
-        head = "".join(f"{k}: {v}\r\n" for k, v in named.items())
-        return f"POST {HOOK}/shop HTTP/1.1\r\n{head}\r\n".encode() + BODY
-
+def load(server: Server, connections: int, count: int, per_s: float = 0.0) -> tuple[float, float, float]:
+    """CPU microseconds of a request, requests a second, and the 99th percentile in milliseconds."""
     took_s: list[float] = []
     start = threading.Barrier(connections + 1)
-    tag = time.monotonic_ns()
+    tag, each = time.monotonic_ns(), max(1, count // connections)
+    pause_s = connections / per_s if per_s else 0.0
     threads = [
         threading.Thread(
-            target=send, args=(port, [request(f"{tag}_{k}_{n}") for n in range(each)], took_s, start)
+            target=send, args=(server.port, requests(each, f"{tag}_{k}"), took_s, start, pause_s)
         )
         for k in range(connections)
     ]
     for thread in threads:
         thread.start()
     start.wait()
-    used_s, began = cpu_s(pid), time.perf_counter()
+    used_s, began = server.cpu_s(), time.perf_counter()
     for thread in threads:
         thread.join()
-    wall_s, used_s = time.perf_counter() - began, cpu_s(pid) - used_s
+    wall_s, used_s = time.perf_counter() - began, server.cpu_s() - used_s
     took_s.sort()
-    count = len(took_s)
-    cost_us = used_s / count * 1e6
-    p99_ms = took_s[int(count * 0.99)] * 1e3
-    print(
-        f"{name:22} {connections:4} connections  {cost_us:6.0f} µs CPU  {count / wall_s:7.0f}/s  p99 {p99_ms:6.1f} ms"
-    )
-    return cost_us
+    if len(took_s) < each * connections:
+        raise SystemExit(f"{server.name}: some requests were refused")
+    return used_s / len(took_s) * 1e6, len(took_s) / wall_s, took_s[int(len(took_s) * 0.99)] * 1e3
 
 
-def batches(port: int, pid: int, key: str, count: int) -> None:
-    records = [
-        [{"id": k * 1000 + n, "name": f"customer {n}", "amount": 12.5, "city": "雪"} for n in range(1000)]
-        for k in range(count)
-    ]
-    bodies = [json.dumps(r).encode() for r in records]
+def measure(server: Server, connections: int, count: int) -> None:
+    """One run, and one at half of its speed; both are printed and kept."""
+    cost_us, per_s, p99_ms = load(server, connections, int(count * server.share))
+    _, _, half_ms = load(server, connections, int(count * server.share / 2), per_s / 2)
+    server.runs.setdefault(connections, []).append(Run(cost_us, per_s, p99_ms, half_ms))
+    speed = f"{cost_us:6.0f} µs CPU {per_s:8.0f}/s  p99 {p99_ms:6.1f} ms, at half load {half_ms:6.1f} ms"
+    print(f"{server.name:22} {connections:4} connections {speed}", flush=True)
+
+
+def show(servers: list[Server]) -> None:
+    """The medians as a table, and the ratios."""
+    for connections in servers[0].runs:
+        print(f"\n| {connections} connections | CPU µs | requests/s | p99 ms | p99 ms at half load |")
+        print("|---|---|---|---|---|")
+        for server in servers:
+            told = (server.median(connections, what) for what in (_cost, _speed, _p99, _half))
+            print("| {} | {:.0f} | {:,.0f} | {:.1f} | {:.1f} |".format(server.name, *told))
+        cost = {s.name: s.median(connections, _cost) for s in servers}
+        print(
+            f"\nThe gateway: {cost[FRAMEWORK] / cost[GATEWAY]:.0%} of what the framework does per CPU second without "
+            f"storage, {cost[ORM] / cost[GATEWAY]:.1f} times what the ORM handler does."
+        )
+
+
+def _cost(run: Run) -> float:
+    return run.cost_us
+
+
+def _speed(run: Run) -> float:
+    return run.per_s
+
+
+def _p99(run: Run) -> float:
+    return run.p99_ms
+
+
+def _half(run: Run) -> float:
+    return run.half_ms
+
+
+def batches(server: Server, key: str, count: int, rounds: int) -> None:
+    """Batches of 1,000 records over one connection."""
+    speeds = []
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-    client = http.client.HTTPConnection("127.0.0.1", port)
-    used_s, began = cpu_s(pid), time.perf_counter()
-    for body in bodies:
-        client.request("POST", f"{PUSH}/batch?source=till", body, headers)
-        answer = client.getresponse()
-        answer.read()
-        assert answer.status == 202
-    wall_s, used_s = time.perf_counter() - began, cpu_s(pid) - used_s
-    rows = count * 1000
-    speed = f"{rows / used_s:,.0f} records per CPU second, {rows / wall_s:,.0f}/s"
-    print(f"batches of 1,000 records ({len(bodies[0])} bytes): {speed}")
+    for turn in range(rounds):
+        records = [
+            [{"id": k * 1000 + n, "name": f"customer {n}", "amount": 12.5, "city": "雪"} for n in range(1000)]
+            for k in range(turn * count, (turn + 1) * count)
+        ]
+        bodies = [json.dumps(r).encode() for r in records]
+        client = http.client.HTTPConnection("127.0.0.1", server.port)
+        used_s, began = server.cpu_s(), time.perf_counter()
+        for body in bodies:
+            client.request("POST", f"{PUSH}/batch?source=till", body, headers)
+            answer = client.getresponse()
+            answer.read()
+            if answer.status != 202:
+                raise SystemExit(f"refused: {answer.status}")
+        wall_s, used_s = time.perf_counter() - began, server.cpu_s() - used_s
+        speeds.append((count * 1000 / used_s, count * 1000 / wall_s))
+    per_cpu_s, per_s = sorted(speeds)[rounds // 2]
+    print(f"\nBatches of 1,000 records: {per_cpu_s:,.0f} records per CPU second, {per_s:,.0f} records/s.")
 
 
 def raw_limit(folder: Path, seconds: float) -> None:
@@ -130,44 +201,59 @@ def raw_limit(folder: Path, seconds: float) -> None:
         os.fdatasync(handle)
         count += 32
     os.close(handle)
-    print(f"raw limit: {count / seconds:,.0f} bodies/s, 32 for each fdatasync")
+    print(f"raw limit: {count / seconds:,.0f} bodies/s, 32 for each fdatasync", flush=True)
 
 
-def _until_listening(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit("the framework's server did not start")
+@contextmanager
+def peer(name: str, share: float, environment: dict[str, str], program: str, *more: str) -> Iterator[Server]:
+    """A server of a program beside this one, until the block ends."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, str(HERE / program), str(port), *more], env=environment)
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        else:
+            raise SystemExit(f"{name} did not start")
+        yield Server(name, port, process.pid, share)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=3.0, help="about how long each measurement takes")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--requests", type=int, default=16_000, help="webhooks of a run")
+    parser.add_argument("--rounds", type=int, default=3, help="how many times each is measured, in turns")
+    given = parser.parse_args()
+    print("  ".join(f"{name} {version(name)}" for name in USED), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        raw_limit(Path(folder), seconds)
-        door = gateway(Path(folder))
-        door.start()
-        port = free_port()
+        raw_limit(Path(folder), 2.0)
+        door = gateway(Path(folder), declared=ENDLESS)
         environment = {**os.environ, "KEY": door.environment["SHOP_SECRET"].removeprefix("whsec_")}
-        framework = subprocess.Popen([sys.executable, "-c", FRAMEWORK, str(port)], env=environment)
-        _until_listening(port)
+        door.start()
         assert door.process is not None
+        ours = Server(GATEWAY, door.port, door.process.pid)
         try:
-            for connections in (32, 128):
-                each = int(seconds * 4_000 / connections)
-                bare_us = webhooks("framework, no storage", port, framework.pid, connections, 2 * each)
-                ours_us = webhooks("gateway, SQLite", door.port, door.process.pid, connections, each)
-                print(f"  {bare_us / ours_us:.0%} of what the framework does per CPU second")
+            with (
+                peer(FRAMEWORK, 1.0, environment, "receive_framework.py") as framework,
+                peer(ORM, 0.05, environment, "receive_orm.py", f"{folder}/orm.db") as orm,
+            ):
+                servers = [framework, ours, orm]
+                for server in servers:  # until all is imported and compiled
+                    load(server, 32, int(given.requests * server.share / 2))
+                for connections in CONNS:
+                    for _ in range(given.rounds):
+                        for server in servers:
+                            measure(server, connections, given.requests)
+                show(servers)
             state = open_state(load_settings(door.environment).database_url)
             key = state.api_keys.create("benchmark", "pusher", tenant="acme").text
-            batches(door.port, door.process.pid, key, int(seconds * 100))
+            batches(ours, key, given.requests // 100, given.rounds)
         finally:
-            framework.terminate()
-            framework.wait()
             door.end()
 
 

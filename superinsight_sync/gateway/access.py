@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from starlette.types import Scope
@@ -71,14 +71,20 @@ class DenyAll:
         """There is nothing to note."""
 
 
+Pairs = Sequence[tuple[bytes, bytes]]
+"""Headers as they came, names in lower case."""
 _REPEATABLE = re.compile(
     r"(accept|cookie|via|forwarded|x-forwarded|cache-control|connection|pragma|sec-websocket-[ep])"
 )
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The request's headers, names in lower case. Raises AmbiguousError for one that says two things."""
-    pairs = scope["headers"]
+    """The request's headers. Raises as `headers_by_name`."""
+    return headers_by_name(scope["headers"])
+
+
+def headers_by_name(pairs: Pairs) -> dict[str, str]:
+    """Headers as text. Raises AmbiguousError for one that says two things."""
     headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in pairs}
     if len(headers) < len(pairs):
         seen: set[bytes] = set()

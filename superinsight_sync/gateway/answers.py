@@ -1,6 +1,6 @@
 """What the gateway answers: short JSON, and problems as RFC 9457 says."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.types import Send
@@ -104,8 +104,23 @@ async def send_bytes(
     await send({"type": "http.response.body", "body": body})
 
 
+class Answer(NamedTuple):
+    """A whole answer, not sent yet."""
+
+    status: int
+    body: bytes
+    media_type: bytes = b"application/json"
+    headers: Headers | None = None
+
+
 async def problem(send: Send, error: SisError, extra: dict[str, Any] | None = None) -> None:
     """Sends an error."""
+    told = refusal(error, extra)
+    await send_bytes(send, told.status, told.body, told.media_type, told.headers)
+
+
+def refusal(error: SisError, extra: dict[str, Any] | None = None) -> Answer:
+    """What an error is answered with."""
     status = status_of(error)
     document: dict[str, Any] = {
         "type": "about:blank",
@@ -124,4 +139,4 @@ async def problem(send: Send, error: SisError, extra: dict[str, Any] | None = No
     if status in (408, 411, 413):
         headers.append((b"connection", b"close"))  # what is left of the body is not read
     body = msgspec.json.encode({**document, **(extra or {})})
-    await send_bytes(send, status, body, b"application/problem+json", headers)
+    return Answer(status, body, b"application/problem+json", headers)

@@ -61,7 +61,7 @@ def build_app(
     """
     bounds = bounds or Bounds()
     gate = Gate(inbox, receivers, access or DenyAll(), rate)
-    gate.sessions.most = bounds.sockets
+    gate.sessions.most, gate.crowd.most = bounds.sockets, bounds.requests
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ def build_app(
 
     app = Starlette(
         routes=_routes(),
-        middleware=[Middleware(Edge, most=bounds.requests)],
+        middleware=[Middleware(Edge, crowd=gate.crowd)],
         exception_handlers={HTTPException: _http_problem, Exception: _unforeseen},
         lifespan=lifespan,
     )

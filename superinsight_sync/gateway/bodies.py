@@ -32,8 +32,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: i
     message = await _next(receive)
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
-        if len(body) > limit_bytes:
-            raise _too_large(limit_bytes)
+        check_size(body, limit_bytes)
         return body
     parts, size = [body], len(body)
     try:
@@ -82,6 +81,12 @@ def check_length(headers: Mapping[str, str], limit_bytes: int) -> None:
     if not (length.isascii() and length.isdigit()):
         raise MalformedError("Content-Length is no number")
     if int(length[:20]) > limit_bytes:
+        raise _too_large(limit_bytes)
+
+
+def check_size(body: bytes, limit_bytes: int) -> None:
+    """Raises TooLargeError for a body that is longer."""
+    if len(body) > limit_bytes:
         raise _too_large(limit_bytes)
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import Access
 from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.gateway.edge import Crowd
 from superinsight_sync.gateway.receivers import Receiver, Receivers
 from superinsight_sync.gateway.sessions import Sessions
 from superinsight_sync.gateway.taking import Taking
@@ -39,6 +40,7 @@ class Gate:
         self.trouble = "the gateway is starting"
         self.in_progress: set[tuple[str, str, str]] = set()
         self.sessions = Sessions()
+        self.crowd = Crowd()
 
     def spend(self, receiver: Receiver) -> None:
         """Counts a push. Raises RequestError (429)."""

@@ -4,12 +4,19 @@ import itertools
 import os
 import uuid
 
-_counters: dict[int, tuple[str, "itertools.count[int]"]] = {}
+_prefix = ""
+_count = itertools.count()
+
+
+def _begin() -> None:
+    global _prefix, _count
+    _prefix, _count = uuid.uuid4().hex[:20], itertools.count()
+
+
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 
 def new_id() -> str:
     """32 hex digits: 20 that this process drew at random, and 12 that count."""
-    found = _counters.get(os.getpid())
-    if found is None:
-        found = _counters.setdefault(os.getpid(), (uuid.uuid4().hex[:20], itertools.count()))
-    return f"{found[0]}{next(found[1]):012x}"
+    return f"{_prefix}{next(_count):012x}"

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from superinsight_sync.core.errors import ConfigError
@@ -40,6 +41,7 @@ class Receiver:
             for s in spec.streams
         }
         self.json_rules = ParseRules(records=spec.limits.records, nesting=spec.limits.nesting)
+        self.stream_of = lru_cache(maxsize=1_024)(spec.stream_of)
         self.only = spec.streams[0] if len(spec.streams) == 1 else None
 
     def rules(self, stream: PushStreamSpec) -> ParseRules:

@@ -1,5 +1,6 @@
 """Runs the gateway in this process, on uvicorn."""
 
+import gc
 import importlib.util
 import logging
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +16,8 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.gateway.api.app import build_api
 from superinsight_sync.gateway.api.shared import Reach
-from superinsight_sync.gateway.app import Bounds, build_app
+from superinsight_sync.gateway.app import PREFIX, Bounds, build_app
+from superinsight_sync.gateway.direct import Direct
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.rules import access_rules, proxies
 from superinsight_sync.gateway.sessions import MESSAGE_FRAME_BYTES
@@ -23,6 +26,7 @@ from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.access import Access, AccessRules
 from superinsight_sync.security.grants import Grants
 from superinsight_sync.security.jwt_tokens import signer_from
+from superinsight_sync.security.networks import Networks
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.opening import open_state
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 SHUTDOWN_S = 30
+_NEW_OBJECTS = 20_000
 
 
 def open_gateway(
@@ -77,14 +82,16 @@ def server_config(
     believed = proxies(os.environ)
     import uvicorn
 
-    from superinsight_sync.gateway.wire import BoundedHttp
+    from superinsight_sync.gateway.wire import Http
+
+    direct = Direct(app.state.gate, f"{PREFIX}/webhook/", Networks(believed))
 
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http=BoundedHttp,
+        http=cast("type[Http]", partial(Http, direct)),
         ws="websockets-sansio",
         ws_max_size=max((r.limits.record for r in app.state.gate.receivers), default=0) + MESSAGE_FRAME_BYTES,
         ws_per_message_deflate=False,  # what one read brings is unpacked at once: a little would become a lot
@@ -116,6 +123,7 @@ def serve(config: "uvicorn.Config") -> None:
             await super().shutdown(sockets)
 
     server = Server(config)
+    _tune_collector()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn hears them while it serves, and raises them again when it has ended as it should.
         signal.signal(number, lambda *_: None)
@@ -126,6 +134,13 @@ def serve(config: "uvicorn.Config") -> None:
             raise ConfigError(
                 f"the gateway cannot listen on {config.host}:{config.port}", hint="Choose another --port"
             ) from None
+
+
+def _tune_collector() -> None:
+    """Requests that wait for a commit are no garbage: by default they were looked through at every 700 new objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
 
 
 def _log_to_stderr() -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 from starlette.types import Send
 
-from superinsight_sync.gateway.answers import RequestError, send_bytes
+from superinsight_sync.gateway.answers import Answer, RequestError, send_bytes
 from superinsight_sync.gateway.ids import new_id
 from superinsight_sync.gateway.receivers import Receiver
 from superinsight_sync.model.push import PushFormat
@@ -17,6 +19,10 @@ from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome,
 
 MOST_TOLD = 1_000
 """So many of a delivery's bad records are told in the answer; all are counted."""
+
+
+Tell = Callable[[Result], None]
+"""Takes what became of a delivery."""
 
 
 class Taking:
@@ -31,8 +37,13 @@ class Taking:
         if delivery.size_bytes > BIG_BODY_BYTES:
             delivery = await asyncio.to_thread(self.inbox.prepared, delivery)
         future: asyncio.Future[Outcome] = self._loop.create_future()
-        self.writer.submit(delivery, self._settle_soon, future)
+        self.submit(delivery, partial(_settle, future))
         return await future
+
+    def submit(self, delivery: Delivery, tell: Tell) -> None:
+        """As `store` without waiting, for bodies up to `BIG_BODY_BYTES`: `tell` is called by the event loop.
+        Raises InboxFullError."""
+        self.writer.submit(delivery, self._tell_soon, tell)
 
     async def stream_position(self, receiver: Receiver, batch_id: str) -> int:
         """The last stored line of a stream of lines; 0 before the first."""
@@ -42,8 +53,17 @@ class Taking:
         """The last stored message of a numbered session; 0 before the first."""
         return await asyncio.to_thread(self.inbox.session_position, receiver.tenant, receiver.name, session)
 
-    def _settle_soon(self, pairs: list[tuple[Any, Result]]) -> None:
-        self._loop.call_soon_threadsafe(settle, pairs)
+    def _tell_soon(self, pairs: list[tuple[Tell, Result]]) -> None:
+        self._loop.call_soon_threadsafe(_tell_all, pairs)
+
+
+def _tell_all(pairs: list[tuple[Tell, Result]]) -> None:
+    for tell, result in pairs:
+        tell(result)
+
+
+def _settle(future: "asyncio.Future[Outcome]", result: Result) -> None:
+    settle([(future, result)])
 
 
 def delivery_of(
@@ -74,8 +94,14 @@ def delivery_of(
 
 
 async def tell(send: Send, outcome: Outcome, parsed: Parsed | None = None) -> None:
-    """Answers with what became of a delivery: 202 new, 200 known already. Raises RequestError (422) if its key
-    was used for another body."""
+    """Answers with what became of a delivery. Raises as `told`."""
+    answer = told(outcome, parsed)
+    await send_bytes(send, answer.status, answer.body, answer.media_type)
+
+
+def told(outcome: Outcome, parsed: Parsed | None = None) -> Answer:
+    """The answer to a delivery: 202 new, 200 known already. Raises RequestError (422) if its key was used for
+    another body."""
     if outcome.kind == "conflict":
         raise RequestError(422, "this key was used for another body", hint="Use a new key for new content")
     document: dict[str, Any] = {"id": outcome.id, "status": outcome.kind}
@@ -83,5 +109,4 @@ async def tell(send: Send, outcome: Outcome, parsed: Parsed | None = None) -> No
         document["records"] = len(parsed.records)
         document["rejected_count"] = len(parsed.rejected)
         document["rejected"] = [{"place": r.place, "reason": r.reason} for r in parsed.rejected[:MOST_TOLD]]
-    status = 202 if outcome.kind == "stored" else 200
-    await send_bytes(send, status, msgspec.json.encode(document), b"application/json")
+    return Answer(202 if outcome.kind == "stored" else 200, msgspec.json.encode(document))

@@ -1,11 +1,12 @@
 """``POST /push/webhook/{id}``: what providers send, each event by itself."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
-from superinsight_sync.gateway.access import client_ip, headers_of
+from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.bodies import read_body
 from superinsight_sync.gateway.receivers import Receiver, check_format, verify
 from superinsight_sync.gateway.taking import delivery_of, tell
@@ -14,6 +15,7 @@ from superinsight_sync.receive.envelope import event_of, format_of
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import Parsed, parse
 from superinsight_sync.receive.refusals import UnprocessableError
+from superinsight_sync.state.inbox_writer import Delivery
 
 if TYPE_CHECKING:
     from superinsight_sync.gateway.gate import Gate
@@ -25,25 +27,43 @@ async def webhook(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes one event."""
     gate: Gate = scope["app"].state.gate
     headers = headers_of(scope)
-    receiver: Receiver | None = gate.receivers.get(scope["path_params"]["id"])
-    gate.access.entering(headers, client_ip(scope))
-    gate.check_room()
-    if receiver is not None:
-        receiver.admit(scope.get("client"))
-    limits = receiver.limits if receiver is not None else _UNKNOWN
+    receiver, limits = let_in(gate, scope["path_params"]["id"], headers, scope.get("client"))
     body = await read_body(receive, headers, limits.body)
+    await tell(send, await gate.taking.store(checked(gate, receiver, headers, body)))
+
+
+def let_in(
+    gate: "Gate", name: str, headers: Mapping[str, str], client: tuple[str, int] | None
+) -> tuple[Receiver | None, PushLimits]:
+    """The source of that name, if there is one, and what it takes: before the body is read.
+
+    Raises an AccessError with status 403, and RequestError: 403, 429, 503.
+    """
+    receiver = gate.receivers.get(name)
+    gate.access.entering(headers, client[0] if client else "")
+    gate.check_room()
+    if receiver is None:
+        return None, _UNKNOWN
+    receiver.admit(client)
+    return receiver, receiver.limits
+
+
+def checked(gate: "Gate", receiver: Receiver | None, headers: Mapping[str, str], body: bytes) -> Delivery:
+    """What is to be stored of an event whose body has come.
+
+    Raises as `verify`, `unpacked`, `format_of` and `parse` do, and RequestError (429).
+    """
     receiver, verified = verify(receiver, gate.receivers, headers, body, datetime.now(UTC))
     gate.spend(receiver)
     encoding = headers.get("content-encoding", "").lower()
     encoding = "" if encoding == "identity" else encoding
-    plain = unpacked(body, encoding, limits.decompressed)
+    plain = unpacked(body, encoding, receiver.limits.decompressed)
     form = format_of(headers.get("content-type") or "application/json")
     stream, records, metadata = _looked_at(receiver, form, plain)
     key = f"webhook:{verified.id}" if verified.id else None
-    delivery = delivery_of(
+    return delivery_of(
         receiver, stream.name, form, body, key=key, encoding=encoding, records=records, metadata=metadata
     )
-    await tell(send, await gate.taking.store(delivery))
 
 
 def _looked_at(receiver: Receiver, form: PushFormat, body: bytes) -> tuple[PushStreamSpec, int, Any]:
@@ -52,7 +72,7 @@ def _looked_at(receiver: Receiver, form: PushFormat, body: bytes) -> tuple[PushS
     if form == "json" and spec.event_type is not None:
         parsed = parse(body, form, receiver.json_rules)
         event = event_of(_one(parsed), spec.event_type)
-        stream = spec.stream_of(event)
+        stream = receiver.stream_of(event)
         if stream is None:
             raise UnprocessableError("no stream of this source takes events of this type")
         check_format(stream, form)

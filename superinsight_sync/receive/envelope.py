@@ -1,6 +1,7 @@
 """What is around the records: the batch's envelope, its format, its idempotency key, its event type."""
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -92,6 +93,7 @@ def open_proof(text: str) -> str:
         raise MalformedError('the first message is not {"auth": "…"}') from None
 
 
+@lru_cache(maxsize=256)
 def format_of(content_type: str) -> PushFormat:
     """The format that a media type names. Raises UnsupportedError for others, and for text that is not UTF-8."""
     media, _, parameters = content_type.lower().partition(";")

@@ -7,7 +7,7 @@ its place and sets that record aside. Neither ever repeats a value.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -32,8 +32,7 @@ class Rejected:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """Records in the order they came, and those set aside. `places` are the records' lines or places, from 1."""
 
     records: list[dict[str, Any]]
@@ -171,8 +170,9 @@ def _lines(body: bytes) -> Iterator[bytes]:
 
 def _checker(body: bytes, rules: ParseRules) -> Callable[[Any], str | None]:
     """What finds out why a decoded value cannot be a record. Counts first what costs little to count."""
-    may_be_deep = body.count(b"{") + body.count(b"[") > rules.nesting
-    may_have_nul = not rules.nul and b"\\u0000" in body
+    is_flat = body.find(b"{", 1) < 0 and b"[" not in body
+    may_be_deep = not is_flat and body.count(b"{") + body.count(b"[") > rules.nesting
+    may_have_nul = not rules.nul and b"\\" in body and b"\\u0000" in body
 
     def check(record: Any) -> str | None:
         if type(record) is not dict:

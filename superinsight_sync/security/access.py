@@ -122,7 +122,8 @@ class Access:
     def entering(self, headers: Mapping[str, str], ip: str) -> Address:
         """The address a request really comes from. Raises ForbiddenError where none may come from."""
         rules = self._rules
-        address = client_address(ip, _values(headers, "x-forwarded-for"), rules.proxies)
+        forwarded = _values(headers, "x-forwarded-for") if rules.proxies else ()
+        address = client_address(ip, forwarded, rules.proxies)
         if (
             address is None
             or (rules.networks and address not in rules.networks)

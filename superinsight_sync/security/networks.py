@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from superinsight_sync.core.errors import ConfigError
@@ -37,6 +38,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         ) from error
 
 
+@lru_cache(maxsize=4_096)
 def address_of(text: str) -> Address | None:
     """The address that `text` spells, also with a port; an IPv4 one wrapped in IPv6 comes out unwrapped."""
     found = _WITH_PORT.fullmatch(text.strip())
@@ -61,6 +63,8 @@ def client_address(peer: str, forwarded: Iterable[str], proxies: Networks) -> Ad
         None if it cannot be known: `peer`, or what a trusted proxy wrote, is no address.
     """
     address = address_of(peer)
+    if not proxies:
+        return address
     hops = ",".join(forwarded).rsplit(",", _MOST_HOPS)
     while address is not None and address in proxies and hops:
         hop = hops.pop().strip()

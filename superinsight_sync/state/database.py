@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,12 +122,19 @@ class KeptConnection:
         self._database, self._settings = database, settings
         self._connection: Connection | None = None
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> AbstractContextManager[Connection]:
         """As `Database.write`."""
+        return self._begun("BEGIN IMMEDIATE")
+
+    def single(self) -> AbstractContextManager[Connection]:
+        """As `write`, but on SQLite each statement is a transaction of its own."""
+        return self._begun("")
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[Connection]:
         try:
             with _named_errors():
-                connection = self._opened()
+                connection = self._opened().execution_options(**{_BEGIN: begin})
                 with connection.begin():
                     yield connection
         except BaseException:
@@ -147,7 +154,7 @@ class KeptConnection:
             for statement in self._settings:
                 connection.exec_driver_sql(statement)
             connection.commit()
-            self._connection = connection.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+            self._connection = connection
         return self._connection
 
 

@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -24,9 +23,10 @@ from superinsight_sync.core.errors import SisError, TransientError
 from superinsight_sync.state.database import Database
 
 ORDER_LOCK = 7_305_113_482  # any fixed number will do
-_MOST_ROWS = 1_000
+_MOST_ROWS = 100
 _MOST_BYTES = 8 << 20
-_ROWS_IN_ONE = 64
+_GATHER_S = 0.008
+"""A delivery that comes among many waits at most so long for others: they share a commit, which costs most."""
 _SQLITE_SETTINGS = ("PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 10000")
 _POSTGRES_SETTINGS = (
     # An answer promises that the delivery is on the disk, whatever the server's default is.
@@ -64,8 +64,7 @@ class Delivery(NamedTuple):
     metadata: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a delivery. `id` is that of the stored one: its own, or the first with that key."""
 
     kind: Literal["stored", "duplicate", "conflict"]
@@ -96,8 +95,10 @@ class InboxWriter:
         self._max_waiting, self._max_waiting_bytes = max_waiting, max_waiting_bytes
         self._queue: deque[tuple[Delivery, Sink, Any]] = deque()
         self._bytes = 0
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._closing = False
+        self._wanted = 1  # so many in the queue wake the thread
         self._thread: threading.Thread | None = None
 
     @property
@@ -115,7 +116,7 @@ class InboxWriter:
 
         Raises InboxFullError; then `sink` is never called for it.
         """
-        with self._wake:
+        with self._lock:
             if (
                 self._closing
                 or len(self._queue) >= self._max_waiting
@@ -127,7 +128,8 @@ class InboxWriter:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
                 self._thread.start()
-            self._wake.notify()
+            if len(self._queue) >= self._wanted:
+                self._wake.notify()
 
     def accept(self, delivery: Delivery) -> Outcome:
         """Stores one delivery and waits for its commit.
@@ -161,10 +163,16 @@ class InboxWriter:
             _tell(left, [TransientError("the inbox's writer has ended")] * len(left))
 
     def _next(self) -> list[tuple[Delivery, Sink, Any]]:
+        """What is written next. Where many came lately, as many are waited for, but not for long."""
         with self._wake:
-            while not self._queue and not self._closing:
-                self._wake.wait()
-            return self._take()
+            many = self._wanted
+            if many > 1:
+                self._wake.wait_for(lambda: self._closing or len(self._queue) >= many, _GATHER_S)
+            self._wanted = 1
+            self._wake.wait_for(lambda: self._closing or len(self._queue) > 0)
+            batch = self._take()
+            self._wanted = max(len(batch), many // 2)
+            return batch
 
     def _take(self) -> list[tuple[Delivery, Sink, Any]]:
         batch: list[tuple[Delivery, Sink, Any]] = []
@@ -178,7 +186,7 @@ class InboxWriter:
 
     def _commit(self, batch: list[Delivery]) -> Sequence[Result]:
         try:
-            with self._kept.write() as connection:
+            with self._kept.single() if self._is_sqlite else self._kept.write() as connection:
                 return self._store(connection, batch)
         except SisError as error:
             return [error] * len(batch)
@@ -247,14 +255,10 @@ def lock_order(connection: Connection) -> None:
 
 
 def _insert_sqlite(connection: Connection, batch: list[Delivery], at: datetime) -> int:
-    """How many were new. Few long statements: each one gives up the interpreter's lock and has to wait for it."""
+    """How many were new. One long statement: each one gives up the interpreter's lock and has to wait for it."""
     text = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-    count = 0
-    for start in range(0, len(batch), _ROWS_IN_ONE):
-        rows = batch[start : start + _ROWS_IN_ONE]
-        values = tuple([value for d in rows for value in (*d, text)])
-        count += connection.exec_driver_sql(_sqlite_insert(len(rows)), values).rowcount
-    return count
+    values = tuple([value for d in batch for value in (*d, text)])
+    return connection.exec_driver_sql(_sqlite_insert(len(batch)), values).rowcount
 
 
 @cache
