@@ -5,7 +5,7 @@ kind. What it would take besides is looked for here: numbers that are no numbers
 on a line, text that is no UTF-8. A block with any of that is left to the exact parser.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -19,6 +19,7 @@ from superinsight_sync.sources.files.jsontypes import Seen
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _BRACE = ord("{")
 _DOUBLE_INTS = 2.0**53
+_ZERO, _ONE = pa.scalar(0.0, pa.float64()), pa.scalar(1.0, pa.float64())
 _WIDE = pa.decimal256(76, 45)
 """Holds as written what 17 digits are needed for, from 1e-28 to 1e30; other numbers go to the exact parser."""
 _INT64 = (-(2**63), 2**63 - 1)
@@ -67,6 +68,59 @@ def strict_type(seen: Seen, empty: pa.DataType) -> pa.DataType | None:
     return None
 
 
+class ColumnReader:
+    """Reads records into columns whose types are known.
+
+    Args:
+        columns: name and type of each.
+        seen: what was seen of them.
+        declared: those whose values are brought into their type; the others' have it.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, pa.DataType]],
+        seen: Mapping[str, Seen],
+        declared: Container[str] = frozenset(),
+    ) -> None:
+        self._columns = tuple(columns)
+        self._declared = declared
+        self._attempts = Attempts()
+        nothing = Seen()
+        types = {
+            name: strict_type(seen.get(name, nothing), pa.null() if name in declared else pa.string())
+            for name, _ in columns
+        }
+        certain = all(types[n] is not None and (n in declared or types[n] == t) for n, t in columns)
+        self._schema = pa.schema(list(types.items())) if certain else None
+
+    def read(self, records: Sequence[bytes], proven: Container[int] = ()) -> pa.RecordBatch | None:
+        """The records, all of them, if it is certain that the exact parser gives the same; else None.
+
+        Args:
+            records: JSON texts, each a record or not.
+            proven: hashes of texts that `read_columns` has read before.
+        """
+        if self._schema is None or not records or not self._attempts.worth():
+            return None
+        text = b"\n".join(records)
+        found = read_columns(records, text, self._schema, proven=hash(text) in proven)
+        batch = None if found is None else self._typed(found)
+        self._attempts.note(batch is not None)
+        return batch
+
+    def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        arrays = []
+        for (name, dtype), array in zip(self._columns, batch.columns, strict=True):
+            if name in self._declared:
+                made = as_declared(array, dtype)
+                if made is None or made[1]:
+                    return None
+                array = made[0]
+            arrays.append(array)
+        return pa.RecordBatch.from_arrays(arrays, names=[n for n, _ in self._columns])
+
+
 def read_columns(
     records: Sequence[bytes], text: bytes, schema: pa.Schema, *, proven: bool = False
 ) -> pa.RecordBatch | None:
@@ -78,7 +132,7 @@ def read_columns(
         schema: of types that `strict_type` gives.
         proven: this text has been read before without None, with types of the same kinds.
     """
-    if not proven and not _are_objects(records, text):
+    if not proven and not _are_objects(records):
         return None
     batch = _read(text, schema, "error")
     if batch is None or batch.num_rows != len(records):
@@ -92,13 +146,11 @@ def read_columns(
     return batch if proven or _are_exact(text, with_floats, floats) else None
 
 
-def _are_objects(records: Sequence[bytes], text: bytes) -> bool:
+def _are_objects(records: Sequence[bytes]) -> bool:
     """Whether each record is one JSON value, and an object. Arrow's reader crashes on a null in its place."""
     try:
         for record in records:
             _RAW.decode(record)
-        if not text.isascii():
-            text.decode()
     except (ValueError, RecursionError):
         return False
     return set(map(itemgetter(0), records)) <= {_BRACE}
@@ -110,7 +162,7 @@ def _read(text: bytes, schema: pa.Schema, unexpected: str) -> pa.RecordBatch | N
     try:
         table = pj.read_json(pa.BufferReader(text), read_options=whole, parse_options=options)
         table.validate(full=True)
-    except pa.ArrowException:
+    except (pa.ArrowException, UnicodeDecodeError):  # the latter for a message about such text
         return None
     batches = table.combine_chunks().to_batches()
     return batches[0].select(schema.names) if batches else None
@@ -137,8 +189,8 @@ def _is_plain(floats: pa.Array) -> bool:
         return True
     if not -_DOUBLE_INTS < low <= high < _DOUBLE_INTS:
         return False
-    zeros = floats.filter(pc.equal(floats, 0.0))
-    return not len(zeros) or pc.min(pc.divide(1.0, zeros)).as_py() > 0
+    zeros = floats.filter(pc.equal(floats, _ZERO))
+    return not len(zeros) or pc.min(pc.divide(_ONE, zeros)).as_py() > 0
 
 
 def _are_exact(text: bytes, schema: pa.Schema, floats: list[pa.Array]) -> bool:

@@ -14,7 +14,7 @@ from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.files.cells import cast_texts, cast_values
 from superinsight_sync.sources.files.jsoncolumns import (
     Attempts,
-    as_declared,
+    ColumnReader,
     note,
     read_columns,
     strict_type,
@@ -56,7 +56,7 @@ class JsonLayout:
             rejects.add(member.file.name, line, reason, record)
 
         for lines, parse in self._pieces(member, on_bad, batch_rows):
-            batch = self._columns_of(lines)
+            batch = self._reader.read(lines, self._proven)
             if batch is None:
                 batch = self._batch(member, parse(), on_bad)
             if batch.num_rows:
@@ -106,38 +106,8 @@ class JsonLayout:
         return True
 
     @cached_property
-    def _strict(self) -> pa.Schema | None:
-        """The types as which the JSON values of the columns are read; None if some have none."""
-        found = []
-        for column in self.columns:
-            declared, seen = column.name in self._types, self._seen.get(column.name, Seen())
-            dtype = strict_type(seen, pa.null() if declared else pa.string())
-            if dtype is None or not (declared or dtype == column.arrow):
-                return None
-            found.append((column.name, dtype))
-        return pa.schema(found)
-
-    def _columns_of(self, lines: list[bytes]) -> pa.RecordBatch | None:
-        """The records, without parsing them one by one; None if they have to be."""
-        if not lines or self._strict is None or not self._attempts.worth():
-            return None
-        text = b"\n".join(lines)
-        batch = read_columns(lines, text, self._strict, proven=hash(text) in self._proven)
-        batch = None if batch is None else self._declared(batch)
-        self._attempts.note(batch is not None)
-        return batch
-
-    def _declared(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
-        """The declared columns in their types; None if a value is not of its."""
-        arrays = []
-        for column, array in zip(self.columns, batch.columns, strict=True):
-            if column.name in self._types:
-                made = as_declared(array, column.arrow)
-                if made is None or made[1]:
-                    return None
-                array = made[0]
-            arrays.append(array)
-        return pa.RecordBatch.from_arrays(arrays, names=[c.name for c in self.columns])
+    def _reader(self) -> ColumnReader:
+        return ColumnReader([(c.name, c.arrow) for c in self.columns], self._seen, self._types)
 
     def _pieces(self, member: Member, on_bad: OnBad, most: int) -> Iterator[Piece]:
         form, rows = member.format, min(most, _CHUNK_ROWS)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.types import arrow_type
+from superinsight_sync.sources.files.jsoncolumns import ColumnReader
 from superinsight_sync.sources.files.jsonlines import fast_values
 from superinsight_sync.sources.files.jsonrows import declared_array
 from superinsight_sync.sources.files.jsontext import record_of
@@ -47,6 +48,7 @@ class Shape:
         self._stream = stream
         self._epoch_per_s = epoch_per_s
         self.columns: tuple[Column, ...] = ()
+        self._reader: ColumnReader | None = None
 
     def sample(self, pages: Iterable[Page]) -> "Shape":
         """Fixes the columns by what pages hold. Raises ConfigError if they cannot be columns."""
@@ -67,6 +69,8 @@ class Shape:
         check_names(names, self._where)
         self.columns = tuple(self._column(n) for n in names)
         self._check()
+        if not self._epoch_per_s:
+            self._reader = ColumnReader([(c.name, c.arrow) for c in self.columns], self._seen, self._types)
         return self
 
     @property
@@ -114,6 +118,10 @@ class Shape:
 
     def batch(self, page: Page, rejects: Rejects) -> pa.RecordBatch:
         """A page's rows; records that are none go to `rejects`."""
+        if self._reader is not None and page.parsed is None and not page.extra:
+            found = self._reader.read(page.records)
+            if found is not None:
+                return found
         rows, places = self._fitting(page, rejects)
         bad: dict[int, str] = {}
         arrays = [self._array(column, [r.get(column.name) for r in rows], bad) for column in self.columns]
