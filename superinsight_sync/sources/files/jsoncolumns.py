@@ -24,6 +24,7 @@ _WIDE = pa.decimal256(76, 45)
 """Holds as written what 17 digits are needed for, from 1e-28 to 1e30; other numbers go to the exact parser."""
 _INT64 = (-(2**63), 2**63 - 1)
 _PATIENCE = 4
+_KEPT_BYTES = 64 << 20
 
 
 class Attempts:
@@ -68,6 +69,36 @@ def strict_type(seen: Seen, empty: pa.DataType) -> pa.DataType | None:
     return None
 
 
+class Proven:
+    """Texts that became columns in a first pass. Their columns are kept, up to 64 MB of them, for the second."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, pa.RecordBatch | None] = {}
+        self._left_bytes = _KEPT_BYTES
+
+    def add(self, text: bytes, batch: pa.RecordBatch) -> None:
+        """Takes a text and its columns."""
+        self._left_bytes -= batch.nbytes
+        self._kept[hash(text)] = batch if self._left_bytes >= 0 else None
+
+    def __contains__(self, text: bytes) -> bool:
+        return hash(text) in self._kept
+
+    def take(self, text: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
+        """The columns kept of a text, which are given once; None if there are none that can have these types."""
+        if (batch := self._kept.get(hash(text))) is None:
+            return None
+        self._kept[hash(text)] = None
+        missing = pa.nulls(batch.num_rows)
+        try:
+            arrays = [batch[f.name] if f.name in batch.schema.names else missing for f in schema]
+            return pa.RecordBatch.from_arrays(
+                [a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema
+            )
+        except pa.ArrowException:
+            return None
+
+
 class ColumnReader:
     """Reads records into columns whose types are known.
 
@@ -94,17 +125,20 @@ class ColumnReader:
         certain = all(types[n] is not None and (n in declared or types[n] == t) for n, t in columns)
         self._schema = pa.schema(list(types.items())) if certain else None
 
-    def read(self, records: Sequence[bytes], proven: Container[int] = ()) -> pa.RecordBatch | None:
+    def read(self, records: Sequence[bytes], proven: Proven | None = None) -> pa.RecordBatch | None:
         """The records, all of them, if it is certain that the exact parser gives the same; else None.
 
         Args:
             records: JSON texts, each a record or not.
-            proven: hashes of texts that `read_columns` has read before.
+            proven: what `read_columns` has read before.
         """
         if self._schema is None or not records or not self._attempts.worth():
             return None
         text = b"\n".join(records)
-        found = read_columns(records, text, self._schema, proven=hash(text) in proven)
+        found = proven.take(text, self._schema) if proven else None
+        if found is None:
+            known = proven is not None and text in proven
+            found = read_columns(records, text, self._schema, proven=known)
         batch = None if found is None else self._typed(found)
         self._attempts.note(batch is not None)
         return batch
@@ -220,7 +254,7 @@ def note(seen: Seen, array: pa.Array) -> None:
     if pa.types.is_integer(array.type):
         bounds = pc.min_max(array)
         ends = [bounds["min"].as_py(), bounds["max"].as_py()]
-        narrow = ends[0] is None or (-_DOUBLE_INTS <= ends[0] and ends[1] <= _DOUBLE_INTS)
+        narrow = ends[0] is None or max(-ends[0], ends[1]) <= _DOUBLE_INTS
         seen.add(ends if narrow else array.to_pylist())
     elif pa.types.is_struct(array.type):
         for field, inner in zip(array.type, array.flatten(), strict=True):

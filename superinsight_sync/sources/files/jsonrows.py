@@ -15,6 +15,7 @@ from superinsight_sync.sources.files.cells import cast_texts, cast_values
 from superinsight_sync.sources.files.jsoncolumns import (
     Attempts,
     ColumnReader,
+    Proven,
     note,
     read_columns,
     strict_type,
@@ -40,8 +41,7 @@ class JsonLayout:
         self._spec = reading.spec
         self._types = reading.declared()
         self._seen: dict[str, Seen] = {}
-        self._proven: set[int] = set()
-        """Hashes of the texts that became columns in the first pass."""
+        self._proven = Proven()
         self._attempts = Attempts()
         names = merge_names([(m, self._look_at(m)) for m in reading.members])
         if not names and not reading.members:
@@ -102,7 +102,7 @@ class JsonLayout:
             return False
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             note(self._seen[name], array)
-        self._proven.add(hash(text))
+        self._proven.add(text, batch)
         return True
 
     @cached_property
