@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
@@ -11,6 +11,9 @@ from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.http.client import Api, Call
 from superinsight_sync.sources.http.document import Document
 from superinsight_sync.sources.http.options import Cursor, Keyset, LinkHeader, NoPages, Offset, PageNumber
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 AnyPagination = PageNumber | Offset | Cursor | LinkHeader | Keyset | NoPages
 
@@ -23,6 +26,7 @@ class Page:
         number: which page it is, from 1.
         extra: what every record gets besides, from its parent.
         parsed: the records as objects, where they came as such.
+        columns: the records as rows, where they came as such.
     """
 
     number: int
@@ -31,6 +35,7 @@ class Page:
     document: Document
     extra: dict[str, Any] = field(default_factory=dict)
     parsed: list[dict[str, Any]] | None = None
+    columns: "pa.RecordBatch | None" = None
 
 
 @dataclass

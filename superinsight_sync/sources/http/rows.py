@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -73,12 +74,16 @@ class Shape:
             self._reader = ColumnReader([(c.name, c.arrow) for c in self.columns], self._seen, self._types)
         return self
 
-    @property
+    def seen(self, name: str) -> Seen | None:
+        """What a sample says of a column that is not declared."""
+        return None if name in self._types else self._seen[name]
+
+    @cached_property
     def times(self) -> frozenset[str]:
         """The columns that are declared as points in time; these may come as such."""
         return frozenset(name for name, dtype in self._types.items() if dtype == _INSTANT)
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         return pa.schema([(c.name, c.arrow) for c in self.columns])
 
@@ -118,6 +123,8 @@ class Shape:
 
     def batch(self, page: Page, rejects: Rejects) -> pa.RecordBatch:
         """A page's rows; records that are none go to `rejects`."""
+        if page.columns is not None:
+            return page.columns
         if self._reader is not None and page.parsed is None and not page.extra:
             found = self._reader.read(page.records)
             if found is not None:
