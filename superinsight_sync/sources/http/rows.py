@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import ConfigError, SisError
-from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.declaration import RESERVED_PREFIX, StreamSpec
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.sources.files.jsoncolumns import ColumnReader
+from superinsight_sync.sources.files.jsonknown import with_known
 from superinsight_sync.sources.files.jsonlines import fast_values
 from superinsight_sync.sources.files.jsonrows import declared_array
 from superinsight_sync.sources.files.jsontext import record_of
@@ -34,9 +35,16 @@ class Shape:
     Args:
         declared: column → type, as in the declaration.
         epoch_per_s: for a cursor written as an epoch, how many of its units are a second.
+        known: what the stream's table holds.
     """
 
-    def __init__(self, stream: StreamSpec, declared: Mapping[str, str], epoch_per_s: int | None) -> None:
+    def __init__(
+        self,
+        stream: StreamSpec,
+        declared: Mapping[str, str],
+        epoch_per_s: int | None,
+        known: pa.Schema | None = None,
+    ) -> None:
         self._where = f"stream '{stream.name}'"
         self._types: dict[str, pa.DataType] = {}
         for name, text in declared.items():
@@ -46,6 +54,7 @@ class Shape:
                 raise error.at(f"{self._where}, column '{name}'") from None
         self._seen: dict[str, Seen] = {}
         self._names: dict[str, None] = {}
+        self._known = {f.name: f.type for f in known or () if not f.name.startswith(RESERVED_PREFIX)}
         self._stream = stream
         self._epoch_per_s = epoch_per_s
         self.columns: tuple[Column, ...] = ()
@@ -59,6 +68,7 @@ class Shape:
                 self._names.update(dict.fromkeys(row))
             for name in self._names:
                 self._seen.setdefault(name, Seen()).add([row.get(name) for row in rows])
+        self._keep_known()
         self._names = self._names or dict.fromkeys(self._types)
         if not self._names:
             raise ConfigError(
@@ -73,6 +83,23 @@ class Shape:
         if not self._epoch_per_s:
             self._reader = ColumnReader([(c.name, c.arrow) for c in self.columns], self._seen, self._types)
         return self
+
+    def _keep_known(self) -> None:
+        """Lets columns keep the types of the table where these hold the sample. Those that it lacks stay in an
+        incremental read: its records may have them yet."""
+        sampled = {n.casefold() for n in self._names}
+        for name, dtype in self._known.items():
+            if name in self._types or (name not in self._names and name.casefold() in sampled):
+                continue
+            if name not in self._names and sampled and self._stream.sync.mode != "incremental":
+                continue
+            self._names[name] = None
+            seen = self._seen.setdefault(name, Seen())
+            held = with_known(seen, dtype)
+            if held is not None:
+                self._seen[name] = held
+            elif not seen.kinds:
+                self._types[name] = dtype
 
     def seen(self, name: str) -> Seen | None:
         """What a sample says of a column that is not declared."""

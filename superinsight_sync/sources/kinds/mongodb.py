@@ -24,6 +24,7 @@ from superinsight_sync.sources.protocol import (
     StreamShape,
     options_of,
 )
+from superinsight_sync.sources.sampling import Sampled
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -56,15 +57,15 @@ class Options(StreamOptions):
     """How many documents are looked at to find the columns."""
 
 
-class MongodbSource:
+class MongodbSource(Sampled):
     """A MongoDB database. Ids, decimals and UUIDs are read as text, bytes as base64, what is nested as the JSON
     kinds do."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(frozenset({"collection"}), cancel=True)
 
     def __init__(self, config: Config, settings: Settings) -> None:
+        super().__init__()
         self._config = config
-        self._shapes: dict[str, Shape] = {}
 
     @contextmanager
     def _client(self) -> "Iterator[MongoClient[dict[str, Any]]]":
@@ -145,7 +146,7 @@ class MongodbSource:
         """Streams the rows. `set_aside` and `rejects` of what it returns deal with documents that do not fit."""
         from superinsight_sync.sources.http.reading import HttpRead
 
-        shape = self._shapes.get(_key(request.stream)) or self._sampled(request.stream)
+        shape = self._kept(request.stream) or self._sampled(request.stream)
 
         def pages(collection: Any, _: Any) -> "Iterator[Page]":
             return self._pages(collection, request, shape)
@@ -170,10 +171,9 @@ class MongodbSource:
             wanted = collection.find(_filter(ReadRequest(stream))).limit(options.sample_documents)
             documents = list(islice(wanted, options.sample_documents))
         declared = {**dict.fromkeys(sorted(instants(documents)), "timestamp"), **options.columns}
-        shape = Shape(stream, declared, None)
+        shape = Shape(stream, declared, None, self._table(stream))
         shape.sample([page(1, f"collection '{stream.collection}'", documents, frozenset())])
-        self._shapes[_key(stream)] = shape
-        return shape
+        return self._keep(stream, shape)
 
     def _pages(
         self, collection: "Collection[dict[str, Any]]", request: ReadRequest, shape: "Shape"
@@ -244,10 +244,6 @@ def _mapped(error: Exception) -> SisError:
     return ConfigError(
         f"the connection cannot be used ({type(error).__name__})", hint="Check the connection's DSN"
     )
-
-
-def _key(stream: StreamSpec) -> str:
-    return stream.model_dump_json(include={"name", "collection", "options", "sync", "primary_key"})
 
 
 PLUGIN = MongodbSource
