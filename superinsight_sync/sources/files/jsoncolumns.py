@@ -5,6 +5,8 @@ kind. What it would take besides is looked for here: numbers that are no numbers
 on a line, text that is no UTF-8. A block with any of that is left to the exact parser.
 """
 
+import threading
+from collections import deque
 from collections.abc import Container, Iterator, Mapping, Sequence
 from operator import itemgetter
 
@@ -20,8 +22,9 @@ _RAW = msgspec.json.Decoder(msgspec.Raw)
 _BRACE = ord("{")
 _DOUBLE_INTS = 2.0**53
 _ZERO, _ONE = pa.scalar(0.0, pa.float64()), pa.scalar(1.0, pa.float64())
-_WIDE = pa.decimal256(76, 45)
-"""Holds as written what 17 digits are needed for, from 1e-28 to 1e30; other numbers go to the exact parser."""
+_WIDE = (pa.decimal128(38, 20), pa.decimal256(76, 45))
+"""Hold as written what 17 digits are needed for: from 0.001 to 1e17, and from 1e-28 to 1e30 at more cost. Numbers
+beyond go to the exact parser."""
 _INT64 = (-(2**63), 2**63 - 1)
 _PATIENCE = 4
 _KEPT_BYTES = 64 << 20
@@ -69,26 +72,49 @@ def strict_type(seen: Seen, empty: pa.DataType) -> pa.DataType | None:
     return None
 
 
+class _Room:
+    """How many bytes of columns may still be kept in this process."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left_bytes = size_bytes
+        self._lock = threading.Lock()
+
+    def take(self, size_bytes: int) -> bool:
+        """Takes so many, if there are."""
+        with self._lock:
+            if size_bytes > self._left_bytes:
+                return False
+            self._left_bytes -= size_bytes
+            return True
+
+    def give(self, size_bytes: int) -> None:
+        """Gives so many back."""
+        with self._lock:
+            self._left_bytes += size_bytes
+
+
+_ROOM = _Room(_KEPT_BYTES)
+
+
 class Proven:
-    """Texts that became columns in a first pass. Their columns are kept, up to 64 MB of them, for the second."""
+    """Texts that became columns in a first pass. Their columns are kept for the second as long as there is room: 64 MB
+    for all reads of the process."""
 
     def __init__(self) -> None:
         self._kept: dict[int, pa.RecordBatch | None] = {}
-        self._left_bytes = _KEPT_BYTES
 
     def add(self, text: bytes, batch: pa.RecordBatch) -> None:
         """Takes a text and its columns."""
-        self._left_bytes -= batch.nbytes
-        self._kept[hash(text)] = batch if self._left_bytes >= 0 else None
+        self._drop(hash(text))
+        self._kept[hash(text)] = batch if _ROOM.take(batch.nbytes) else None
 
     def __contains__(self, text: bytes) -> bool:
         return hash(text) in self._kept
 
     def take(self, text: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
         """The columns kept of a text, which are given once; None if there are none that can have these types."""
-        if (batch := self._kept.get(hash(text))) is None:
+        if (batch := self._drop(hash(text))) is None:
             return None
-        self._kept[hash(text)] = None
         missing = pa.nulls(batch.num_rows)
         try:
             arrays = [batch[f.name] if f.name in batch.schema.names else missing for f in schema]
@@ -97,6 +123,16 @@ class Proven:
             )
         except pa.ArrowException:
             return None
+
+    def _drop(self, key: int) -> pa.RecordBatch | None:
+        if (batch := self._kept.get(key)) is not None:
+            self._kept[key] = None
+            _ROOM.give(batch.nbytes)
+        return batch
+
+    def __del__(self) -> None:
+        for key in self._kept:
+            self._drop(key)
 
 
 class ColumnReader:
@@ -171,7 +207,7 @@ def read_columns(
     batch = _read(text, schema, "error")
     if batch is None or batch.num_rows != len(records):
         return None
-    with_floats = pa.schema([f for f in schema if _widened(f.type) != f.type])
+    with_floats = pa.schema([f for f in schema if _widened(f.type, pa.null()) != f.type])
     if not len(with_floats):
         return batch
     floats = [leaf for f in with_floats for leaf in _floats(batch.column(f.name))]
@@ -183,8 +219,7 @@ def read_columns(
 def _are_objects(records: Sequence[bytes]) -> bool:
     """Whether each record is one JSON value, and an object. Arrow's reader crashes on a null in its place."""
     try:
-        for record in records:
-            _RAW.decode(record)
+        deque(map(_RAW.decode, records), maxlen=0)
     except (ValueError, RecursionError):
         return False
     return set(map(itemgetter(0), records)) <= {_BRACE}
@@ -229,23 +264,28 @@ def _is_plain(floats: pa.Array) -> bool:
 
 def _are_exact(text: bytes, schema: pa.Schema, floats: list[pa.Array]) -> bool:
     """Whether each number is what is written there."""
-    wide = _read(text, pa.schema([(f.name, _widened(f.type)) for f in schema]), "ignore")
-    if wide is None:
-        return False
-    written = [leaf for f in schema for leaf in _floats(wide.column(f.name))]
-    try:
-        return all(f.cast(pa.string()).cast(_WIDE).equals(w) for f, w in zip(floats, written, strict=True))
-    except pa.ArrowException:
-        return False
+    for dtype in _WIDE:
+        wide = _read(text, pa.schema([(f.name, _widened(f.type, dtype)) for f in schema]), "ignore")
+        if wide is None:
+            continue
+        written = [leaf for f in schema for leaf in _floats(wide.column(f.name))]
+        try:
+            return all(
+                f.cast(pa.string()).cast(dtype).equals(w) for f, w in zip(floats, written, strict=True)
+            )
+        except pa.ArrowException:
+            return False
+    return False
 
 
-def _widened(dtype: pa.DataType) -> pa.DataType:
+def _widened(dtype: pa.DataType, wide: pa.DataType) -> pa.DataType:
+    """The type with this one for numbers with a fraction."""
     if pa.types.is_floating(dtype):
-        return _WIDE
+        return wide
     if pa.types.is_list(dtype):
-        return pa.list_(_widened(dtype.value_type))
+        return pa.list_(_widened(dtype.value_type, wide))
     if pa.types.is_struct(dtype):
-        return pa.struct([(f.name, _widened(f.type)) for f in dtype])
+        return pa.struct([(f.name, _widened(f.type, wide)) for f in dtype])
     return dtype
 
 

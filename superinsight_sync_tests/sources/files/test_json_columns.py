@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.files import jsonrows
-from superinsight_sync.sources.files.jsoncolumns import Attempts, note, read_columns, strict_type
+from superinsight_sync.sources.files import jsoncolumns, jsonrows
+from superinsight_sync.sources.files.jsoncolumns import (
+    Attempts,
+    Proven,
+    _Room,
+    note,
+    read_columns,
+    strict_type,
+)
 from superinsight_sync.sources.files.jsontypes import Seen
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.http.document import Document
@@ -250,6 +257,23 @@ def test_what_was_read_is_noted_as_if_it_had_been_parsed() -> None:
         note(found[name], batch.column(name))
     assert (found["i"].low, found["i"].high) == (wanted["i"].low, wanted["i"].high)
     assert found["o"].fields["n"].high == 2**60 and found["l"].element.element.low == -9  # type: ignore[union-attr]
+
+
+def test_columns_are_kept_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = pa.record_batch({"i": pa.array(range(100), pa.int64())})
+    room = _Room(batch.nbytes)
+    monkeypatch.setattr(jsoncolumns, "_ROOM", room)
+    proven, other = Proven(), Proven()
+    proven.add(b"one", batch)
+    other.add(b"two", batch)
+    wanted = pa.schema([("i", pa.float64()), ("new", pa.string())])
+    assert b"two" in other and other.take(b"two", wanted) is None
+    found = proven.take(b"one", wanted)
+    assert found is not None and found.schema == wanted and found.column("i").to_pylist() == list(range(100))
+    assert proven.take(b"one", wanted) is None and b"one" in proven
+    other.add(b"two", batch)
+    del other
+    assert room.take(batch.nbytes)
 
 
 def test_after_failures_it_is_tried_now_and_then() -> None:
