@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import bson
 from bson import Int64, ObjectId
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BATCH_DOCUMENTS = 5_000
 _ID = "_id"
+_MOST_TIES = 10_000
+"""A read does not continue at a value that more documents had."""
 _ORDERED = ({ObjectId}, {str}, {int, Int64})
 """Kinds of ids that are compared with one another; others are ordered apart (MongoDB manual, "Type Bracketing")."""
 
@@ -57,20 +59,21 @@ class Walk:
                 failures += 1
 
     def _can_continue(self) -> bool:
-        return self._order is not None and any(self._kinds <= kinds for kinds in _ORDERED)
+        ordered = any(self._kinds <= kinds for kinds in _ORDERED)
+        return self._last is not None and ordered and len(self._given) <= _MOST_TIES
 
     def _found(self, rows: int) -> Iterator[list[dict[str, Any]]]:
         wanted: list[dict[str, Any]] = [self._filter]
         if self._last is not None and self._order == _ID:
             wanted.append({_ID: {"$not": {"$lte": self._last}}})
-        elif self._last is not None:
+        elif self._last is not None and self._order:
             wanted += [{self._order: {"$gte": self._last}}, {_ID: {"$nin": self._given}}]
         sort = [(self._order, 1)] if self._order else None
         options = self._collection.codec_options
         chosen = {"$and": wanted} if len(wanted) > 1 else self._filter
         with self._collection.find_raw_batches(chosen, batch_size=rows, sort=sort) as found:
             for raw in found:
-                documents = bson.decode_all(raw, options)
+                documents = bson.decode_all(cast(bytes, raw), options)
                 if documents:
                     self._note(documents)
                     yield documents
@@ -82,7 +85,8 @@ class Walk:
         last = documents[-1].get(self._order)
         if self._order != _ID:
             given = self._given if last == self._last else []
-            self._given = [*given, *(d[_ID] for d in documents if d.get(self._order) == last)]
+            ties = [d[_ID] for d in documents if d.get(self._order) == last]
+            self._given = [*given, *ties][: _MOST_TIES + 1]
         self._last = last
 
 
