@@ -13,6 +13,7 @@ import pytest
 from superinsight_sync.core.errors import AccessError, ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.window import Window
+from superinsight_sync.sources.http.document import Document
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.servers.api import Asked, FakeApi, Reply, answer, fake_api
 from superinsight_sync_tests.sources.reading import column, open_source, read, stream
@@ -142,3 +143,21 @@ def test_a_number_is_asked_for_as_a_number(api: FakeApi, project: Settings) -> N
     sync = {"mode": "incremental", "cursor": "id", "by": "version"}
     found = read(source(api, project), ReadRequest(stream(endpoint="x", options=options, sync=sync), after=3))
     assert (api.asked[-1].params, column(found, "id")) == ({"above": "2"}, [3, 4])
+
+
+def test_parts_of_a_response_are_found_whatever_was_asked_before() -> None:
+    document = Document(b'{"a": [{"b": 1}, 2], "c": {"0": [3]}}', "here")
+    wanted = {
+        "a[0].b": 1,
+        "a.1": 2,
+        "a.x": None,
+        "a.9": None,
+        "c.0": [3],
+        "c.0.0": 3,
+        "c.0.y": None,
+        "z": None,
+        "a.0.b.c": None,
+    }
+    for _ in range(2):
+        assert {path: document.value(path) for path in wanted} == wanted
+    assert document.records("a") == [b'{"b": 1}', b"2"]

@@ -1,7 +1,7 @@
 """A response's JSON, cut into records without parsing them."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +29,8 @@ class Document:
     where: str
     next_link: str | None = None
     """The address of `rel="next"` in the Link header."""
+    _opened: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The objects and lists on the ways to the parts asked for, so that each is taken apart once."""
 
     @cached_property
     def _whole(self) -> bytes:
@@ -53,12 +55,16 @@ class Document:
     def part(self, path: str) -> bytes | None:
         """The JSON text at a path like `$.data.items` or `data.0`; None if it is not there."""
         raw: Any = self._whole
+        at: tuple[str, ...] = ()
         for name in parts(path):
             try:
-                found: Any = (_LIST if name.isdigit() and _is_list(raw) else _OBJECT).decode(raw)
+                if at not in self._opened:
+                    self._opened[at] = (_LIST if name.isdigit() and _is_list(raw) else _OBJECT).decode(raw)
+                found = self._opened[at]
                 raw = found[int(name)] if isinstance(found, list) else found[name]
-            except (*_BROKEN, KeyError, IndexError):
+            except (*_BROKEN, KeyError, IndexError, ValueError):
                 return None
+            at = (*at, name)
         return bytes(raw)
 
     def value(self, path: str) -> Any:
