@@ -13,8 +13,7 @@ from bson import Binary, Decimal128, Int64, ObjectId, Timestamp, json_util
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.sources.files.jsontext import record_of
-from superinsight_sync.sources.http.document import Document
-from superinsight_sync.sources.http.paging import Page
+from superinsight_sync.sources.http.document import Document, Page
 
 _RUNS_CODE = frozenset({"$where", "$function", "$accumulator", "$out", "$merge"})
 

@@ -1,13 +1,17 @@
 """A response's JSON, cut into records without parsing them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from superinsight_sync.core.errors import ConfigError, TransientError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -96,6 +100,26 @@ class Document:
             found.append(self.body[at : at + len(record)])
             at += len(record)
         return found
+
+
+@dataclass(frozen=True)
+class Page:
+    """Records of one response as JSON texts.
+
+    Attributes:
+        number: which page it is, from 1.
+        extra: what every record gets besides, from its parent.
+        parsed: the records as objects, where they came as such.
+        columns: the records as rows, where they came as such.
+    """
+
+    number: int
+    where: str
+    records: Sequence[bytes]
+    document: Document
+    extra: dict[str, Any] = field(default_factory=dict)
+    parsed: list[dict[str, Any]] | None = None
+    columns: "pa.RecordBatch | None" = None
 
 
 def parts(path: str) -> list[str]:

@@ -1,41 +1,18 @@
 """From one page to the next, each once, with an end."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
 import msgspec
 
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.http.client import Api, Call
-from superinsight_sync.sources.http.document import Document
+from superinsight_sync.sources.http.document import Page
 from superinsight_sync.sources.http.options import Cursor, Keyset, LinkHeader, NoPages, Offset, PageNumber
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 AnyPagination = PageNumber | Offset | Cursor | LinkHeader | Keyset | NoPages
-
-
-@dataclass(frozen=True)
-class Page:
-    """Records of one response as JSON texts.
-
-    Attributes:
-        number: which page it is, from 1.
-        extra: what every record gets besides, from its parent.
-        parsed: the records as objects, where they came as such.
-        columns: the records as rows, where they came as such.
-    """
-
-    number: int
-    where: str
-    records: Sequence[bytes]
-    document: Document
-    extra: dict[str, Any] = field(default_factory=dict)
-    parsed: list[dict[str, Any]] | None = None
-    columns: "pa.RecordBatch | None" = None
 
 
 @dataclass

@@ -19,7 +19,7 @@ from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.files.jsontypes import Seen
 from superinsight_sync.sources.files.layout import check_names
 from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.http.paging import Page
+from superinsight_sync.sources.http.document import Page
 from superinsight_sync.sources.protocol import Column
 
 _INT64 = (-(2**63), 2**63 - 1)

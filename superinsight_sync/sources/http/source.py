@@ -15,7 +15,7 @@ from superinsight_sync.sources.sampling import Sampled
 if TYPE_CHECKING:
     from superinsight_sync.sources.files.rejects import Rejects
     from superinsight_sync.sources.http.client import Api
-    from superinsight_sync.sources.http.paging import Page
+    from superinsight_sync.sources.http.document import Page
     from superinsight_sync.sources.http.reading import HttpRead
     from superinsight_sync.sources.http.rows import Shape
 

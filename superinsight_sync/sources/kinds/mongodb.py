@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.collection import Collection
 
-    from superinsight_sync.sources.http.paging import Page
+    from superinsight_sync.sources.http.document import Page
     from superinsight_sync.sources.http.reading import HttpRead
     from superinsight_sync.sources.http.rows import Shape
 
@@ -184,8 +184,7 @@ class MongodbSource(Sampled):
         from superinsight_sync.sources.documents.columns import columns_of
         from superinsight_sync.sources.documents.reading import BATCH_DOCUMENTS, Walk, ahead
         from superinsight_sync.sources.documents.records import Texts, page
-        from superinsight_sync.sources.http.document import Document
-        from superinsight_sync.sources.http.paging import Page
+        from superinsight_sync.sources.http.document import Document, Page
 
         rows, where = max(1, min(BATCH_DOCUMENTS, request.batch_rows)), f"collection '{collection.name}'"
         try:

@@ -24,8 +24,7 @@ from superinsight_sync.sources.files.jsoncolumns import (
 )
 from superinsight_sync.sources.files.jsontypes import Seen
 from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.http.document import Document
-from superinsight_sync.sources.http.paging import Page
+from superinsight_sync.sources.http.document import Document, Page
 from superinsight_sync.sources.http.rows import Shape
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.sources.files.folder import source
