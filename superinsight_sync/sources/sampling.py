@@ -1,7 +1,9 @@
 """What the kinds have in common whose columns a sample of the records tells."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from superinsight_sync.core.errors import SisError
 from superinsight_sync.model.declaration import StreamSpec
 
 if TYPE_CHECKING:
@@ -24,8 +26,12 @@ class Sampled:
         self._tables[_key(stream)] = known
         self._shapes.pop(_key(stream), None)
 
-    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> None:
-        """Nothing has to be told to the server."""
+    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> Mapping[str, int | float]:
+        """The server is told nothing."""
+        return {}
+
+    def failed(self, stream: StreamSpec, error: SisError) -> None:
+        """The server is told nothing."""
 
     def _table(self, stream: StreamSpec) -> "pa.Schema | None":
         return self._tables.get(_key(stream))
