@@ -111,13 +111,19 @@ class JsonLayout:
 
     def _pieces(self, member: Member, on_bad: OnBad, most: int) -> Iterator[Piece]:
         form, rows = member.format, min(most, _CHUNK_ROWS)
+        if form.type != "jsonl":
+            for records in self._chunks(member, on_bad, rows):
+                yield [], partial(_same, records)
+            return
         with TextStream(member.file, form.compression, form.encoding, self._limits) as stream:
-            if form.type == "jsonl":
-                for first, lines in pieces(stream, member, rows):
-                    yield lines, partial(records_of, first, lines, on_bad)
-            else:
-                for records in gathered(document(stream, member, on_bad), rows):
-                    yield [], partial(_same, records)
+            for first, lines in pieces(stream, member, rows):
+                yield lines, partial(records_of, first, lines, on_bad)
+
+    def _chunks(self, member: Member, on_bad: OnBad, most: int) -> Iterator[Records]:
+        """The records of a file whose records have no lines of their own."""
+        form = member.format
+        with TextStream(member.file, form.compression, form.encoding, self._limits) as stream:
+            yield from gathered(document(stream, member, on_bad), most)
 
     def _batch(self, member: Member, records: Records, on_bad: OnBad) -> pa.RecordBatch:
         rows = records.values
