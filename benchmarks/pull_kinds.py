@@ -30,6 +30,7 @@ KINDS: dict[str, Prepare] = {
     "mongodb": served.mongodb,
     "rest": served.rest,
     "graphql": served.graphql,
+    "soap": served.soap,
     "kafka": served.kafka,
     "redis": served.redis,
     "csv": kinds.csv,

@@ -57,11 +57,11 @@ def mongodb(stack: ExitStack, folder: Path, rows: int) -> Prepared:
 
 
 @contextmanager
-def running_pages(folder: Path, rows: int) -> Iterator[str]:
+def running_pages(folder: Path, rows: int, server: str = "json_server.py") -> Iterator[str]:
     """The address of a server of pages of the rows."""
     path = folder / "lineitem.jsonl"
     write_file(path, rows, "FORMAT json")
-    command = [sys.executable, str(Path(__file__).with_name("json_server.py")), str(path), str(PAGE_ROWS)]
+    command = [sys.executable, str(Path(__file__).with_name(server)), str(path), str(PAGE_ROWS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -86,6 +86,12 @@ def graphql(stack: ExitStack, folder: Path, rows: int) -> Prepared:
     )
     connection = {"kind": "graphql", "base_url": f"{url}/graphql", "allow_private": True}
     return Prepared(connection, {"query": query}, url)
+
+
+def soap(stack: ExitStack, folder: Path, rows: int) -> Prepared:
+    url = stack.enter_context(running_pages(folder, rows, "soap_server.py"))
+    connection = {"kind": "soap", "wsdl": f"{url}/?wsdl", "allow_private": True}
+    return Prepared(connection, {"operation": "ListLines", "options": {"page": {"param": "page"}}}, url)
 
 
 def kafka(stack: ExitStack, folder: Path, rows: int) -> Prepared:

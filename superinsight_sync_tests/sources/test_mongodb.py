@@ -1,24 +1,26 @@
 """MongoDB: types, filters that only compare, documents that do not fit, a restart in the middle."""
 
+import random
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
-from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.core.settings import Settings, load_settings
-from superinsight_sync.model.declaration import SourceSpec
-from superinsight_sync.model.tables import TableRef
-from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.sources.documents.records import PAGE_ROWS, as_json, check_filter, pages, parsed
+from superinsight_sync.sources.documents.columns import columns_of
+from superinsight_sync.sources.documents.reading import ahead
+from superinsight_sync.sources.documents.records import as_json, check_filter, page, parsed
 from superinsight_sync.sources.files.jsontext import record_of
+from superinsight_sync.sources.files.rejects import Rejects
+from superinsight_sync.sources.http.rows import Shape
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
 from superinsight_sync_tests.sources.reading import read, stream
@@ -179,40 +181,118 @@ def test_only_rare_documents_are_parsed_from_their_text() -> None:
     assert parsed([{"x": {"y": float("nan")}}], frozenset()) is None
 
 
-def test_a_server_that_restarts_in_the_middle_is_read_anew(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+COLUMNS = ["_id", "n", "x", "at", "also", "in", "many", "money"]
+SAMPLE: dict[str, Any] = {
+    "_id": ObjectId("0" * 24), "n": Int64(1), "x": 0.5, "at": datetime(2026, 1, 2), "also": "t", "in": {"a": 1},
+    "many": [0.5], "money": Decimal128("1.50"),
+}  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from([*COLUMNS, "new"]), PLAIN | RARE, max_size=3), max_size=4),
+    st.dictionaries(st.sampled_from(COLUMNS), st.sampled_from(["string", "int64", "decimal(12,2)", "float64"]), max_size=2),
+)  # fmt: skip
+def test_columns_of_documents_are_those_of_their_records(
+    changes: list[dict[str, Any]], declared: dict[str, str]
 ) -> None:
-    rows = 20_000
-    settings = load_settings({"SIS_PROJECT_DIR": str(tmp_path_factory.mktemp("away"))})
+    documents = [{**SAMPLE, **change} for change in changes]
+    shape = Shape(stream(collection="c"), {"at": "timestamp", **declared}, None)
+    shape.sample([page(1, "c", [SAMPLE], frozenset())])
+    found = columns_of(documents, shape)
+    rejects = Rejects(limit=100)
+    wanted = shape.batch(page(2, "c", documents, shape.times), rejects)
+    assert found is None or (repr(found.to_pylist()) == repr(wanted.to_pylist()) and not rejects.count)
+    assert found is None or found.schema == wanted.schema
+    if changes and all(c.keys() <= {"_id"} and type(c.get("_id")) is ObjectId for c in changes):
+        assert found is not None
+
+
+Away = tuple[MongoServer, Any, Source]
+
+
+@pytest.fixture
+def away(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Away]:
+    """A server of one's own, its database, and a source that reads a thousand documents at a time."""
+    project = load_settings({"SIS_PROJECT_DIR": str(tmp_path_factory.mktemp("away"))})
     monkeypatch.setattr("superinsight_sync.core.retry.RetryPolicy.delay_s", lambda self, attempt: 0.5)
+    monkeypatch.setattr("superinsight_sync.sources.documents.reading.BATCH_DOCUMENTS", 1_000)
     with running_mongo() as server:
         dsn = server.new_dsn()
         monkeypatch.setenv("AWAY_DSN", dsn)
         with MongoClient(dsn) as client:  # type: ignore[var-annotated]
-            client.get_default_database().big.insert_many(
-                [{"_id": n, "text": f"{n:0200d}"} for n in range(rows)]
-            )
-        time.sleep(1)  # its journal is written every 0.1 s
-        struck = False
+            opened = open_source({"kind": "mongodb", "dsn": "{{ env.AWAY_DSN }}"}, project)
+            yield server, client.get_default_database(), opened
 
-        def struck_after_a_page(documents: Any, where: str, times: Any, rows: int = 1_000) -> Any:
-            nonlocal struck
-            for page in pages(documents, where, times, 1_000):
-                yield page
-                if rows == PAGE_ROWS and page.number == 3 and not struck:
-                    struck = True
-                    server.restart()
 
-        monkeypatch.setattr("superinsight_sync.sources.documents.records.pages", struck_after_a_page)
-        source = SourceSpec.model_validate(
-            {
-                "name": "away",
-                "connection": {"kind": "mongodb", "dsn": "{{ env.AWAY_DSN }}"},
-                "streams": [{"name": "big", "collection": "big", "primary_key": ["_id"]}],
-            }
-        )
-        engine = Engine(settings, "run-1")
-        result = pull_stream(engine, source, source.streams[0])
-    assert (result.stats.rows, result.retries) == (rows, 1)
-    landed = engine.lake.scan(TableRef("default", "away", "big", "raw"), columns=["_id"]).read_all()
-    assert sorted(landed.column("_id").to_pylist()) == list(range(rows))
+def read_through_a_restart(away: Away, request: ReadRequest) -> list[Any]:
+    """The ids that a read gives during which the server restarts."""
+    server, _, opened = away
+    time.sleep(1)  # its journal is written every 0.1 s
+    found: list[Any] = []
+    with opened.read(request) as reader:
+        for number, batch in enumerate(reader, 1):
+            found += batch.column("_id").to_pylist()
+            if number == 2:
+                server.restart()
+    return found
+
+
+def test_a_read_goes_on_where_the_server_restarted(away: Away) -> None:
+    away[1].big.insert_many([{"_id": n, "text": f"{n:0200d}"} for n in range(12_000)])
+    found = read_through_a_restart(away, ReadRequest(stream(collection="big"), batch_rows=1_000))
+    assert found == list(range(12_000))
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_an_increment_goes_on_if_an_index_gives_its_order(away: Away, indexed: bool) -> None:
+    """Many documents have the same time; those given are not given again."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [
+        {"_id": f"id{n}", "updated_at": start + timedelta(seconds=n // 700), "t": "x" * 200}
+        for n in range(12_000)
+    ]
+    random.Random(7).shuffle(rows)
+    away[1].big.insert_many(rows)
+    if indexed:
+        away[1].big.create_index("updated_at")
+    spec = stream(collection="big", sync={"mode": "incremental", "cursor": "updated_at"}, primary_key=["_id"])
+    request = ReadRequest(spec, after=start + timedelta(seconds=1), batch_rows=1_000)
+    if indexed:
+        assert sorted(read_through_a_restart(away, request)) == sorted(f"id{n}" for n in range(700, 12_000))
+    else:
+        with pytest.raises(TransientError, match="cannot be reached, or went away"):
+            read_through_a_restart(away, request)
+
+
+def test_ids_of_several_kinds_are_all_read_and_a_restart_begins_anew(away: Away) -> None:
+    """The server compares ids of one kind only with each other."""
+    away[1].big.insert_many([{"_id": n, "t": "x" * 200} for n in range(1_500)])
+    away[1].big.insert_many([{"_id": f"{n}", "t": "x" * 200} for n in range(9_000)])
+    request = ReadRequest(stream(collection="big", options={"columns": {"_id": "string"}}), batch_rows=1_000)
+    with away[2].read(request) as reader:
+        assert reader.read_all().num_rows == 10_500
+    with pytest.raises(TransientError):
+        read_through_a_restart(away, request)
+
+
+def test_a_view_is_read_though_it_has_no_order(db: Db, source: Source) -> None:
+    db.things.insert_many([{"_id": n, "even": n % 2 == 0} for n in range(10)])
+    db.command({"create": "evens", "viewOn": "things", "pipeline": [{"$match": {"even": True}}]})
+    found = read(source, ReadRequest(stream(collection="evens")))
+    assert sorted(found.column("_id").to_pylist()) == [0, 2, 4, 6, 8]
+
+
+def test_what_makes_rows_stops_what_reads_ahead() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for n in range(100):
+            made.append(n)
+            yield n
+
+    reader = ahead(items())
+    assert [next(reader), next(reader)] == [0, 1]
+    reader.close()
+    assert len(made) <= 4
+    assert list(ahead(iter([1, 2, 3]))) == [1, 2, 3]

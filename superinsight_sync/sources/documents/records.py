@@ -2,9 +2,9 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from math import isfinite
 from typing import Any, overload
 from uuid import UUID
@@ -13,10 +13,8 @@ from bson import Binary, Decimal128, Int64, ObjectId, Timestamp, json_util
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.sources.files.jsontext import record_of
-from superinsight_sync.sources.http.document import Document
-from superinsight_sync.sources.http.paging import Page
+from superinsight_sync.sources.http.document import Document, Page
 
-PAGE_ROWS = 5_000
 _RUNS_CODE = frozenset({"$where", "$function", "$accumulator", "$out", "$merge"})
 
 
@@ -50,7 +48,7 @@ def as_json(document: dict[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     match value:
         case datetime():
-            return value.astimezone(UTC).isoformat()
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
         case ObjectId() | Decimal128() | UUID():
             return str(value)
         case Binary() | bytes():
@@ -101,27 +99,41 @@ _WRITTEN: dict[type, Callable[[Any], Any]] = {
 }
 
 
+def changed_values(values: list[Any], kinds: set[type]) -> list[Any] | None:
+    """What parsing the JSON of a field's values gives. None where only the whole text can tell: for numbers that
+    are none, dates beyond the calendar, rare types."""
+    left = kinds - _SAME
+    if float in left and all(isfinite(v) for v in values if type(v) is float):
+        left.discard(float)
+    if not left <= _WRITTEN.keys():
+        return None
+    try:
+        return [_changed(v) for v in values] if left else values
+    except ValueError:
+        return None
+
+
 def parsed(documents: list[dict[str, Any]], times: frozenset[str]) -> list[dict[str, Any]] | None:
     """What parsing the documents' JSON gives, without writing it all; the dates in `times` stay datetimes.
 
     None where only the whole text can tell: for numbers that are none, dates beyond the calendar, rare types.
     """
-    changed = set[str]()
+    changed: dict[str, list[Any]] = {}
     for name in dict.fromkeys(chain.from_iterable(documents)):
         values = [d.get(name) for d in documents]
-        kinds = set(map(type, values)) - _SAME
-        if float in kinds and all(isfinite(v) for v in values if type(v) is float):
-            kinds.discard(float)
-        if not kinds <= _WRITTEN.keys():
+        kinds = set(map(type, values))
+        if name in times and kinds <= {datetime, type(None)}:
+            continue
+        written = changed_values(values, kinds)
+        if written is None:
             return None
-        if kinds and not (name in times and kinds == {datetime}):
-            changed.add(name)
+        if written is not values:
+            changed[name] = written
     if not changed:
         return documents
-    try:
-        return [{n: _changed(v) if n in changed else v for n, v in d.items()} for d in documents]
-    except ValueError:
-        return None
+    return [
+        {n: changed[n][at] if n in changed else v for n, v in d.items()} for at, d in enumerate(documents)
+    ]
 
 
 def _changed(value: Any) -> Any:
@@ -129,12 +141,6 @@ def _changed(value: Any) -> Any:
     return change(value) if change else value
 
 
-def pages(
-    documents: Iterable[dict[str, Any]], where: str, times: frozenset[str], rows: int = PAGE_ROWS
-) -> Iterator[Page]:
-    """The documents as pages of records."""
-    left = iter(documents)
-    number = 0
-    while chunk := list(islice(left, rows)):
-        number += 1
-        yield Page(number, where, Texts(chunk), Document(b"{}", where), parsed=parsed(chunk, times))
+def page(number: int, where: str, documents: list[dict[str, Any]], times: frozenset[str]) -> Page:
+    """Documents as a page of records."""
+    return Page(number, where, Texts(documents), Document(b"{}", where), parsed=parsed(documents, times))

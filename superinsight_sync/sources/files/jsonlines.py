@@ -16,8 +16,8 @@ _NESTED = frozenset((dict, list))
 _FAST = msgspec.json.Decoder(dict[str, Any], float_hook=number_of)
 
 
-def line_chunks(stream: Readable, member: Member, on_bad: OnBad, most: int) -> Iterator[Records]:
-    """The records of JSON Lines. Blank lines are none; a line that is no JSON object goes to `on_bad`."""
+def pieces(stream: Readable, member: Member, most: int) -> Iterator[tuple[int, list[bytes]]]:
+    """The lines in pieces of at most `most` and about 1 MB, with the number of each first one."""
     buffer, first, ended = b"", 1, False
     while not ended:
         chunk = stream.read(_CHUNK_BYTES)
@@ -30,11 +30,13 @@ def line_chunks(stream: Readable, member: Member, on_bad: OnBad, most: int) -> I
                 f"line {first + len(whole)} has more than {MAX_RECORD_BYTES >> 20} MB", where=member.where
             )
         for at in range(0, len(whole), most):
-            piece = whole[at : at + most]
-            records = fast(first + at, piece) or exact(first + at, piece, on_bad)
-            if records.values:
-                yield records
+            yield first + at, whole[at : at + most]
         first += len(whole)
+
+
+def records_of(first: int, lines: list[bytes], on_bad: OnBad) -> Records:
+    """The records of JSON Lines. Blank lines are none; a line that is no JSON object goes to `on_bad`."""
+    return fast(first, lines) or exact(first, lines, on_bad)
 
 
 def fast(first: int, lines: list[bytes]) -> Records | None:

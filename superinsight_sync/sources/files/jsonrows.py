@@ -1,18 +1,26 @@
 """JSON and JSON Lines: a first pass over everything finds the types, the second reads the rows.
 
-Rows become Python objects here: none of the columnar JSON readers keeps duplicate keys, big integers, exact
-decimals and texts that look like times as they are. Most JSON Lines go through a fast parser that either gives
-what the exact one would, or leaves the piece to it.
+Most JSON Lines become columns without becoming Python objects. A piece where that might change a value (duplicate
+keys, big integers, inexact numbers) or whose keys and types are new goes through a parser that keeps them apart.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.files.cells import cast_texts, cast_values
-from superinsight_sync.sources.files.jsonlines import line_chunks
+from superinsight_sync.sources.files.jsoncolumns import (
+    Attempts,
+    ColumnReader,
+    Proven,
+    note,
+    read_columns,
+    strict_type,
+)
+from superinsight_sync.sources.files.jsonlines import pieces, records_of
 from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered, plain_text_of
 from superinsight_sync.sources.files.jsontypes import MAX_FIELDS, Seen
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, check_names, merge_names
@@ -21,6 +29,8 @@ from superinsight_sync.sources.files.streams import TextStream
 
 _MAX_COLUMNS = 10 * MAX_FIELDS
 _CHUNK_ROWS = 10_000
+Piece = tuple[list[bytes], Callable[[], Records]]
+"""The texts of some records where each has a line of its own, and what they are parsed by."""
 
 
 class JsonLayout:
@@ -31,6 +41,8 @@ class JsonLayout:
         self._spec = reading.spec
         self._types = reading.declared()
         self._seen: dict[str, Seen] = {}
+        self._proven = Proven()
+        self._attempts = Attempts()
         names = merge_names([(m, self._look_at(m)) for m in reading.members])
         if not names and not reading.members:
             names = tuple(self._types)
@@ -43,8 +55,12 @@ class JsonLayout:
         def on_bad(line: int, reason: str, record: str) -> None:
             rejects.add(member.file.name, line, reason, record)
 
-        for records in self._chunks(member, on_bad, batch_rows):
-            yield self._batch(member, records, on_bad)
+        for lines, parse in self._pieces(member, on_bad, batch_rows):
+            batch = self._reader.read(lines, self._proven)
+            if batch is None:
+                batch = self._batch(member, parse(), on_bad)
+            if batch.num_rows:
+                yield batch
 
     def _column(self, name: str) -> FileColumn:
         seen = self._seen.get(name)
@@ -55,8 +71,10 @@ class JsonLayout:
     def _look_at(self, member: Member) -> tuple[str, ...]:
         """The file's keys; adds their values to what was seen."""
         keys: dict[str, None] = {}
-        for records in self._chunks(member, lambda *_: None, _CHUNK_ROWS):
-            rows = records.values
+        for lines, parse in self._pieces(member, lambda *_: None, _CHUNK_ROWS):
+            if self._looked_at(lines):
+                continue
+            rows = parse().values
             for row in rows:
                 if not keys.keys() >= row.keys():
                     keys.update(dict.fromkeys(row))
@@ -67,18 +85,45 @@ class JsonLayout:
                     hint="Keys that are values cannot be columns; nest them in one object",
                 )
             for key in keys:
-                if key not in self._types:
-                    self._seen.setdefault(key, Seen()).add([row.get(key) for row in rows])
+                self._seen.setdefault(key, Seen()).add([row.get(key) for row in rows])
         check_names(tuple(keys), member.where)
         return tuple(keys)
 
+    def _looked_at(self, lines: list[bytes]) -> bool:
+        """Whether the records have only the keys and kinds of values seen before; then it notes the values."""
+        if not lines or not self._seen or not self._attempts.worth():
+            return False
+        types = [(name, strict_type(seen, pa.null())) for name, seen in self._seen.items()]
+        batch, text = None, b"\n".join(lines)
+        if all(t is not None for _, t in types):
+            batch = read_columns(lines, text, pa.schema(types))
+        self._attempts.note(batch is not None)
+        if batch is None:
+            return False
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            note(self._seen[name], array)
+        self._proven.add(text, batch)
+        return True
+
+    @cached_property
+    def _reader(self) -> ColumnReader:
+        return ColumnReader([(c.name, c.arrow) for c in self.columns], self._seen, self._types)
+
+    def _pieces(self, member: Member, on_bad: OnBad, most: int) -> Iterator[Piece]:
+        form, rows = member.format, min(most, _CHUNK_ROWS)
+        if form.type != "jsonl":
+            for records in self._chunks(member, on_bad, rows):
+                yield [], partial(_same, records)
+            return
+        with TextStream(member.file, form.compression, form.encoding, self._limits) as stream:
+            for first, lines in pieces(stream, member, rows):
+                yield lines, partial(records_of, first, lines, on_bad)
+
     def _chunks(self, member: Member, on_bad: OnBad, most: int) -> Iterator[Records]:
+        """The records of a file whose records have no lines of their own."""
         form = member.format
         with TextStream(member.file, form.compression, form.encoding, self._limits) as stream:
-            if form.type == "jsonl":
-                yield from line_chunks(stream, member, on_bad, min(most, _CHUNK_ROWS))
-            else:
-                yield from gathered(document(stream, member, on_bad), min(most, _CHUNK_ROWS))
+            yield from gathered(document(stream, member, on_bad), most)
 
     def _batch(self, member: Member, records: Records, on_bad: OnBad) -> pa.RecordBatch:
         rows = records.values
@@ -105,6 +150,10 @@ class JsonLayout:
             return self._seen[name].array(values)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             raise _changed(member) from None
+
+
+def _same(records: Records) -> Records:
+    return records
 
 
 def _changed(member: Member) -> TransientError:

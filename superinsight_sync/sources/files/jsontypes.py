@@ -81,13 +81,14 @@ class Seen:
             return pa.int64()
         if self.kinds == {int} and max(-self.low, self.high) < _DECIMAL_INTS:
             return pa.decimal128(38, 0)
-        if self.kinds == {dict} and self._is_struct():
+        if self.kinds == {dict} and self.is_struct():
             return pa.struct([(name, seen.arrow_type()) for name, seen in self.fields.items()])
         if self.kinds == {list} and self.element and self.element.kinds:
             return pa.list_(self.element.arrow_type())
         return pa.string()
 
-    def _is_struct(self) -> bool:
+    def is_struct(self) -> bool:
+        """Whether its keys can be fields."""
         folded = {name.casefold() for name in self.fields}
         return 0 < len(folded) == len(self.fields) <= MAX_FIELDS and "" not in folded
 
@@ -95,6 +96,8 @@ class Seen:
         """What a person would call it."""
         names = {str: "text", bool: "boolean", int: "integer", float: "number", Decimal: "number"}
         names |= {dict: "object", list: "array"}
+        if float in self.kinds:
+            names[int] = "number"
         return " or ".join(sorted({names[k] for k in self.kinds})) or "null"
 
     def array(self, values: list[Any]) -> pa.Array:

@@ -249,7 +249,7 @@ class TextStream(io.RawIOBase):
                 hint="Declare format.encoding, or have the file written again",
             ) from None
         self._taken += len(chunk)
-        self._lines += text.count("\n")
+        self._lines += chunk.count(b"\n") if self._is_utf8 else text.count("\n")
         if first:
             text = text.removeprefix("\ufeff")
             chunk = chunk.removeprefix(_UTF8_BOM)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.files.jsontext import record_of
-from superinsight_sync.sources.http.paging import Page
+from superinsight_sync.sources.http.document import Page
 
 
 def placed(endpoint: str, fields: dict[str, Any]) -> str:

@@ -1,13 +1,17 @@
 """A response's JSON, cut into records without parsing them."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from superinsight_sync.core.errors import ConfigError, TransientError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -29,6 +33,8 @@ class Document:
     where: str
     next_link: str | None = None
     """The address of `rel="next"` in the Link header."""
+    _opened: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The objects and lists on the ways to the parts asked for, so that each is taken apart once."""
 
     @cached_property
     def _whole(self) -> bytes:
@@ -53,12 +59,16 @@ class Document:
     def part(self, path: str) -> bytes | None:
         """The JSON text at a path like `$.data.items` or `data.0`; None if it is not there."""
         raw: Any = self._whole
+        at: tuple[str, ...] = ()
         for name in parts(path):
             try:
-                found: Any = (_LIST if name.isdigit() and _is_list(raw) else _OBJECT).decode(raw)
+                if at not in self._opened:
+                    self._opened[at] = (_LIST if name.isdigit() and _is_list(raw) else _OBJECT).decode(raw)
+                found = self._opened[at]
                 raw = found[int(name)] if isinstance(found, list) else found[name]
-            except (*_BROKEN, KeyError, IndexError):
+            except (*_BROKEN, KeyError, IndexError, ValueError):
                 return None
+            at = (*at, name)
         return bytes(raw)
 
     def value(self, path: str) -> Any:
@@ -90,6 +100,26 @@ class Document:
             found.append(self.body[at : at + len(record)])
             at += len(record)
         return found
+
+
+@dataclass(frozen=True)
+class Page:
+    """Records of one response as JSON texts.
+
+    Attributes:
+        number: which page it is, from 1.
+        extra: what every record gets besides, from its parent.
+        parsed: the records as objects, where they came as such.
+        columns: the records as rows, where they came as such.
+    """
+
+    number: int
+    where: str
+    records: Sequence[bytes]
+    document: Document
+    extra: dict[str, Any] = field(default_factory=dict)
+    parsed: list[dict[str, Any]] | None = None
+    columns: "pa.RecordBatch | None" = None
 
 
 def parts(path: str) -> list[str]:

@@ -1,7 +1,7 @@
 """From one page to the next, each once, with an end."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
@@ -9,28 +9,10 @@ import msgspec
 
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.http.client import Api, Call
-from superinsight_sync.sources.http.document import Document
+from superinsight_sync.sources.http.document import Page
 from superinsight_sync.sources.http.options import Cursor, Keyset, LinkHeader, NoPages, Offset, PageNumber
 
 AnyPagination = PageNumber | Offset | Cursor | LinkHeader | Keyset | NoPages
-
-
-@dataclass(frozen=True)
-class Page:
-    """Records of one response as JSON texts.
-
-    Attributes:
-        number: which page it is, from 1.
-        extra: what every record gets besides, from its parent.
-        parsed: the records as objects, where they came as such.
-    """
-
-    number: int
-    where: str
-    records: Sequence[bytes]
-    document: Document
-    extra: dict[str, Any] = field(default_factory=dict)
-    parsed: list[dict[str, Any]] | None = None
 
 
 @dataclass

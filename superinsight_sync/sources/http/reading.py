@@ -10,7 +10,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.sources.files.reading import sized
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.http.bounds import within
-from superinsight_sync.sources.http.paging import Page
+from superinsight_sync.sources.http.document import Page
 from superinsight_sync.sources.http.rows import Shape
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync.sources.reading import RecordRead

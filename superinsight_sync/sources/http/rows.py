@@ -3,20 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from superinsight_sync.core.errors import ConfigError, SisError
-from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.declaration import RESERVED_PREFIX, StreamSpec
 from superinsight_sync.model.types import arrow_type
+from superinsight_sync.sources.files.jsoncolumns import ColumnReader
+from superinsight_sync.sources.files.jsonknown import with_known
 from superinsight_sync.sources.files.jsonlines import fast_values
 from superinsight_sync.sources.files.jsonrows import declared_array
 from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.files.jsontypes import Seen
 from superinsight_sync.sources.files.layout import check_names
 from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.http.paging import Page
+from superinsight_sync.sources.http.document import Page
 from superinsight_sync.sources.protocol import Column
 
 _INT64 = (-(2**63), 2**63 - 1)
@@ -32,9 +35,16 @@ class Shape:
     Args:
         declared: column → type, as in the declaration.
         epoch_per_s: for a cursor written as an epoch, how many of its units are a second.
+        known: what the stream's table holds.
     """
 
-    def __init__(self, stream: StreamSpec, declared: Mapping[str, str], epoch_per_s: int | None) -> None:
+    def __init__(
+        self,
+        stream: StreamSpec,
+        declared: Mapping[str, str],
+        epoch_per_s: int | None,
+        known: pa.Schema | None = None,
+    ) -> None:
         self._where = f"stream '{stream.name}'"
         self._types: dict[str, pa.DataType] = {}
         for name, text in declared.items():
@@ -44,9 +54,11 @@ class Shape:
                 raise error.at(f"{self._where}, column '{name}'") from None
         self._seen: dict[str, Seen] = {}
         self._names: dict[str, None] = {}
+        self._known = {f.name: f.type for f in known or () if not f.name.startswith(RESERVED_PREFIX)}
         self._stream = stream
         self._epoch_per_s = epoch_per_s
         self.columns: tuple[Column, ...] = ()
+        self._reader: ColumnReader | None = None
 
     def sample(self, pages: Iterable[Page]) -> "Shape":
         """Fixes the columns by what pages hold. Raises ConfigError if they cannot be columns."""
@@ -56,6 +68,7 @@ class Shape:
                 self._names.update(dict.fromkeys(row))
             for name in self._names:
                 self._seen.setdefault(name, Seen()).add([row.get(name) for row in rows])
+        self._keep_known()
         self._names = self._names or dict.fromkeys(self._types)
         if not self._names:
             raise ConfigError(
@@ -67,14 +80,37 @@ class Shape:
         check_names(names, self._where)
         self.columns = tuple(self._column(n) for n in names)
         self._check()
+        if not self._epoch_per_s:
+            self._reader = ColumnReader([(c.name, c.arrow) for c in self.columns], self._seen, self._types)
         return self
 
-    @property
+    def _keep_known(self) -> None:
+        """Lets columns keep the types of the table where these hold the sample. Those that it lacks stay in an
+        incremental read: its records may have them yet."""
+        sampled = {n.casefold() for n in self._names}
+        for name, dtype in self._known.items():
+            if name in self._types or (name not in self._names and name.casefold() in sampled):
+                continue
+            if name not in self._names and sampled and self._stream.sync.mode != "incremental":
+                continue
+            self._names[name] = None
+            seen = self._seen.setdefault(name, Seen())
+            held = with_known(seen, dtype)
+            if held is not None:
+                self._seen[name] = held
+            elif not seen.kinds:
+                self._types[name] = dtype
+
+    def seen(self, name: str) -> Seen | None:
+        """What a sample says of a column that is not declared."""
+        return None if name in self._types else self._seen[name]
+
+    @cached_property
     def times(self) -> frozenset[str]:
         """The columns that are declared as points in time; these may come as such."""
         return frozenset(name for name, dtype in self._types.items() if dtype == _INSTANT)
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         return pa.schema([(c.name, c.arrow) for c in self.columns])
 
@@ -114,6 +150,12 @@ class Shape:
 
     def batch(self, page: Page, rejects: Rejects) -> pa.RecordBatch:
         """A page's rows; records that are none go to `rejects`."""
+        if page.columns is not None:
+            return page.columns
+        if self._reader is not None and page.parsed is None and not page.extra:
+            found = self._reader.read(page.records)
+            if found is not None:
+                return found
         rows, places = self._fitting(page, rejects)
         bad: dict[int, str] = {}
         arrays = [self._array(column, [r.get(column.name) for r in rows], bad) for column in self.columns]

@@ -10,26 +10,27 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.http.options import HttpConfig, HttpOptions
 from superinsight_sync.sources.protocol import Probe, ReadRequest, StreamShape, options_of
+from superinsight_sync.sources.sampling import Sampled
 
 if TYPE_CHECKING:
     from superinsight_sync.sources.files.rejects import Rejects
     from superinsight_sync.sources.http.client import Api
-    from superinsight_sync.sources.http.paging import Page
+    from superinsight_sync.sources.http.document import Page
     from superinsight_sync.sources.http.reading import HttpRead
     from superinsight_sync.sources.http.rows import Shape
 
 _EPOCHS = {"epoch_s": 1, "epoch_ms": 1000}
 
 
-class ApiSource(ABC):
+class ApiSource(Sampled, ABC):
     """An API that gives JSON records on pages. A kind says how it is greeted and where the pages are."""
 
     kind: ClassVar[str]
     """Its name, as in a declaration."""
 
     def __init__(self, config: HttpConfig, settings: Settings) -> None:
+        super().__init__()
         self._config = config
-        self._shapes: dict[str, Shape] = {}
 
     def _api(self) -> "Api":
         from superinsight_sync.sources.http.client import Api
@@ -59,7 +60,7 @@ class ApiSource(ABC):
         """Streams the rows. `set_aside` and `rejects` of what it returns deal with records that do not fit."""
         from superinsight_sync.sources.http.reading import HttpRead
 
-        shape = self._shapes.get(_key(request.stream)) or self._sampled(request.stream)
+        shape = self._kept(request.stream) or self._sampled(request.stream)
         return HttpRead(self._api, shape, request, lambda api, rejects: self._pages(api, request, rejects))
 
     def count(self, request: ReadRequest) -> int:
@@ -75,12 +76,7 @@ class ApiSource(ABC):
 
         options: HttpOptions = options_of(self.kind, stream)
         form = options.increment.format if options.increment else ""
-        shape = Shape(stream, options.columns, _EPOCHS.get(form))
+        shape = Shape(stream, options.columns, _EPOCHS.get(form), self._table(stream))
         with self._api() as api:
             shape.sample(islice(self._pages(api, ReadRequest(stream), None), options.sample_pages))
-        self._shapes[_key(stream)] = shape
-        return shape
-
-
-def _key(stream: StreamSpec) -> str:
-    return stream.model_dump_json(include={"name", "endpoint", "query", "options", "sync", "primary_key"})
+        return self._keep(stream, shape)

@@ -23,7 +23,7 @@ from superinsight_sync.sources.protocol import (
 if TYPE_CHECKING:
     from superinsight_sync.sources.files.rejects import Rejects
     from superinsight_sync.sources.http.client import Api
-    from superinsight_sync.sources.http.paging import Page
+    from superinsight_sync.sources.http.document import Page
 
 
 class Config(HttpConfig):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
+from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
@@ -24,12 +24,13 @@ from superinsight_sync.sources.protocol import (
     StreamShape,
     options_of,
 )
+from superinsight_sync.sources.sampling import Sampled
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.collection import Collection
 
-    from superinsight_sync.sources.http.paging import Page
+    from superinsight_sync.sources.http.document import Page
     from superinsight_sync.sources.http.reading import HttpRead
     from superinsight_sync.sources.http.rows import Shape
 
@@ -56,15 +57,15 @@ class Options(StreamOptions):
     """How many documents are looked at to find the columns."""
 
 
-class MongodbSource:
+class MongodbSource(Sampled):
     """A MongoDB database. Ids, decimals and UUIDs are read as text, bytes as base64, what is nested as the JSON
     kinds do."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(frozenset({"collection"}), cancel=True)
 
     def __init__(self, config: Config, settings: Settings) -> None:
+        super().__init__()
         self._config = config
-        self._shapes: dict[str, Shape] = {}
 
     @contextmanager
     def _client(self) -> "Iterator[MongoClient[dict[str, Any]]]":
@@ -79,7 +80,6 @@ class MongodbSource:
                 connectTimeoutMS=wait_ms,
                 socketTimeoutMS=int(self._config.read_timeout.total_seconds() * 1000),
                 appname="superinsight-sync",
-                tz_aware=True,
                 uuidRepresentation="standard",
                 datetime_conversion="DATETIME_AUTO",
                 unicode_decode_error_handler="strict",
@@ -146,10 +146,10 @@ class MongodbSource:
         """Streams the rows. `set_aside` and `rejects` of what it returns deal with documents that do not fit."""
         from superinsight_sync.sources.http.reading import HttpRead
 
-        shape = self._shapes.get(_key(request.stream)) or self._sampled(request.stream)
+        shape = self._kept(request.stream) or self._sampled(request.stream)
 
         def pages(collection: Any, _: Any) -> "Iterator[Page]":
-            return self._pages(collection, request, shape.times)
+            return self._pages(collection, request, shape)
 
         return HttpRead(lambda: self._collection(request.stream), shape, request, pages)
 
@@ -163,7 +163,7 @@ class MongodbSource:
         return None
 
     def _sampled(self, stream: StreamSpec) -> "Shape":
-        from superinsight_sync.sources.documents.records import instants, pages
+        from superinsight_sync.sources.documents.records import instants, page
         from superinsight_sync.sources.http.rows import Shape
 
         options: Options = options_of("mongodb", stream)
@@ -171,22 +171,32 @@ class MongodbSource:
             wanted = collection.find(_filter(ReadRequest(stream))).limit(options.sample_documents)
             documents = list(islice(wanted, options.sample_documents))
         declared = {**dict.fromkeys(sorted(instants(documents)), "timestamp"), **options.columns}
-        shape = Shape(stream, declared, None)
-        shape.sample(pages(documents, f"collection '{stream.collection}'", frozenset()))
-        self._shapes[_key(stream)] = shape
-        return shape
+        shape = Shape(stream, declared, None, self._table(stream))
+        shape.sample([page(1, f"collection '{stream.collection}'", documents, frozenset())])
+        return self._keep(stream, shape)
 
     def _pages(
-        self, collection: "Collection[dict[str, Any]]", request: ReadRequest, times: frozenset[str]
+        self, collection: "Collection[dict[str, Any]]", request: ReadRequest, shape: "Shape"
     ) -> "Iterator[Page]":
+        from bson.errors import InvalidBSON
         from pymongo.errors import PyMongoError
 
-        from superinsight_sync.sources.documents.records import PAGE_ROWS, pages
+        from superinsight_sync.sources.documents.columns import columns_of
+        from superinsight_sync.sources.documents.reading import BATCH_DOCUMENTS, Walk, ahead
+        from superinsight_sync.sources.documents.records import Texts, page
+        from superinsight_sync.sources.http.document import Document, Page
 
-        rows = max(1, min(PAGE_ROWS, request.batch_rows))
+        rows, where = max(1, min(BATCH_DOCUMENTS, request.batch_rows)), f"collection '{collection.name}'"
         try:
-            with collection.find(_filter(request), batch_size=rows) as found:
-                yield from pages(found, f"collection '{collection.name}'", times, rows)
+            walk = Walk(collection, _filter(request), _order(collection, request))
+            for number, documents in enumerate(ahead(walk.batches(rows)), 1):
+                columns = columns_of(documents, shape)
+                if columns is None:
+                    yield page(number, where, documents, shape.times)
+                else:
+                    yield Page(number, where, Texts(documents), Document(b"{}", where), columns=columns)
+        except InvalidBSON:
+            raise DataError("a document is no valid BSON", where=where) from None
         except PyMongoError as error:
             raise _mapped(error) from error
 
@@ -202,6 +212,18 @@ def _filter(request: ReadRequest) -> dict[str, Any]:
     if cursor and request.window is not None:
         bounds["$lt"] = request.window.end
     return {"$and": [own, {cursor: bounds}]} if bounds else own
+
+
+def _order(collection: "Collection[dict[str, Any]]", request: ReadRequest) -> str | None:
+    """The field by which to read so that a read can continue: one that an index gives without sorting."""
+    bounded = request.after is not None or request.window is not None
+    field = request.stream.sync.cursor if bounded else "_id"
+    if field == "_id":
+        options = collection.options()
+        return None if "viewOn" in options or "timeseries" in options else field
+    partial = ("sparse", "partialFilterExpression", "collation")
+    indexes = [i for i in collection.index_information().values() if not any(p in i for p in partial)]
+    return field if any(i["key"][0] in ((field, 1), (field, -1)) for i in indexes) else None
 
 
 def _mapped(error: Exception) -> SisError:
@@ -221,10 +243,6 @@ def _mapped(error: Exception) -> SisError:
     return ConfigError(
         f"the connection cannot be used ({type(error).__name__})", hint="Check the connection's DSN"
     )
-
-
-def _key(stream: StreamSpec) -> str:
-    return stream.model_dump_json(include={"name", "collection", "options", "sync", "primary_key"})
 
 
 PLUGIN = MongodbSource

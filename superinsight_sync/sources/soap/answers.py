@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from lxml import etree
@@ -73,9 +74,12 @@ def records_in(answer: Element, path: tuple[str, ...]) -> list[Element]:
 def children_of(record: Element) -> dict[str, list[Element]]:
     """The record's children by name."""
     found: dict[str, list[Element]] = {}
-    for child in record:
-        if isinstance(child.tag, str):
-            found.setdefault(_local(child), []).append(child)
+    for child in record.iterchildren("*"):
+        name = _name(child.tag)
+        if name in found:
+            found[name].append(child)
+        else:
+            found[name] = [child]
     return found
 
 
@@ -83,7 +87,7 @@ def text_of(element: Element | None) -> str | None:
     """The text of a simple element; None for none, and for one that says it is nil."""
     if element is None or element.get(_NIL) in ("true", "1"):
         return None
-    return "".join(element.itertext())
+    return "".join(element.itertext()) if len(element) else element.text or ""
 
 
 def json_of(element: Element | None) -> str | None:
@@ -112,5 +116,6 @@ def _local(element: Element) -> str:
     return _name(element.tag) if isinstance(element.tag, str) else ""
 
 
+@lru_cache(4096)
 def _name(tag: str) -> str:
     return tag.rpartition("}")[2]

@@ -1,0 +1,102 @@
+"""The documents of a collection: read ahead while others become rows, and read on where a server went away."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import bson
+from bson import Int64, ObjectId
+from pymongo.errors import ConnectionFailure, CursorNotFound
+
+from superinsight_sync.core.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
+T = TypeVar("T")
+BATCH_DOCUMENTS = 5_000
+_ID = "_id"
+_MOST_TIES = 10_000
+"""A read does not continue at a value that more documents had."""
+_ORDERED = ({ObjectId}, {str}, {int, Int64})
+"""Kinds of ids that are compared with one another; others are ordered apart (MongoDB manual, "Type Bracketing")."""
+
+
+class Walk:
+    """The way through a collection's documents.
+
+    Args:
+        filter: which documents.
+        order: an indexed field to read by: `_id`, or a field that the filter bounds from below. A read that is
+            interrupted continues there; without it, or with ids of several kinds, it fails.
+    """
+
+    def __init__(
+        self, collection: "Collection[dict[str, Any]]", filter: dict[str, Any], order: str | None
+    ) -> None:
+        self._collection = collection
+        self._filter = filter
+        self._order = order
+        self._last: Any = None
+        self._given: list[Any] = []
+        """The ids of the documents that have the last value of the field."""
+        self._kinds: set[type] = set()
+
+    def batches(self, rows: int) -> Iterator[list[dict[str, Any]]]:
+        """The documents, at most about `rows` together. Raises PyMongoError."""
+        policy, failures = RetryPolicy(), 0
+        while True:
+            try:
+                for documents in self._found(rows):
+                    failures = 0
+                    yield documents
+                return
+            except (ConnectionFailure, CursorNotFound):
+                if failures == policy.retries or not self._can_continue():
+                    raise
+                time.sleep(policy.delay_s(failures))
+                failures += 1
+
+    def _can_continue(self) -> bool:
+        ordered = any(self._kinds <= kinds for kinds in _ORDERED)
+        return self._last is not None and ordered and len(self._given) <= _MOST_TIES
+
+    def _found(self, rows: int) -> Iterator[list[dict[str, Any]]]:
+        wanted: list[dict[str, Any]] = [self._filter]
+        if self._last is not None and self._order == _ID:
+            wanted.append({_ID: {"$not": {"$lte": self._last}}})
+        elif self._last is not None and self._order:
+            wanted += [{self._order: {"$gte": self._last}}, {_ID: {"$nin": self._given}}]
+        sort = [(self._order, 1)] if self._order else None
+        options = self._collection.codec_options
+        chosen = {"$and": wanted} if len(wanted) > 1 else self._filter
+        with self._collection.find_raw_batches(chosen, batch_size=rows, sort=sort) as found:
+            for raw in found:
+                documents = bson.decode_all(cast(bytes, raw), options)
+                if documents:
+                    self._note(documents)
+                    yield documents
+
+    def _note(self, documents: list[dict[str, Any]]) -> None:
+        if self._order is None:
+            return
+        self._kinds.update(map(type, [d.get(_ID) for d in documents]))
+        last = documents[-1].get(self._order)
+        if self._order != _ID:
+            given = self._given if last == self._last else []
+            ties = [d[_ID] for d in documents if d.get(self._order) == last]
+            self._given = [*given, *ties][: _MOST_TIES + 1]
+        self._last = last
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, the next of which is made while one is used."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
