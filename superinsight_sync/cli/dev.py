@@ -38,6 +38,7 @@ def dev_command(host: str, port: int, gateway_port: int, as_json: bool) -> None:
     Example:
         sis dev --port 3001
     """
+    from superinsight_sync.orchestration.running import instance
     from superinsight_sync.pipeline.project import load_project
 
     settings = load_settings()
@@ -57,6 +58,8 @@ def dev_command(host: str, port: int, gateway_port: int, as_json: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told)
     # Sessions of their own: Ctrl-C reaches this process alone, which tells each once.
+    with instance():
+        pass  # makes Dagster's storage, which does not bear to be made by several processes at once
     environment = {"DAGSTER_HOME": str(settings.project_dir), **os.environ}
     running = {
         name: subprocess.Popen(

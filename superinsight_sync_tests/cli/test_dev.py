@@ -86,11 +86,9 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
     )
     started = Dev(tmp_path)
     yield started
-    for pid in (*started.children(), started.process.pid):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    for pid in started.children():
+        os.killpg(pid, signal.SIGKILL)
+    started.process.kill()
     started.process.wait(timeout=10)
 
 

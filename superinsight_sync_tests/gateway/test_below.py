@@ -21,6 +21,24 @@ SENDERS = 3
 
 
 @contextmanager
+def serving(folder: Path, database_url: str | None = None) -> Iterator[tuple[Gateway, Engine, Drain]]:
+    """A gateway and a drain that run, and the engine to look with; all ended afterwards."""
+    door = gateway(folder, database_url, DECLARED)
+    door.start()
+    engine = open_engine("test", load_settings(door.environment))
+    drain = Drain(door)
+    try:
+        log = folder / "drain.log"
+        until(iter(lambda: "draining" in log.read_text(), None), "the drain did not start")
+        yield door, engine, drain
+    finally:
+        door.end()
+        drain.process.kill()
+        drain.process.wait()
+        engine.state.close()
+
+
+@contextmanager
 def sending(door: Gateway, engine: Engine) -> Iterator[tuple[list[Sender], dict[str, str]]]:
     """Senders that number their records, and the headers they send; all have ended afterwards."""
     text = engine.state.api_keys.create("till", "pusher", tenant="acme").text
@@ -65,11 +83,7 @@ def all_has_landed(
 
 
 def test_postgresql_restarts_under_gateway_and_drain(tmp_path: Path) -> None:
-    with running_postgres() as server:
-        door = gateway(tmp_path, server.create_database(), DECLARED)
-        door.start()
-        engine = open_engine("test", load_settings(door.environment))
-        drain = Drain(door)
+    with running_postgres() as server, serving(tmp_path, server.create_database()) as (door, engine, drain):
         with sending(door, engine) as (senders, _):
             for _ in range(3):
                 goes_on(senders)
@@ -80,8 +94,6 @@ def test_postgresql_restarts_under_gateway_and_drain(tmp_path: Path) -> None:
             goes_on(senders)
         all_has_landed(door, engine, senders, drain)
         assert acknowledged(senders) > 50
-        door.end()
-        engine.state.close()
 
 
 def fills_up(door: Gateway, headers: dict[str, str], accepted: list[int]) -> httpx.Response:
@@ -97,13 +109,7 @@ def fills_up(door: Gateway, headers: dict[str, str], accepted: list[int]) -> htt
 
 def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     accepted: list[int] = []
-    with small_disk(tmp_path / "disk", size_mb=64) as disk:
-        door = gateway(disk.folder, declared=DECLARED)
-        door.start()
-        engine = open_engine("test", load_settings(door.environment))
-        drain = Drain(door)
-        log = door.folder / "drain.log"
-        until(iter(lambda: "draining" in log.read_text(), None), "the drain did not start")
+    with small_disk(tmp_path / "disk", size_mb=64) as disk, serving(disk.folder) as (door, engine, drain):
         assert door.process is not None
         with sending(door, engine) as (senders, headers):
             for _ in range(3):
@@ -118,5 +124,3 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(
             goes_on(senders)
         all_has_landed(door, engine, senders, drain, {SENDERS: accepted} if accepted else {})
         assert acknowledged(senders) > 50
-        door.end()
-        engine.state.close()
