@@ -171,11 +171,15 @@ def _key(definition: Any, known: Sequence[str], text: str) -> str:
 
 
 def instance() -> DagsterInstance:
-    """The project's Dagster instance, the one the UI shows."""
+    """The project's Dagster instance, the one the UI shows. Its storage is made by one process at a time."""
     from superinsight_sync.core.settings import load_settings
+    from superinsight_sync.orchestration.storage import alone
 
-    os.environ.setdefault("DAGSTER_HOME", str(load_settings().project_dir))
-    return DagsterInstance.get()
+    settings = load_settings()
+    os.environ.setdefault("DAGSTER_HOME", str(settings.project_dir))
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with alone(settings.home / "dagster-opening"):
+        return DagsterInstance.get()
 
 
 def run_all(defs: dg.Definitions, runs: Sequence[PlannedRun], *, force: bool = False) -> RunOutcome:
