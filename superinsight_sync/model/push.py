@@ -49,12 +49,19 @@ class SecretSpec(Declared):
         return self.not_after is None or at < self.not_after
 
 
+def _or_bare(schema: dict[str, Any]) -> None:
+    """Secrets may also be written as references alone, or as one reference."""
+    listed = {k: schema.pop(k) for k in ("type", "items", "minItems", "maxItems")}
+    listed["items"] = {"anyOf": [{"type": "string"}, listed["items"]]}
+    schema["anyOf"] = [{"type": "string"}, listed]
+
+
 class SignatureSpec(Declared):
     """How deliveries are signed: HMAC-SHA256 over the bytes as they came."""
 
     scheme: SchemeName
     """`standard` (Standard Webhooks), `github`, `stripe`, `svix`, or `hmac`, whose headers are named below."""
-    secrets: tuple[SecretSpec, ...] = Field(min_length=1, max_length=8)
+    secrets: tuple[SecretSpec, ...] = Field(min_length=1, max_length=8, json_schema_extra=_or_bare)
     """Any of them is accepted, so that a secret can be replaced without a gap."""
     tolerance: Duration = timedelta(seconds=300)
     """How far the signed time may be from now, either way."""

@@ -82,3 +82,19 @@ def test_a_project_has_push_sources_and_names_their_problems(tmp_path: Path) -> 
     told = [str(p) for p in project.problems]
     assert any("source 'shop' is declared twice" in t for t in told)
     assert any("a secret is written as a reference" in t for t in told)
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        "{{ env.A }}",
+        ["{{ env.A }}", "{{ env.B }}"],
+        [{"value": "{{ env.A }}", "not_after": "2027-01-31T00:00:00Z"}, "{{ env.B }}"],
+    ],
+)
+def test_the_schema_that_editors_check_with_takes_every_way_to_write_secrets(secrets: object) -> None:
+    import jsonschema
+
+    spec = {"name": "x", "signature": {"scheme": "github", "secrets": secrets}, "streams": [{"name": "s"}]}
+    jsonschema.validate(spec, PushSourceSpec.model_json_schema())
+    assert PushSourceSpec.model_validate(spec).signature is not None
