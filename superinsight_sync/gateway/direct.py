@@ -66,6 +66,9 @@ class Direct:
             gate.taking.submit(self._checked(url, headers, body, client), tell)
         except SisError as error:
             tell(error)
+        except BaseException:  # of our own making: the server cuts the connection
+            gate.crowd.count -= 1
+            raise
 
     def _checked(self, url: bytes, pairs: Pairs, body: bytes, client: Client) -> Delivery:
         headers = headers_by_name(pairs)

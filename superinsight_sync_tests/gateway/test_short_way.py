@@ -4,12 +4,15 @@ import gzip
 import json
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
 
+from superinsight_sync.gateway import direct
+from superinsight_sync.gateway.app import Bounds
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import HOOK, Gateway, gateway, signed
 
@@ -143,7 +146,20 @@ def test_an_address_written_otherwise_is_the_same_source(door: Gateway) -> None:
     )  # no webhook's address
 
 
-def test_an_idle_connection_is_ended_and_a_used_one_is_not(served) -> None:  # type: ignore[no-untyped-def]
+def test_what_nobody_foresaw_takes_no_place_for_good(
+    served: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = served(bounds=Bounds(requests=2))
+    with monkeypatch.context() as broken:
+        broken.setattr(direct, "checked", lambda *_: 1 / 0)
+        for n in range(5):
+            with connected(url) as connection:
+                connection.sendall(written(ORDER, signed(ORDER, f"unforeseen_{n}")))
+                assert b" 202 " not in connection.makefile("rb").readline()
+    assert asked(url, written(ORDER, signed(ORDER, "foreseen"))).status == 202
+
+
+def test_an_idle_connection_is_ended_and_a_used_one_is_not(served: Callable[..., str]) -> None:
     def short_rest(config: uvicorn.Config) -> None:
         config.timeout_keep_alive = 1
 
