@@ -57,10 +57,10 @@ def dev_command(host: str, port: int, gateway_port: int, as_json: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told)
-    # Sessions of their own: Ctrl-C reaches this process alone, which tells each once.
     with instance():
         pass  # makes Dagster's storage, which does not bear to be made by several processes at once
     environment = {"DAGSTER_HOME": str(settings.project_dir), **os.environ}
+    # Sessions of their own: Ctrl-C reaches this process alone, which tells each once.
     running = {
         name: subprocess.Popen(
             command, cwd=settings.project_dir, env=environment, stdout=sys.stderr, start_new_session=True
@@ -104,4 +104,4 @@ def _end(running: dict[str, "subprocess.Popen[bytes]"]) -> None:
         try:
             process.wait(timeout=_END_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
