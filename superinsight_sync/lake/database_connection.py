@@ -33,7 +33,11 @@ def connected(dsn: str, where: str) -> Iterator[psycopg.Connection[Any]]:
     """An autocommit connection in UTC; database errors inside come out as ours, without DSN and values."""
     try:
         connection = psycopg.connect(
-            dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="superinsight_sync"
+            dsn,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="superinsight_sync",
+            client_encoding="utf8",
         )
     except psycopg.Error as error:
         raise _connect_error(error, where) from None

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from superinsight_sync.core.copy_out import copied
 from superinsight_sync.core.errors import TransientError
+from superinsight_sync.lake.database_connection import connected
 from superinsight_sync.lake.database_types import StoredColumn
 
 
@@ -23,20 +24,18 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     """First an empty batch, when the query has been run; then its rows."""
     sent = pa.schema([(c.name, c.sent) for c in columns])
-    try:
-        with psycopg.connect(dsn, client_encoding="utf8") as connection:
-            connection.read_only = True
-            connection.execute("SELECT set_config('TimeZone', 'UTC', false)")
+    with connected(dsn, where) as connection:
+        try:
             with copied(connection, query, sent) as rows:
                 yield pa.RecordBatch.from_pylist([], schema)
                 for batch in rows:
                     yield _typed(batch, schema)
-    except psycopg.Error as error:
-        raise TransientError(
-            f"reading the target database failed (state {error.sqlstate or 'unknown'})",
-            where=where,
-            hint="The table may just have been changed or the connection lost; try again",
-        ) from None
+        except psycopg.Error as error:
+            raise TransientError(
+                f"reading the target database failed (state {error.sqlstate or 'unknown'})",
+                where=where,
+                hint="The table may just have been changed or the connection lost; try again",
+            ) from None
 
 
 def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
