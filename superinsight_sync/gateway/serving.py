@@ -27,8 +27,6 @@ from superinsight_sync.security.access import Access, AccessRules
 from superinsight_sync.security.grants import Grants
 from superinsight_sync.security.jwt_tokens import signer_from
 from superinsight_sync.security.networks import Networks
-from superinsight_sync.state.inbox import Inbox
-from superinsight_sync.state.opening import open_state
 
 if TYPE_CHECKING:
     import uvicorn
@@ -54,17 +52,15 @@ def open_gateway(
         raise ConfigError(
             "no push source is declared", hint="Declare one with `type: superinsight_sync.PushSource`"
         )
-    state = open_state(settings.database_url)
-    inbox = Inbox(state.database, settings.landing_dir)
+    engine = open_engine("gateway", settings)
+    state = engine.state
     signer = signer_from(os.environ)
     access = Access(state.api_keys, signer, rules or access_rules(os.environ))
     grants = Grants(access, signer, state.refresh_tokens) if signer is not None else None
     sources = tuple(project.push_sources.values())
     receivers = Receivers(sources)
-    api = build_api(
-        Reach(inbox, open_engine("gateway", settings), access, state.api_keys, grants, receivers, sources)
-    )
-    return build_app(inbox, receivers, access=access, bounds=bounds, api=api)
+    api = build_api(Reach(engine, access, state.api_keys, grants, receivers, sources))
+    return build_app(engine.inbox, receivers, access=access, bounds=bounds, api=api)
 
 
 def server_config(

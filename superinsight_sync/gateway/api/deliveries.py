@@ -90,7 +90,7 @@ class Octets(StreamingResponse):
 def list_deliveries(wanted: Annotated[Filter, Query()], caller: Caller, reach: Reached) -> Page:
     """The newest deliveries of the tenant, a page at a time."""
     before = _mine(reach, caller, wanted.before).seq if wanted.before is not None else None
-    found = reach.inbox.search(
+    found = reach.engine.inbox.search(
         Wanted(
             tenant=caller.tenant,
             sources=caller.sources,
@@ -116,7 +116,7 @@ def show_body(delivery_id: DeliveryId, caller: Caller, reach: Reached) -> Octets
     """The bytes of a delivery as they came, packed if they came packed."""
     found = _mine(reach, caller, delivery_id)
     try:
-        parts = reach.inbox.body_parts(delivery_id)
+        parts = reach.engine.inbox.body_parts(delivery_id)
     except DataError as error:
         _log.error("the body of delivery %s is lost: %s", delivery_id, error)
         raise RequestError(410, "the body of this delivery is gone or damaged") from error
@@ -152,7 +152,7 @@ def replay_delivery(
 def _mine(reach: Reach, caller: Principal, delivery_id: str) -> StoredDelivery:
     """The delivery, if it is of the caller's tenant and sources. Raises RequestError (404): one that is not is told
     from none that there is."""
-    found = reach.inbox.get(delivery_id)
+    found = reach.engine.inbox.get(delivery_id)
     is_mine = found is not None and found.tenant == caller.tenant
     if found is None or not is_mine or (caller.sources and found.source not in caller.sources):
         raise _none()
@@ -164,7 +164,7 @@ def _none() -> RequestError:
 
 
 def _told(reach: Reach, *found: StoredDelivery) -> list[DeliveryTold]:
-    originals = reach.inbox.ids({d.replay_of for d in found if d.replay_of is not None})
+    originals = reach.engine.inbox.ids({d.replay_of for d in found if d.replay_of is not None})
     return [
         DeliveryTold(
             id=d.id,

@@ -17,7 +17,6 @@ from superinsight_sync.security.access import Access
 from superinsight_sync.security.grants import Grants
 from superinsight_sync.security.refusals import ForbiddenError
 from superinsight_sync.security.roles import Principal
-from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.keys import ApiKeys
 
 ROOT = "/api/v1"
@@ -29,12 +28,11 @@ class Reach:
     """What the routes reach.
 
     Attributes:
-        engine: for what is done to the lake.
+        engine: the inbox, and what a replay asks the lake.
         grants: None where tokens are not set up.
         sources: the declared push sources, also those that cannot receive.
     """
 
-    inbox: Inbox
     engine: Engine
     access: Access
     keys: ApiKeys
