@@ -23,29 +23,17 @@ def lists_of(path: Path, page_rows: int) -> Iterator[bytes]:
             yield b"[" + b",".join(row.rstrip(b"\n") for row in rows) + b"]"
 
 
-class Pages(BaseHTTPRequestHandler):
-    """Answers with a page of `lists`, counted from 1."""
+class Answers(BaseHTTPRequestHandler):
+    """Answers with what is made already, on connections that stay."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
-    lists: ClassVar[list[bytes]] = []
+    media_type: ClassVar[str]
 
-    def do_GET(self) -> None:
-        page = int(parse_qs(urlsplit(self.path).query)["page"][0])
-        rows = self.lists[page - 1] if page <= len(self.lists) else b"[]"
-        self._answer(b'{"data": %b, "pages": %d}' % (rows, len(self.lists)))
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        page = int(asked.get("variables", {}).get("after") or 0)
-        more = b"true" if page + 1 < len(self.lists) else b"false"
-        info = b'{"hasNextPage": %b, "endCursor": "%d"}' % (more, page + 1)
-        self._answer(b'{"data": {"items": {"nodes": %b, "pageInfo": %b}}}' % (self.lists[page], info))
-
-    def _answer(self, body: bytes) -> None:
+    def answer(self, body: bytes) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", self.media_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -54,12 +42,36 @@ class Pages(BaseHTTPRequestHandler):
         pass
 
 
-def main() -> None:
-    Pages.lists = list(lists_of(Path(sys.argv[1]), int(sys.argv[2])))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+def serve(answers: type[Answers]) -> None:
+    """Serves until the process is ended; prints the port first."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), answers)
     server.daemon_threads = True
     print(server.server_port, flush=True)
     server.serve_forever()
+
+
+class Pages(Answers):
+    """Answers with a page of `lists`, counted from 1."""
+
+    media_type = "application/json"
+    lists: ClassVar[list[bytes]] = []
+
+    def do_GET(self) -> None:
+        page = int(parse_qs(urlsplit(self.path).query)["page"][0])
+        rows = self.lists[page - 1] if page <= len(self.lists) else b"[]"
+        self.answer(b'{"data": %b, "pages": %d}' % (rows, len(self.lists)))
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        page = int(asked.get("variables", {}).get("after") or 0)
+        more = b"true" if page + 1 < len(self.lists) else b"false"
+        info = b'{"hasNextPage": %b, "endCursor": "%d"}' % (more, page + 1)
+        self.answer(b'{"data": {"items": {"nodes": %b, "pageInfo": %b}}}' % (self.lists[page], info))
+
+
+def main() -> None:
+    Pages.lists = list(lists_of(Path(sys.argv[1]), int(sys.argv[2])))
+    serve(Pages)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 from xml.sax.saxutils import escape
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.json_server import Answers, serve
 
 TYPES = {
     **dict.fromkeys(("id", "order_id", "part_id", "line_number", "warehouse_id"), "long"),
@@ -30,18 +33,21 @@ WSDL = f"""<?xml version="1.0" encoding="utf-8"?>
  xmlns:s="http://www.w3.org/2001/XMLSchema" xmlns:t="urn:bench" targetNamespace="urn:bench">
 <types><s:schema targetNamespace="urn:bench" elementFormDefault="qualified">
 <s:complexType name="Line"><s:sequence>{_FIELDS}</s:sequence></s:complexType>
-<s:element name="ListLines"><s:complexType><s:sequence><s:element name="page" type="s:int"/></s:sequence></s:complexType></s:element>
+<s:element name="ListLines"><s:complexType><s:sequence>
+<s:element name="page" type="s:int"/></s:sequence></s:complexType></s:element>
 <s:element name="ListLinesResponse"><s:complexType><s:sequence>
 <s:element name="line" type="t:Line" minOccurs="0" maxOccurs="unbounded"/></s:sequence></s:complexType></s:element>
 </s:schema></types>
 <message name="Ask"><part name="parameters" element="t:ListLines"/></message>
 <message name="Answer"><part name="parameters" element="t:ListLinesResponse"/></message>
-<portType name="Lines"><operation name="ListLines"><input message="t:Ask"/><output message="t:Answer"/></operation></portType>
+<portType name="Lines"><operation name="ListLines">
+<input message="t:Ask"/><output message="t:Answer"/></operation></portType>
 <binding name="Lines" type="t:Lines"><soap:binding transport="http://schemas.xmlsoap.org/soap/http"/>
 <operation name="ListLines"><soap:operation soapAction="" style="document"/>
 <input><soap:body use="literal"/></input><output><soap:body use="literal"/></output></operation></binding>
-<service name="Lines"><port name="Lines" binding="t:Lines"><soap:address location="http://127.0.0.1:%d/"/></port></service>
-</definitions>"""  # noqa: E501
+<service name="Lines"><port name="Lines" binding="t:Lines">
+<soap:address location="http://%s/"/></port></service>
+</definitions>"""
 _OPEN = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><ListLinesResponse xmlns="urn:bench">'
 _CLOSE = "</ListLinesResponse></s:Body></s:Envelope>"
 
@@ -63,40 +69,25 @@ def pages_of(path: Path, page_rows: int) -> Iterator[bytes]:
             yield (_OPEN + "".join(f"<line>{text}</line>" for text in texts) + _CLOSE).encode()
 
 
-class Pages(BaseHTTPRequestHandler):
+class Pages(Answers):
     """Answers with the WSDL or a page."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 1 << 16
+    media_type = "text/xml; charset=utf-8"
     pages: ClassVar[list[bytes]] = []
 
     def do_GET(self) -> None:
-        self._answer((WSDL % self.server.server_address[1]).encode())  # type: ignore[index]
+        self.answer((WSDL % self.headers["Host"]).encode())
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["Content-Length"]))
         found = re.search(rb"page>(\d+)<", asked)
         page = int(found[1]) if found else 1
-        self._answer(self.pages[page - 1] if page <= len(self.pages) else (_OPEN + _CLOSE).encode())
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/xml; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.answer(self.pages[page - 1] if page <= len(self.pages) else (_OPEN + _CLOSE).encode())
 
 
 def main() -> None:
     Pages.pages = list(pages_of(Path(sys.argv[1]), int(sys.argv[2])))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-    server.daemon_threads = True
-    print(server.server_port, flush=True)
-    server.serve_forever()
+    serve(Pages)
 
 
 if __name__ == "__main__":

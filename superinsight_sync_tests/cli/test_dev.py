@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from superinsight_sync_tests.gateway.doors import project
+from superinsight_sync_tests.gateway.doors import SIS, project
+from superinsight_sync_tests.gateway.test_drain import DECLARED
 from superinsight_sync_tests.servers.ports import free_port
-
-SIS = "from superinsight_sync.cli.entry import sis; sis()"
-DECLARED = """
-type: superinsight_sync.PushSource
-attributes:
-  name: till
-  tenant: acme
-  streams:
-    - {name: clicks, realtime: true}
-"""
 
 
 class Dev:
@@ -35,7 +25,7 @@ class Dev:
         self.log = folder / "dev.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("SIS_", "DAGSTER_"))}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SIS, "dev", "--json", *numbers],
+            [*SIS, "dev", "--json", *numbers],
             cwd=folder,
             env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=(folder / "dev.json").open("wb"),

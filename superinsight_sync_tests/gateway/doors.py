@@ -18,6 +18,8 @@ from superinsight_sync_tests.servers.ports import free_port
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four!").decode()
 PUSH = "/api/v1/sync/push"
 HOOK = f"{PUSH}/webhook"
+SIS = [sys.executable, "-c", "from superinsight_sync.cli.entry import sis; sis()"]
+"""The command line, in a process of its own."""
 
 DECLARED = """
 type: superinsight_sync.PushSource
@@ -78,15 +80,7 @@ class Gateway:
     def start(self) -> None:
         tls = ["--tls-cert", str(self.tls[0]), "--tls-key", str(self.tls[1])] if self.tls else []
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "from superinsight_sync.cli.entry import sis; sis()",
-                "gateway",
-                "--port",
-                str(self.port),
-                *tls,
-            ],
+            [*SIS, "gateway", "--port", str(self.port), *tls],
             cwd=self.folder,
             env={**os.environ, **self.environment},
             stderr=(self.folder / "gateway.log").open("ab"),

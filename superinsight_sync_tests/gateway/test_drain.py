@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.conftest import LONG
-from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
+from superinsight_sync_tests.gateway.doors import PUSH, SIS, Gateway, gateway
 
 KILLS = 10 if LONG else 4
 CLICKS = TableRef("acme", "till", "clicks", "raw")
@@ -38,7 +37,7 @@ class Drain:
     def __init__(self, door: Gateway) -> None:
         environment = {**os.environ, **door.environment, "DAGSTER_HOME": str(door.folder)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from superinsight_sync.cli.entry import sis; sis()", "drain", "--json"],
+            [*SIS, "drain", "--json"],
             cwd=door.folder,
             env=environment,
             stdout=subprocess.PIPE,

@@ -49,6 +49,15 @@ class Sender(threading.Thread):
                 time.sleep(0.05)
 
 
+def under_load(folder: Path, *, again: bool) -> tuple[Gateway, list[Sender]]:
+    door = gateway(folder)
+    door.start()
+    senders = [Sender(door, f"s{n}", again=again) for n in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    return door, senders
+
+
 def kept(door: Gateway) -> list[str]:
     settings = load_settings(door.environment)
     with closing(open_state(settings.database_url)) as state:
@@ -56,11 +65,7 @@ def kept(door: Gateway) -> list[str]:
 
 
 def test_what_was_acknowledged_survives_kills(tmp_path: Path) -> None:
-    door = gateway(tmp_path)
-    door.start()
-    senders = [Sender(door, f"s{n}", again=True) for n in range(SENDERS)]
-    for sender in senders:
-        sender.start()
+    door, senders = under_load(tmp_path, again=True)
     for _ in range(3):
         time.sleep(0.7)
         door.end(signal.SIGKILL)
@@ -80,11 +85,7 @@ def test_what_was_acknowledged_survives_kills(tmp_path: Path) -> None:
 
 
 def test_a_gateway_stopped_under_load_answers_what_it_took(tmp_path: Path) -> None:
-    door = gateway(tmp_path)
-    door.start()
-    senders = [Sender(door, f"s{n}", again=False) for n in range(SENDERS)]
-    for sender in senders:
-        sender.start()
+    door, senders = under_load(tmp_path, again=False)
     time.sleep(0.7)
     assert door.end() == 0
     for sender in senders:

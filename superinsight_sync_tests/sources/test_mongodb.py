@@ -37,7 +37,7 @@ def dsn(mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def db(dsn: str) -> Any:
-    with MongoClient(dsn) as client:  # type: ignore[var-annotated]
+    with MongoClient[dict[str, Any]](dsn) as client:
         yield client.get_default_database()
 
 
@@ -220,7 +220,7 @@ def away(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     with running_mongo() as server:
         dsn = server.new_dsn()
         monkeypatch.setenv("AWAY_DSN", dsn)
-        with MongoClient(dsn) as client:  # type: ignore[var-annotated]
+        with MongoClient[dict[str, Any]](dsn) as client:
             opened = open_source({"kind": "mongodb", "dsn": "{{ env.AWAY_DSN }}"}, project)
             yield server, client.get_default_database(), opened
 

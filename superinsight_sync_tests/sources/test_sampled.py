@@ -45,7 +45,7 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         server: MongoServer = request.getfixturevalue("mongo_server")
         dsn = server.new_dsn()
         monkeypatch.setenv("SAMPLED_DSN", dsn)
-        with MongoClient(dsn) as client:  # type: ignore[var-annotated]
+        with MongoClient[dict[str, Any]](dsn) as client:
 
             def of_documents(records: list[dict[str, Any]]) -> pa.Table:
                 things = client.get_default_database().things

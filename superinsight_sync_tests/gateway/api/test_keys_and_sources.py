@@ -123,7 +123,7 @@ def test_a_database_that_fails_is_told_as_passing(served: Served, monkeypatch: p
             def broken(*_: Any, error: Exception = error, **__: Any) -> None:
                 raise error
 
-            monkeypatch.setattr(api.state.reach.inbox, "search", broken)
+            monkeypatch.setattr(api.state.reach.engine.inbox, "search", broken)
             answer = client.get(f"{API}/inbox/deliveries")
             assert answer.status_code == status and "hunter2" not in answer.text
             assert answer.json()["request_id"] == answer.headers["x-request-id"]

@@ -255,7 +255,9 @@ def test_what_was_read_is_noted_as_if_it_had_been_parsed() -> None:
     for name in batch.schema.names:
         note(found[name], batch.column(name))
     assert (found["i"].low, found["i"].high) == (wanted["i"].low, wanted["i"].high)
-    assert found["o"].fields["n"].high == 2**60 and found["l"].element.element.low == -9  # type: ignore[union-attr]
+    assert found["o"].fields["n"].high == 2**60
+    outer = found["l"].element
+    assert outer is not None and outer.element is not None and outer.element.low == -9
 
 
 def test_columns_are_kept_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
