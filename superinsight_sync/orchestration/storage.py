@@ -40,12 +40,9 @@ class SyncStorage(DagsterSqliteStorage):
             folder.mkdir(parents=True, exist_ok=True)
             with alone(folder / "opening"):
                 return DagsterSqliteStorage.from_local(str(folder), inst_data)
-        from dagster_postgres import DagsterPostgresStorage
+        from superinsight_sync.orchestration.postgres import PostgresStorage
 
-        storage: DagsterStorage = DagsterPostgresStorage(
-            url.render_as_string(hide_password=False), inst_data=inst_data
-        )
-        return storage
+        return PostgresStorage(url.render_as_string(hide_password=False), inst_data)
 
 
 @contextmanager

@@ -53,6 +53,16 @@ def limits_once_queued(instance: dg.DagsterInstance, pool: str) -> dict[str, int
     return {p.name: p.limit for p in instance.event_log_storage.get_pool_limits()}
 
 
+def pools_made_known_again() -> dict[str, object]:
+    """The limits after a process that saw neither pool yet made both known, one of which a person has set to 5."""
+    with dg.DagsterInstance.get() as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("source_erp", 5)
+        for pool in ("source_crm", "source_crm", "source_erp"):
+            storage.initialize_concurrency_limit_to_default(pool)
+        return {p.name: p.limit for p in storage.get_pool_limits()}
+
+
 def read(ref: str, run_id: str) -> dict[str, object]:
     """Reads the run back on an instance made from a reference, as a step's process does."""
     with dg.DagsterInstance.from_ref(deserialize_value(ref, InstanceRef)) as instance:
@@ -67,6 +77,8 @@ def read(ref: str, run_id: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    does: dict[str, Callable[..., dict[str, object]]] = {"run": run, "run_at": run_at, "read": read}
+    does: dict[str, Callable[..., dict[str, object]]] = {
+        f.__name__: f for f in (run, run_at, read, pools_made_known_again)
+    }
     seen = does[sys.argv[1]](*sys.argv[2:])
     sys.stdout.write(json.dumps(seen) + "\n")

@@ -71,7 +71,7 @@ def test_a_job_succeeds_on_postgres_beside_our_own_tables(
     ours = postgres_server.create_database()
     url = ours.replace("postgresql://", f"{scheme}://").replace("postgres@", "postgres:hunter2@")
     state = open_state(url)
-    seen = check({**env, "SIS_DATABASE_URL": url}, "PostgresEventLogStorage")
+    seen = check({**env, "SIS_DATABASE_URL": url}, "PostgresEvents")
     assert "hunter2" not in seen["ref"], "a reference travels on command lines"
     assert open_state(url).executions.recent() == state.executions.recent() == ()
     assert not (Path(env["SIS_HOME"]) / "dagster" / "history").exists()
@@ -92,6 +92,13 @@ def test_processes_that_are_the_first_on_a_postgres_all_run(
     with ThreadPoolExecutor() as pool:
         seen = list(pool.map(lambda _: child(on_postgres, "run_at", moment_s), range(4)))
     assert all(s["success"] for s in seen) and len({s["run_id"] for s in seen}) == 4
+
+
+def test_a_process_that_comes_second_in_making_a_pool_known_changes_nothing(
+    env: dict[str, str], postgres_server: PostgresServer
+) -> None:
+    on_postgres = {**env, "SIS_DATABASE_URL": postgres_server.create_database()}
+    assert child(on_postgres, "pools_made_known_again") == {"source_crm": 2, "source_erp": 5}
 
 
 def test_the_workspace_and_the_project_agree_on_the_locations_name() -> None:
