@@ -13,6 +13,7 @@ from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
+from superinsight_sync.sources.sql.postgres_late import _whole_id
 from superinsight_sync_tests.servers.postgres import PostgresServer
 
 RAW = TableRef("default", "busy", "events", "raw")
@@ -129,6 +130,55 @@ def test_a_transaction_that_is_still_open_holds_the_next_read_back(engine: Engin
     assert result.table_rows == 2
     pull_stream(engine, source, source.streams[0])
     assert pull_stream(engine, source, source.streams[0]).stats.rows == 1
+
+
+INSERT = "INSERT INTO events (version, note) VALUES (nextval('versions'), 'x')"
+
+
+def test_a_transaction_with_a_later_id_and_an_earlier_version_is_not_missed(engine: Engine, dsn: str) -> None:
+    source = busy(by="version", cursor="version")
+    with psycopg.connect(dsn) as first, psycopg.connect(dsn) as second:
+        first.execute("SELECT pg_current_xact_id()")
+        second.execute(INSERT)
+        first.execute(INSERT)
+        first.commit()
+        for _ in range(3):
+            pull_stream(engine, source, source.streams[0])
+        second.commit()
+    assert pull_stream(engine, source, source.streams[0]).table_rows == 2
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_version_taken_before_its_transaction_has_an_id_is_not_missed(
+    engine: Engine, dsn: str, prepared: bool
+) -> None:
+    source = busy(by="version", cursor="version")
+    with psycopg.connect(dsn, autocommit=True) as quick, psycopg.connect(dsn) as slow:
+        quick.execute(INSERT)
+        taken = slow.execute("SELECT nextval('versions'), pg_current_xact_id_if_assigned()").fetchone()
+        assert taken is not None and taken[1] is None
+        quick.execute(INSERT)
+        for _ in range(2):
+            pull_stream(engine, source, source.streams[0])
+        slow.execute("INSERT INTO events (version, note) VALUES (%s, 'late')", taken[:1])
+        if prepared:
+            slow.execute("PREPARE TRANSACTION 'late'")
+            slow.rollback()
+        for _ in range(2):
+            pull_stream(engine, source, source.streams[0])
+        slow.commit()
+        if prepared:
+            quick.execute("COMMIT PREPARED 'late'")
+        assert pull_stream(engine, source, source.streams[0]).table_rows == 3
+        pull_stream(engine, source, source.streams[0])
+        assert pull_stream(engine, source, source.streams[0]).stats.rows == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "near", "whole"), [(5, 2**32 - 3, 2**32 + 5), (2**32 - 2, 2**32 + 1, 2**32 - 2)]
+)
+def test_ids_are_whole_across_a_wrap(low: int, near: int, whole: int) -> None:
+    assert _whole_id(low, near) == whole
 
 
 def test_an_account_that_may_not_see_others_transactions_gets_a_lag_and_is_told(

@@ -21,6 +21,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 wal_level = logical
 max_connections = 100
+max_prepared_transactions = 4
 fsync = off
 synchronous_commit = off
 full_page_writes = off

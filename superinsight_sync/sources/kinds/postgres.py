@@ -161,15 +161,24 @@ class PostgresSource:
                     raise mapped(error) from error
                 late.finish()
 
-            with self._batches(db, late.request, columns) as batches:
-                late.snapshot_taken()
+            readers: list[int] = []
+            with self._batches(db, late.request, columns, readers) as batches:
+                late.snapshot_taken(readers)
                 yield pa.RecordBatchReader.from_batches(schema_of(needed), typed(batches))
 
     @contextmanager
     def _batches(
-        self, db: "psycopg.Connection[Any]", request: ReadRequest, columns: "Sequence[PgColumn]"
+        self,
+        db: "psycopg.Connection[Any]",
+        request: ReadRequest,
+        columns: "Sequence[PgColumn]",
+        readers: list[int],
     ) -> "Iterator[Any]":
-        """The request's batches as the driver gives them: of one statement, or of several on one snapshot."""
+        """The request's batches as the driver gives them: of one statement, or of several on one snapshot.
+
+        Args:
+            readers: gets the backends that read.
+        """
         import pyarrow as pa
 
         from superinsight_sync.sources.side_by_side import side_by_side
@@ -179,23 +188,24 @@ class PostgresSource:
         wanted = options_of("postgres", request.stream).parallel
         ranges = block_ranges(db, request.stream, wanted) if wanted > 1 and request.limit is None else []
         if not ranges:
-            with self._stream(schema, select_sql(db, request, columns)) as batches:
+            with self._stream(schema, select_sql(db, request, columns), readers) as batches:
                 yield batches
             return
         with self._catalogue() as holder:
             from psycopg import IsolationLevel
 
+            readers.append(holder.info.backend_pid)
             holder.isolation_level = IsolationLevel.REPEATABLE_READ
             row = holder.execute("SELECT pg_export_snapshot()").fetchone()
             assert row is not None
             statements = [select_sql(db, request, columns, blocks) for blocks in ranges]
-            parts = [partial(self._stream, schema, statement, row[0]) for statement in statements]
+            parts = [partial(self._stream, schema, statement, readers, row[0]) for statement in statements]
             with side_by_side(parts, ahead=len(parts)) as batches:
                 yield batches
 
     @contextmanager
     def _stream(
-        self, schema: "pa.Schema", sql: str, snapshot: str | None = None
+        self, schema: "pa.Schema", sql: str, readers: list[int], snapshot: str | None = None
     ) -> "Iterator[Iterator[pa.RecordBatch]]":
         """The statement's batches, in a transaction that reads one snapshot (that one, if given) and can write
         nothing."""
@@ -206,6 +216,7 @@ class PostgresSource:
         from superinsight_sync.sources.sql.postgres_types import several_dimensions
 
         with self._catalogue() as db:
+            readers.append(db.info.backend_pid)
             db.isolation_level = IsolationLevel.REPEATABLE_READ
             if snapshot is not None:
                 db.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())

@@ -8,11 +8,15 @@ oldest of them had been running when the snapshot was taken; the next read begin
 cursor. It is a duration, since a timestamp without zone may be in any zone.
 
 By version (a sequence): a value at or below the greatest one seen may still be missing if its transaction ran then.
-It is final once every transaction that had begun then has ended: the snapshots' xmin tells (PostgreSQL documentation,
-"System Information Functions": all transaction ids less than xmin are committed or rolled back).
+The greatest is final once every transaction that ran when the read's snapshot existed has ended. Those that had an id
+are told by a later snapshot's xmin (PostgreSQL documentation, "System Information Functions": all transaction ids less
+than xmin are committed or rolled back). Which ids had been given out, `pg_locks` tells: a snapshot's xmax is one past
+the highest that has *ended*, and a transaction beyond it may run. Those that had none yet, as it is given at the first
+write and a sequence may be asked before, are told by their virtual ids.
 """
 
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -32,11 +36,15 @@ _RUNNING = """
       (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
          AND query = '<insufficient privilege>'),
       (SELECT min(prepared) FROM pg_prepared_xacts WHERE database = current_database()),
-      pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"""
+      pg_snapshot_xmin(pg_current_snapshot())::text::bigint"""
+_RUNNING_IDS = """
+    SELECT virtualtransaction, transactionid::text::bigint FROM pg_locks l
+    WHERE locktype IN ('virtualxid', 'transactionid') AND mode = 'ExclusiveLock' AND granted
+      AND (pid IS NULL OR pid <> ALL(%s) AND NOT EXISTS (
+        SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.datname <> current_database()))"""
 _SIGHT = """SELECT pg_is_in_recovery(), pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
     OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"""
-_NOW = """SELECT clock_timestamp(), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-    pg_snapshot_xmax(pg_current_snapshot())::text::bigint"""
+_NOW = "SELECT clock_timestamp(), pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 
 def blindness(db: psycopg.Connection[Any]) -> str | None:
@@ -45,13 +53,33 @@ def blindness(db: psycopg.Connection[Any]) -> str | None:
     assert found is not None
     recovery, sees = found
     if recovery:
-        return "a standby does not tell what runs on its primary: increments by time reach back 10 minutes"
+        return "a standby does not tell what runs on its primary: increments reach back 10 minutes"
     if not sees:
         return (
             "the account may not see when others' transactions began: increments by time reach back 10 minutes;"
             " grant it pg_read_all_stats to make them exact"
         )
     return None
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A version that is not final yet.
+
+    Attributes:
+        below: the transactions with ids below this that ran have to end.
+        virtual: and those, which had no id.
+        at_us: since when, in microseconds since 1970 by the server's clock.
+    """
+
+    below: int
+    version: int
+    virtual: Collection[str] = ()
+    at_us: int = 0
+
+    def kept(self) -> list[Any]:
+        """As it goes into a position."""
+        return [self.below, self.version, sorted(self.virtual), self.at_us]
 
 
 class Lateness:
@@ -79,13 +107,25 @@ class Lateness:
         found = db.execute(_RUNNING).fetchone()
         db.commit()
         assert found is not None
-        self._at, recovery, oldest, hidden, prepared, self._xmin, self._xmax = found
+        self._at, self._standby, oldest, hidden, self._prepared, self._xmin = found
         self._oldest = min(t for t in (oldest, self._at) if t is not None)
-        if recovery or hidden:
+        if self._standby or hidden:
             self._oldest = min(self._oldest, self._at - UNKNOWN_HOLD)
-        if prepared is not None:
-            self._oldest = min(self._oldest, prepared - UNKNOWN_HOLD)
+        if self._prepared is not None:
+            self._oldest = min(self._oldest, self._prepared - UNKNOWN_HOLD)
+        self._ran_before = self._running(())[0] if self._by == "version" else frozenset()
         self.request = self._reaching_back()
+
+    def _running(self, own: Collection[int]) -> tuple[frozenset[str], frozenset[str], list[int]]:
+        """The virtual ids of the transactions that run now, those of them without an id, and the ids' low 32 bits.
+
+        Args:
+            own: backends that are left out.
+        """
+        found = self._db.execute(_RUNNING_IDS, [list(own)]).fetchall()
+        with_id = {virtual for virtual, xid in found if xid is not None}
+        virtual = frozenset(v for v, _ in found)
+        return virtual, virtual - with_id, [xid for _, xid in found if xid is not None]
 
     def _reaching_back(self) -> ReadRequest:
         before, after = dict(self._request.position or {}), self._request.after
@@ -100,15 +140,23 @@ class Lateness:
             after -= max(hold, timedelta(days=1)) if whole_days and hold else hold
         return replace(self._request, after=after)
 
-    def snapshot_taken(self) -> None:
-        """Called when the read's snapshot exists."""
+    def snapshot_taken(self, readers: Collection[int]) -> None:
+        """Called when the read's snapshot exists.
+
+        Args:
+            readers: the backends that read it.
+        """
         if self._by is None:
             return
+        # Who runs comes before the snapshot: a transaction that gets its id in between is in the first without one.
+        _, without_id, ids = self._running([*readers, self._db.info.backend_pid])
         found = self._db.execute(_NOW).fetchone()
         self._db.commit()
         assert found is not None
-        now, self._xmin_after, self._xmax_after = found
+        now, xmax = found
         self._hold = now - self._oldest
+        self._below = max([xmax, *(_whole_id(i, xmax) + 1 for i in ids)])
+        self._without_id = without_id
 
     def see(self, batch: pa.RecordBatch) -> None:
         """Takes a batch's cursor values into account."""
@@ -126,18 +174,30 @@ class Lateness:
 
     def _version_position(self) -> dict[str, Any]:
         before = dict(self._request.position or {})
-        chain = [(int(x), int(v)) for x, v in before.get("chain", ())]
-        ended = [v for x, v in chain if x <= self._xmin]
-        known = [v for v in (before.get("safe"), *ended) if v is not None]
-        safe = max(known) if known else None
-        chain = [(x, v) for x, v in chain if x > self._xmin]
+        pending = [_Pending(*p) for p in before.get("chain", ())]
         if not before and self._greatest is None:
             return {}
+        final = [p.version for p in pending if self._is_final(p)]
+        left = [p for p in pending if not self._is_final(p)]
         if self._greatest is not None:
-            greatest = int(self._greatest)
-            if self._xmin == self._xmax_after:
-                return {"safe": max(greatest, safe if safe is not None else greatest), "chain": []}
-            if len(chain) >= _CHAIN:
-                chain = chain[::2]
-            chain.append((self._xmax_after, greatest))
-        return {"safe": safe, "chain": chain}
+            at_us = int(self._at.timestamp() * 1_000_000)
+            own = _Pending(self._below, int(self._greatest), self._without_id, at_us)
+            if self._is_final(own) and not own.virtual:
+                final, left = [*final, own.version], []
+            else:
+                left = [*(left[::2] if len(left) >= _CHAIN else left), own]
+        known = [v for v in (before.get("safe"), *final) if v is not None]
+        return {"safe": max(known) if known else None, "chain": [p.kept() for p in left]}
+
+    def _is_final(self, pending: _Pending) -> bool:
+        """Whether whoever could still have written up to the version had ended before this read's snapshot."""
+        if self._standby and pending.at_us > (self._at - UNKNOWN_HOLD).timestamp() * 1_000_000:
+            return False
+        if pending.virtual and (self._prepared is not None or self._ran_before & set(pending.virtual)):
+            return False  # a prepared transaction has lost its virtual id
+        return pending.below <= self._xmin
+
+
+def _whole_id(low: int, near: int) -> int:
+    """A transaction's whole id by its low 32 bits and another that is less than 2^31 away."""
+    return near + (low - near + 2**31) % 2**32 - 2**31
