@@ -107,7 +107,8 @@ class Lateness:
         found = db.execute(_RUNNING).fetchone()
         db.commit()
         assert found is not None
-        self._at, self._standby, oldest, hidden, self._prepared, self._xmin = found
+        self._at, self._standby, oldest, hidden, self._prepared, xmin = found
+        self._xmin = int(xmin)
         self._oldest = min(t for t in (oldest, self._at) if t is not None)
         if self._standby or hidden:
             self._oldest = min(self._oldest, self._at - UNKNOWN_HOLD)
