@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice, pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.gather import Ints, fixed, numbers, pieces, runs
 
 BATCH_BYTES = 8 << 20
 BATCH_ROWS = 32_768
@@ -27,8 +27,6 @@ _MARGIN = 16
 _DATE_EPOCH = 10_957
 _TIME_EPOCH = 946_684_800_000_000
 """1 January 2000, from 1970, in days and in microseconds. Infinite values wrap around to below every date."""
-
-Ints = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -139,35 +137,24 @@ def _column(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, In
 def _fixed(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Ints]:
     how = _FIXED[kind]
     step = 4 + how.width
-    found = _pieces(data, at, step).view([("length", ">i4"), ("value", how.sent)])
+    found = pieces(data, at, step).view([("length", ">i4"), ("value", how.sent)])
     length, values = found["length"], found["value"].astype(how.kept)
     if how.epoch:
         values += how.epoch
-    kept = pa.py_buffer(np.packbits(values, bitorder="little") if pa.types.is_boolean(kind) else values)
-    if (length == how.width).all():
-        return pa.Array.from_buffers(kind, len(at), [None, kept]), at + step
     null = length == -1
     if not ((length == how.width) | null).all():
         raise _malformed()
-    return pa.Array.from_buffers(kind, len(at), [_validity(null), kept]), at + np.where(null, 4, step)
+    return fixed(kind, values, null), at + (np.where(null, 4, step) if null.any() else step)
 
 
 def _bytes(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Ints]:
-    """Text and binary: all of the data as one array of values and of what lies between them, of which every
-    other one is taken."""
-    count, length = len(at), _integers(data, at, ">i4")
+    length = _integers(data, at, ">i4")
     null = length < 0
     first = at + 4
     after = first + np.maximum(length, 0)
     if length.min(initial=0) < -1 or after.max(initial=0) > len(data) - _MARGIN:
         raise _malformed()
-    bounds = np.empty(2 * count, np.int32)
-    bounds[0::2], bounds[1::2] = first, after
-    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data)]
-    both = pa.Array.from_buffers(pa.binary(), max(0, 2 * count - 1), buffers)
-    others = pa.py_buffer(np.arange(0, 2 * count, 2, dtype=np.int32))
-    taken = both.take(pa.Array.from_buffers(pa.int32(), count, [_validity(null), others]))
-    return taken.cast(kind), after
+    return runs(data, first, after, null, kind), after
 
 
 def _list(data: memoryview, at: Ints, kind: pa.ListType) -> tuple[pa.Array, Ints]:
@@ -210,19 +197,8 @@ def _elements(data: memoryview, first: Ints, counts: Ints, every: _Fixed | None)
 
 
 def _integers(data: memoryview, at: Ints, sent: str) -> Ints:
-    values: Ints = _pieces(data, at, np.dtype(sent).itemsize).view(sent).astype(np.int64)
+    values: Ints = numbers(data, at, sent).astype(np.int64)
     return values
-
-
-def _pieces(data: memoryview, at: Ints, width: int) -> Ints:
-    """So many bytes from each place. Raises IndexError for a place beyond the end."""
-    everywhere: Ints = np.ndarray(len(data) - width + 1, f"V{width}", data, 0, 1)
-    pieces: Ints = everywhere[at]
-    return pieces
-
-
-def _validity(null: Ints) -> pa.Buffer | None:
-    return pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
 
 
 def _malformed() -> DataError:

@@ -8,19 +8,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
-from hypothesis import given, settings
+from bson import Binary, Decimal128, Int64, ObjectId, Regex
+from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.core.settings import Settings, load_settings
-from superinsight_sync.sources.documents.columns import columns_of
 from superinsight_sync.sources.documents.reading import ahead
-from superinsight_sync.sources.documents.records import as_json, check_filter, page, parsed
-from superinsight_sync.sources.files.jsontext import record_of
-from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.http.rows import Shape
+from superinsight_sync.sources.documents.records import check_filter
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
 from superinsight_sync_tests.sources.reading import read, stream
@@ -134,78 +130,6 @@ def test_no_filter_that_runs_code_or_writes_passes(
         found = {**beside, key: [found] if key in ("$and", "$or") else found}
     with pytest.raises(ConfigError, match="may only compare"):
         check_filter(found)
-
-
-PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text()
-RARE = st.sampled_from(
-    [
-        *(
-            Int64(2**40),
-            ObjectId("0" * 24),
-            UUID(int=7),
-            Binary(b"\x00\xff"),
-            b"x",
-            Timestamp(3, 4),
-            MaxKey(),
-            Code("f"),
-        ),
-        *(Decimal128(t) for t in ("1.50", "1E+3", "NaN")),
-        *(datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC), DatetimeMS(2**62)),
-        *(
-            {"a": [1, {"b": 0.1}], "c": datetime(2026, 1, 1, tzinfo=UTC)},
-            {"a": float("nan")},
-            [],
-            {"": Int64(1)},
-        ),
-    ]
-)
-DOCUMENTS = st.lists(
-    st.dictionaries(st.sampled_from("abc") | st.text(), PLAIN | RARE, max_size=5), max_size=4
-)
-
-
-@given(DOCUMENTS)
-def test_documents_are_what_their_json_says_or_nothing(documents: list[dict[str, Any]]) -> None:
-    found = parsed(documents, frozenset())
-    if found is not None:
-        assert repr(found) == repr([record_of(as_json(d).decode()) for d in documents])
-
-
-def test_only_rare_documents_are_parsed_from_their_text() -> None:
-    at = datetime(2026, 1, 2, tzinfo=UTC)
-    document = {"_id": ObjectId("0" * 24), "n": Int64(1), "x": 0.5, "at": at, "also": at, "in": {"a": [at]}}
-    text = "2026-01-02T00:00:00+00:00"
-    wanted = {"_id": "0" * 24, "n": 1, "x": 0.5, "at": at, "also": text, "in": {"a": [text]}}
-    assert parsed([document], frozenset({"at"})) == [wanted]
-    assert parsed([{"x": float("nan")}], frozenset()) is None
-    assert parsed([{"x": {"y": float("nan")}}], frozenset()) is None
-
-
-COLUMNS = ["_id", "n", "x", "at", "also", "in", "many", "money"]
-SAMPLE: dict[str, Any] = {
-    "_id": ObjectId("0" * 24), "n": Int64(1), "x": 0.5, "at": datetime(2026, 1, 2), "also": "t", "in": {"a": 1},
-    "many": [0.5], "money": Decimal128("1.50"),
-}  # fmt: skip
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(st.dictionaries(st.sampled_from([*COLUMNS, "new"]), PLAIN | RARE, max_size=3), max_size=4),
-    st.dictionaries(st.sampled_from(COLUMNS), st.sampled_from(["string", "int64", "decimal(12,2)", "float64"]), max_size=2),
-)  # fmt: skip
-def test_columns_of_documents_are_those_of_their_records(
-    changes: list[dict[str, Any]], declared: dict[str, str]
-) -> None:
-    documents = [{**SAMPLE, **change} for change in changes]
-    shape = Shape(stream(collection="c"), {"at": "timestamp", **declared}, None)
-    shape.sample([page(1, "c", [SAMPLE], frozenset())])
-    found = columns_of(documents, shape)
-    rejects = Rejects(limit=100)
-    wanted = shape.batch(page(2, "c", documents, shape.times), rejects)
-    assert found is None or (repr(found.to_pylist()) == repr(wanted.to_pylist()) and not rejects.count)
-    assert found is None or found.schema == wanted.schema
-    if changes and all(c.keys() <= {"_id"} and type(c.get("_id")) is ObjectId for c in changes):
-        assert found is not None
 
 
 Away = tuple[MongoServer, Any, Source]

@@ -28,14 +28,15 @@ def columns_of(documents: list[dict[str, Any]], shape: Shape) -> pa.RecordBatch 
         return None
     arrays = []
     for field in shape.schema:
-        array = _array([d.get(field.name) for d in documents], field, shape)
+        array = array_of([d.get(field.name) for d in documents], field, shape)
         if array is None:
             return None
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=shape.schema)
 
 
-def _array(values: list[Any], field: pa.Field, shape: Shape) -> pa.Array | None:
+def array_of(values: list[Any], field: pa.Field, shape: Shape) -> pa.Array | None:
+    """The values of a field as its column; None as `columns_of` has it."""
     kinds = set(map(type, values))
     if field.name in shape.times and kinds <= _TIMES:
         return pa.array(values, field.type)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import bson
 from bson import Int64, ObjectId
 from pymongo.errors import ConnectionFailure, CursorNotFound
 
 from superinsight_sync.core.retry import RetryPolicy
+from superinsight_sync.sources.documents.raw import Raw
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -43,8 +43,8 @@ class Walk:
         """The ids of the documents that have the last value of the field."""
         self._kinds: set[type] = set()
 
-    def batches(self, rows: int) -> Iterator[list[dict[str, Any]]]:
-        """The documents, at most about `rows` together. Raises PyMongoError."""
+    def batches(self, rows: int) -> Iterator[Raw]:
+        """The documents, at most about `rows` together. Raises PyMongoError, and InvalidBSON."""
         policy, failures = RetryPolicy(), 0
         while True:
             try:
@@ -62,7 +62,7 @@ class Walk:
         ordered = any(self._kinds <= kinds for kinds in _ORDERED)
         return self._last is not None and ordered and len(self._given) <= _MOST_TIES
 
-    def _found(self, rows: int) -> Iterator[list[dict[str, Any]]]:
+    def _found(self, rows: int) -> Iterator[Raw]:
         wanted: list[dict[str, Any]] = [self._filter]
         if self._last is not None and self._order == _ID:
             wanted.append({_ID: {"$not": {"$lte": self._last}}})
@@ -73,21 +73,29 @@ class Walk:
         chosen = {"$and": wanted} if len(wanted) > 1 else self._filter
         with self._collection.find_raw_batches(chosen, batch_size=rows, sort=sort) as found:
             for raw in found:
-                documents = bson.decode_all(cast(bytes, raw), options)
+                documents = Raw(cast(bytes, raw), options)
                 if documents:
                     self._note(documents)
                     yield documents
 
-    def _note(self, documents: list[dict[str, Any]]) -> None:
+    def _note(self, documents: Raw) -> None:
         if self._order is None:
             return
-        self._kinds.update(map(type, [d.get(_ID) for d in documents]))
-        last = documents[-1].get(self._order)
+        last = documents.document(-1)
+        # In the order of ids, those of one kind stand together: the ends tell of all.
+        self._kinds.update(type(d.get(_ID)) for d in (documents.document(0), last))
         if self._order != _ID:
-            given = self._given if last == self._last else []
-            ties = [d[_ID] for d in documents if d.get(self._order) == last]
-            self._given = [*given, *ties][: _MOST_TIES + 1]
-        self._last = last
+            given = self._given if last.get(self._order) == self._last else []
+            self._given = [*given, *self._ties(documents, last.get(self._order))][: _MOST_TIES + 1]
+        self._last = last.get(self._order)
+
+    def _ties(self, documents: Raw, value: Any) -> Iterator[Any]:
+        """The ids of the documents at the end that have the value."""
+        for place in reversed(range(len(documents))):
+            document = documents.document(place)
+            if document.get(self._order or "") != value:
+                return
+            yield document[_ID]
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

@@ -181,20 +181,21 @@ class MongodbSource(Sampled):
         from bson.errors import InvalidBSON
         from pymongo.errors import PyMongoError
 
-        from superinsight_sync.sources.documents.columns import columns_of
+        from superinsight_sync.sources.documents.bytecolumns import DocumentReader
         from superinsight_sync.sources.documents.reading import BATCH_DOCUMENTS, Walk, ahead
-        from superinsight_sync.sources.documents.records import Texts, page
+        from superinsight_sync.sources.documents.records import page
         from superinsight_sync.sources.http.document import Document, Page
 
         rows, where = max(1, min(BATCH_DOCUMENTS, request.batch_rows)), f"collection '{collection.name}'"
+        reader, no_text = DocumentReader(shape), Document(b"{}", where)
         try:
             walk = Walk(collection, _filter(request), _order(collection, request))
-            for number, documents in enumerate(ahead(walk.batches(rows)), 1):
-                columns = columns_of(documents, shape)
+            for number, raw in enumerate(ahead(walk.batches(rows)), 1):
+                columns = reader.read(raw)
                 if columns is None:
-                    yield page(number, where, documents, shape.times)
+                    yield page(number, where, raw.documents, shape.times)
                 else:
-                    yield Page(number, where, Texts(documents), Document(b"{}", where), columns=columns)
+                    yield Page(number, where, (), no_text, columns=columns)
         except InvalidBSON:
             raise DataError("a document is no valid BSON", where=where) from None
         except PyMongoError as error:
