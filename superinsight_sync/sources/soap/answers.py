@@ -12,8 +12,8 @@ from superinsight_sync.security.secrets import redact
 from superinsight_sync.sources.soap.transport import status_error
 
 Element = Any
-_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
-_XSI = "{http://www.w3.org/2001/XMLSchema-instance}"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_NIL = f"{{{XSI}}}nil"
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\d{3,}|[\w.+-]+@[\w.-]+")
 _SHOWN_CHARS = 200
 _MOST_DEPTH = 100
@@ -103,7 +103,7 @@ def _plain(element: Element, depth: int) -> Any:
         raise DataError("nested too deep")
     if element.get(_NIL) in ("true", "1"):
         return None
-    attributes = {f"@{_name(k)}": v for k, v in element.attrib.items() if not k.startswith(_XSI)}
+    attributes = {f"@{_name(k)}": v for k, v in element.attrib.items() if not k.startswith(f"{{{XSI}}}")}
     children = children_of(element)
     if not children:
         text = "".join(element.itertext())

@@ -15,6 +15,7 @@ from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.sources.files.cells import cast_texts
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync.sources.soap.answers import children_of, json_of, records_in, text_of
+from superinsight_sync.sources.soap.flat import flat_texts
 from superinsight_sync.sources.soap.wsdl import Field, Records
 from superinsight_sync.sources.topics.reading import Aside, kept
 from superinsight_sync.sources.topics.values import Bad
@@ -54,8 +55,8 @@ class OperationReader:
     def batches(self, aside: Aside) -> Generator[pa.RecordBatch, None, None]:
         """The rows, an answer at a time, within the request's bounds."""
         keep, left = self._bounds(), self._request.limit
-        for number, records in self._pages():
-            batch = keep(self._batch(number, records, aside))
+        for number, records, written in self._pages():
+            batch = keep(self._batch(number, records, written, aside))
             batch = batch if left is None else batch.slice(0, left)
             left = None if left is None else left - batch.num_rows
             if batch.num_rows:
@@ -63,11 +64,12 @@ class OperationReader:
             if left == 0:
                 return
 
-    def _pages(self) -> Generator[tuple[int, list[Any]], None, None]:
-        """(page number from 1, its records). Raises DataError for a page that was there before."""
+    def _pages(self) -> Generator[tuple[int, list[Any], list[bytes]], None, None]:
+        """(page number from 1, its records, these as XML). Raises DataError for a page that was there before."""
         page, params = self._options.page, {**self._params, **self._since()}
         if page is None:
-            yield 1, records_in(self._call(params), self._path)
+            records = records_in(self._call(params), self._path)
+            yield 1, records, _written(records)
             return
         if page.size_param:
             params[page.size_param] = page.size
@@ -77,7 +79,8 @@ class OperationReader:
             records = records_in(self._call({**params, page.param: at}), self._path)
             if not records:
                 return
-            mark = _mark(records)
+            written = _written(records)
+            mark = hashlib.sha256(b"".join(written)).digest()
             if mark in seen:
                 raise DataError(
                     f"page {number} is the same as one before",
@@ -85,7 +88,7 @@ class OperationReader:
                     hint=f"Check that the operation pages by '{page.param}'",
                 )
             seen.add(mark)
-            yield number, records
+            yield number, records, written
             if page.size_param and len(records) < page.size and page.ends_short:
                 return
         raise DataError(f"more than {_MOST_PAGES} pages", where=self._where)
@@ -123,25 +126,33 @@ class OperationReader:
 
         return keep
 
-    def _batch(self, number: int, records: list[Any], aside: Aside) -> pa.RecordBatch:
+    def _batch(self, number: int, records: list[Any], written: list[bytes], aside: Aside) -> pa.RecordBatch:
         bad: Bad = {}
+        arrays = self._flat(records, written, bad) or self._arrays(records, bad)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        for place, reason in sorted(bad.items()):
+            aside.add(f"page {number}", place + 1, reason, written[place])
+        return kept(batch, bad)
+
+    def _flat(self, records: list[Any], written: list[bytes], bad: Bad) -> list[pa.Array] | None:
+        """The columns, if the records are all of simple elements in the order of the fields."""
+        if not records or any(f.form != "text" for f in self._fields):
+            return None
+        texts = flat_texts(written, records[0], [f.column.name for f in self._fields])
+        return texts and [_typed(t, f, bad) for t, f in zip(texts, self._fields, strict=True)]
+
+    def _arrays(self, records: list[Any], bad: Bad) -> list[pa.Array]:
+        """The columns, an element at a time."""
         children = [children_of(r) for r in records]
         known = {f.column.name for f in self._fields if f.form != "attribute"}
         for place, found in enumerate(children):
             if not found.keys() <= known:
                 bad[place] = "it holds an element that the WSDL does not declare"
-        arrays = [_array(f, records, children, bad) for f in self._fields]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-        for place, reason in sorted(bad.items()):
-            aside.add(f"page {number}", place + 1, reason, etree.tostring(records[place], encoding="utf-8"))
-        return kept(batch, bad)
+        return [_array(f, records, children, bad) for f in self._fields]
 
 
-def _mark(records: list[Any]) -> bytes:
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(etree.tostring(record, method="c14n"))
-    return digest.digest()
+def _written(records: list[Any]) -> list[bytes]:
+    return [etree.tostring(r, encoding="utf-8", with_tail=False) for r in records]
 
 
 def _bound(value: Any, dtype: pa.DataType, cursor: str) -> pa.Scalar:
@@ -160,7 +171,7 @@ def _array(field: Field, records: list[Any], children: list[dict[str, list[Any]]
     """One column of all records; what is not of its type is marked in `bad`."""
     name, dtype = field.column.name, field.column.arrow
     if field.form == "attribute":
-        return _typed([r.get(name) for r in records], field, bad)
+        return _typed(pa.array([r.get(name) for r in records], pa.string()), field, bad)
     found = [c.get(name, []) for c in children]
     if field.form == "json":
         return pa.array([_json(e, place, bad) for place, e in enumerate(found)], pa.string())
@@ -170,7 +181,7 @@ def _array(field: Field, records: list[Any], children: list[dict[str, list[Any]]
     for place, elements in enumerate(found):
         if len(elements) > 1:
             bad.setdefault(place, f"'{name}' is there more than once")
-    return _typed([text_of(e[0]) if e else None for e in found], field, bad)
+    return _typed(pa.array([text_of(e[0]) if e else None for e in found], pa.string()), field, bad)
 
 
 def _json(elements: list[Any], place: int, bad: Bad) -> str | None:
@@ -184,10 +195,12 @@ def _json(elements: list[Any], place: int, bad: Bad) -> str | None:
     return texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
 
 
-def _typed(texts: list[str | None], field: Field, bad: Bad) -> pa.Array:
+def _typed(texts: pa.Array, field: Field, bad: Bad) -> pa.Array:
     if pa.types.is_binary(field.column.arrow):
-        return pa.array([_decoded(t, field, place, bad) for place, t in enumerate(texts)], pa.binary())
-    array, places = cast_texts(pa.array(texts, pa.string()), field.column.arrow)
+        return pa.array(
+            [_decoded(t, field, place, bad) for place, t in enumerate(texts.to_pylist())], pa.binary()
+        )
+    array, places = cast_texts(texts, field.column.arrow)
     for place in places:
         bad.setdefault(place, f"'{field.column.name}' is not {field.column.source_type}")
     return array
