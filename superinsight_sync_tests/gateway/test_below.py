@@ -13,9 +13,10 @@ import httpx
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
-from superinsight_sync_tests.gateway.test_drain import DECLARED, Drain, Sender, landed, until, waits
+from superinsight_sync_tests.gateway.test_drain import DECLARED, Drain, Sender, landed, waits
 from superinsight_sync_tests.servers.postgres import running_postgres
 from superinsight_sync_tests.servers.small_disk import small_disk
+from superinsight_sync_tests.waiting import until
 
 SENDERS = 3
 
@@ -29,7 +30,7 @@ def serving(folder: Path, database_url: str | None = None) -> Iterator[tuple[Gat
     drain = Drain(door)
     try:
         log = folder / "drain.log"
-        until(iter(lambda: "draining" in log.read_text(), None), "the drain did not start")
+        until(lambda: "draining" in log.read_text(), "the drain did not start")
         yield door, engine, drain
     finally:
         door.end()
@@ -62,9 +63,7 @@ def acknowledged(senders: list[Sender]) -> int:
 def goes_on(senders: list[Sender], within_s: float = 20) -> None:
     """Waits until more is acknowledged than now."""
     before = acknowledged(senders)
-    until(
-        iter(lambda: acknowledged(senders) > before + SENDERS, None), "nothing is accepted any more", within_s
-    )
+    until(lambda: acknowledged(senders) > before + SENDERS, "nothing is accepted any more", within_s)
 
 
 def all_has_landed(
@@ -77,7 +76,7 @@ def all_has_landed(
     log = door.folder / "drain.log"
     assert [s.unexpected for s in senders] == [[]] * SENDERS
     assert drain.process.poll() is None, log.read_text()
-    until(iter(lambda: waits(engine) == 0, None), log.read_text(), within_s=90)
+    until(lambda: waits(engine) == 0, log.read_text(), within_s=90)
     assert drain.end(signal.SIGTERM) == 0, log.read_text()
     assert landed(engine) == {s.by: list(range(s.acknowledged)) for s in senders} | (others or {})
 

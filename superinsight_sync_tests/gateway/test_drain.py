@@ -18,6 +18,7 @@ from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.gateway.doors import PUSH, SIS, Gateway, gateway
+from superinsight_sync_tests.waiting import until
 
 KILLS = 10 if LONG else 4
 CLICKS = TableRef("acme", "till", "clicks", "raw")
@@ -94,13 +95,6 @@ def headers(engine: Engine) -> dict[str, str]:
     return {"authorization": f"Bearer {text}"}
 
 
-def until(done: "Iterator[bool]", what: str, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not next(done):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def waits(engine: Engine) -> int:
     return Inbox(engine.state.database, engine.settings.landing_dir).backlog().deliveries
 
@@ -133,7 +127,7 @@ def test_killed_drains_and_gateways_lose_and_repeat_nothing(
     stop.set()
     for sender in senders:
         sender.join()
-    until(iter(lambda: waits(engine) == 0, None), (door.folder / "drain.log").read_text())
+    until(lambda: waits(engine) == 0, (door.folder / "drain.log").read_text())
     assert [d.end(signal.SIGTERM) for d in drains] == [0, 0]
     assert landed(engine) == {s.by: list(range(s.acknowledged)) for s in senders}
     assert min(s.acknowledged for s in senders) > 50
@@ -147,7 +141,7 @@ def test_what_is_pushed_is_in_the_lake_within_a_second(
     with httpx.Client(base_url=door.url, headers=headers) as client:
         for n in range(20):
             client.post(f"{PUSH}/batch?source=till", json={"n": n, "by": 0}).raise_for_status()
-            until(iter(lambda: waits(engine) == 0, None), (door.folder / "drain.log").read_text())
+            until(lambda: waits(engine) == 0, (door.folder / "drain.log").read_text())
     assert drain.end(signal.SIGTERM) == 0
     inbox = Inbox(engine.state.database, engine.settings.landing_dir)
     late = [d.marked_at - d.received_at for d in inbox.list() if d.marked_at is not None]

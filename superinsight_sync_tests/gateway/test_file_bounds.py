@@ -17,6 +17,7 @@ from superinsight_sync.state.uploads import Uploads
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
 from superinsight_sync_tests.gateway.test_files import TUS, made, offset_of, patch
 from superinsight_sync_tests.servers.ports import free_port
+from superinsight_sync_tests.waiting import until
 
 Started = Callable[..., str]
 GB = 1 << 30
@@ -52,15 +53,16 @@ def test_an_upload_that_is_given_up_is_not_there_any_more(
     served: Started, near: State, near_key: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("superinsight_sync.gateway.uploads._SWEEP_S", 0.2)
-    url = served(access=Access(near.api_keys), bounds=Bounds(uploads_kept_s=1.0))
+    url = served(access=Access(near.api_keys), bounds=Bounds(uploads_kept_s=3.0))
     place = f"{url}{begin(url, near_key, 9).headers['location']}"
     for at in range(3):
-        time.sleep(0.5)
+        time.sleep(1.2)
         assert patch(place, near_key, at, b"x").status_code == 204, "as long as something comes it is kept"
-    time.sleep(1.5)
-    assert httpx.head(place, headers={**TUS, **near_key}).status_code == 404
+    until(
+        lambda: httpx.head(place, headers={**TUS, **near_key}).status_code == 404, "what was given up stays"
+    )
     assert patch(place, near_key, 3, b"x").status_code == 404
-    assert list((tmp_path / ".sis" / "uploads").iterdir()) == []
+    until(lambda: not list((tmp_path / ".sis" / "uploads").iterdir()), "its files stay")
 
 
 def test_while_the_gateway_takes_nothing_uploads_can_be_ended(

@@ -20,6 +20,7 @@ from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
 from superinsight_sync_tests.gateway.test_drills import held
 from superinsight_sync_tests.gateway.test_files import TUS, made, offset_of, patch
+from superinsight_sync_tests.waiting import until
 
 LINE = b'{"n": %d, "pad": "' + b"x" * 1_500 + b'"}\n'
 BIG = b"".join(LINE % n for n in range(9_000))
@@ -36,6 +37,11 @@ def own(tmp_path: Path) -> Iterator[tuple[Gateway, State, Inbox, dict[str, str]]
     yield door, state, Inbox(state.database, settings.landing_dir), {"authorization": f"Bearer {key}"}
     door.end()
     state.close()
+
+
+def came(door: Gateway) -> int:
+    """How many bytes of the one upload are in its file."""
+    return sum(p.stat().st_size for p in Path(door.environment["SIS_HOME"]).glob("uploads/*.data"))
 
 
 class Slow(io.BytesIO):
@@ -102,7 +108,8 @@ def test_killed_between_the_last_byte_and_the_answer_it_counts_once(
     with held(state):
         sender = threading.Thread(target=send)
         sender.start()
-        time.sleep(0.7)
+        until(lambda: came(door) == len(body), "nothing comes")
+        time.sleep(0.3)
         assert not failed.is_set() and sender.is_alive(), "it is not answered before it is stored"
         door.end(signal.SIGKILL)
     sender.join()
@@ -153,7 +160,7 @@ def test_a_sender_that_went_silent_does_not_hold_its_upload(
              f"authorization: {key['authorization']}", "", ""]  # fmt: skip
     with socket.create_connection(("127.0.0.1", door.port)) as silent:
         silent.sendall("\r\n".join(lines).encode() + body[:4])
-        time.sleep(0.3)
+        time.sleep(1)
         assert httpx.get(url, headers=key).json()["outcome"] is None
         silent.settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -184,7 +191,7 @@ def test_a_gateway_that_stops_keeps_what_came(own: tuple[Gateway, State, Inbox, 
 
     sender = threading.Thread(target=send)
     sender.start()
-    time.sleep(1)
+    until(lambda: came(door) > 1_000_000, "nothing comes")
     began = time.monotonic()
     door.end()
     assert time.monotonic() - began < 10

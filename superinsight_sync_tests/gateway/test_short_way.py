@@ -161,7 +161,7 @@ def test_what_nobody_foresaw_takes_no_place_for_good(
 
 def test_an_idle_connection_is_ended_and_a_used_one_is_not(served: Callable[..., str]) -> None:
     def short_rest(config: uvicorn.Config) -> None:
-        config.timeout_keep_alive = 1
+        config.timeout_keep_alive = 2
 
     with connected(served(short_rest)) as connection:
         reader = connection.makefile("rb")
@@ -169,12 +169,12 @@ def test_an_idle_connection_is_ended_and_a_used_one_is_not(served: Callable[...,
         for n in range(4):
             connection.sendall(written(ORDER, {**signed(ORDER, f"idle_{n}"), **BAD}))
             assert answered(reader).status == 401
-            time.sleep(0.5)
+            time.sleep(0.7)
         # The last of all goes the long way: the server's own timer holds then.
         connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
         assert answered(reader).status == 200
         assert reader.read() == b""
-        assert 2.9 < time.monotonic() - began < 6
+        assert 4.7 < time.monotonic() - began < 15
     with connected(served(short_rest)) as connection:
         reader = connection.makefile("rb")
         connection.sendall(written(ORDER, {**signed(ORDER, "idle"), **BAD}))

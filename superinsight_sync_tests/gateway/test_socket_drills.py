@@ -157,7 +157,7 @@ def test_a_gateway_that_stops_acknowledges_what_it_took(tmp_path: Path) -> None:
         with held(state):
             for number in range(1, 301):
                 connection.send(json.dumps({"n": number, "data": {"n": number}}))
-            time.sleep(0.3)
+            time.sleep(2)
             assert door.process is not None
             door.process.send_signal(signal.SIGTERM)
             time.sleep(0.5)

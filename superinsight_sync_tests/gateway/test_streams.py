@@ -16,6 +16,7 @@ from superinsight_sync.gateway.lines import LineReader
 from superinsight_sync.receive.parsing import parse
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway
+from superinsight_sync_tests.waiting import until
 
 LINES = [b'{"n": %d, "t": "%s"}' % (n, b"x" * (n % 50)) for n in range(1, 3_501)]
 
@@ -66,7 +67,7 @@ def test_a_slow_stream_is_stored_as_it_comes_and_gone_on_with(
 
     def slowly() -> Iterator[bytes]:
         yield b"\n".join(LINES[:10]) + b"\n" + LINES[10][:5]
-        time.sleep(0.8)
+        until(lambda: httpx.get(position, headers=key).json()["committed"], "nothing is stored")
         seen.append(httpx.get(position, headers=key).json()["committed"])
         second = push(door, b"{}", key, "slow")
         seen.append(second.status_code)

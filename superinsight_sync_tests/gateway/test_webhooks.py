@@ -115,6 +115,7 @@ def test_a_stopped_gateway_answers_what_it_took(tmp_path: Path) -> None:
 
     def slowly() -> Iterator[bytes]:
         yield body[:5]
+        time.sleep(0.5)
         assert door.process is not None
         door.process.send_signal(signal.SIGTERM)
         time.sleep(1)

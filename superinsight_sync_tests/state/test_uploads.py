@@ -76,11 +76,11 @@ def test_another_tenant_or_source_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_given_up_is_removed(tmp_path: Path) -> None:
-    uploads = spool(tmp_path, kept_s=0.3)
+    uploads = spool(tmp_path, kept_s=1.5)
     old = create(uploads)
-    time.sleep(0.2)
+    time.sleep(0.9)
     touched = create(uploads)
-    time.sleep(0.2)
+    time.sleep(0.9)
     with pytest.raises(MissingError):
         uploads.find("acme", "till", old.id)
     held = uploads.hold("acme", "till", touched.id)
@@ -89,7 +89,7 @@ def test_what_is_given_up_is_removed(tmp_path: Path) -> None:
     held.close()
     assert uploads.sweep() == []
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{touched.id}.data", f"{touched.id}.json"]
-    time.sleep(0.4)
+    time.sleep(1.7)
     uploads.sweep()
     assert list(tmp_path.iterdir()) == []
 
