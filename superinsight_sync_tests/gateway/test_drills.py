@@ -88,7 +88,7 @@ def check(inbox: Inbox, senders: list[Sender]) -> None:
 def goes_on(senders: "list[Sender]") -> None:
     """Waits until more is acknowledged than now."""
     before = sum(len(s.acknowledged) for s in senders)
-    until(lambda: sum(len(s.acknowledged) for s in senders) > before, "nothing is accepted any more")
+    until(lambda: sum(len(s.acknowledged) for s in senders) > before, "nothing is accepted any more", 10)
 
 
 @pytest.mark.slow

@@ -59,10 +59,12 @@ def test_an_upload_that_is_given_up_is_not_there_any_more(
         time.sleep(1.2)
         assert patch(place, near_key, at, b"x").status_code == 204, "as long as something comes it is kept"
     until(
-        lambda: httpx.head(place, headers={**TUS, **near_key}).status_code == 404, "what was given up stays"
+        lambda: httpx.head(place, headers={**TUS, **near_key}).status_code == 404,
+        "what was given up stays",
+        10,
     )
     assert patch(place, near_key, 3, b"x").status_code == 404
-    until(lambda: not list((tmp_path / ".sis" / "uploads").iterdir()), "its files stay")
+    until(lambda: not list((tmp_path / ".sis" / "uploads").iterdir()), "its files stay", 10)
 
 
 def test_while_the_gateway_takes_nothing_uploads_can_be_ended(
