@@ -1,6 +1,7 @@
 """The same tests on both databases: ask for `url` (an empty database) or `state` (an open one)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,18 @@ from superinsight_sync.state import State, open_state
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes empty databases, all of one kind."""
+    number = count()
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/home/state.db"
-    return str(request.getfixturevalue("postgres_server").create_database())
+        return lambda: f"sqlite:///{tmp_path}/home{next(number)}/state.db"
+    server = request.getfixturevalue("postgres_server")
+    return lambda: str(server.create_database())
+
+
+@pytest.fixture
+def url(empty_url: Callable[[], str]) -> str:
+    return empty_url()
 
 
 @pytest.fixture
