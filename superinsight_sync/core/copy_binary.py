@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError
-from superinsight_sync.core.gather import Ints, fixed, numbers, pieces, runs
+from superinsight_sync.core.gather import Ints, fixed, lists, numbers, pieces, runs
 
 BATCH_BYTES = 8 << 20
 BATCH_ROWS = 32_768
@@ -174,9 +174,7 @@ def _list(data: memoryview, at: Ints, kind: pa.ListType) -> tuple[pa.Array, Ints
     with_nulls = bool(_integers(data, first[some] + 4, ">i4").any())
     places = _elements(data, first + 20, counts, None if with_nulls else _FIXED.get(kind.value_type))
     values, _ = _column(data, places, kind.value_type)
-    mask = pa.array(null) if null.any() else None
-    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=mask)
-    return lists.cast(kind), first + np.where(null, 0, length)
+    return lists(kind, offsets, values, null), first + np.where(null, 0, length)
 
 
 def _elements(data: memoryview, first: Ints, counts: Ints, every: _Fixed | None) -> Ints:

@@ -27,6 +27,12 @@ def fixed(kind: pa.DataType, values: Ints, null: Ints) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [_validity(null), pa.py_buffer(kept)])
 
 
+def lists(kind: pa.ListType, offsets: Ints, values: pa.Array, null: Ints) -> pa.Array:
+    """Lists by where each one's values begin, and where the last one's end."""
+    buffers = [_validity(null), pa.py_buffer(offsets.astype(np.int32))]
+    return pa.Array.from_buffers(kind, len(null), buffers, children=[values])
+
+
 def runs(data: memoryview, first: Ints, after: Ints, null: Ints, kind: pa.DataType) -> pa.Array:
     """Text or binary values that begin and end at these places, one behind the other.
 

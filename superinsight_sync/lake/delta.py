@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 from deltalake import CommitProperties, DeltaTable
 
+from superinsight_sync.core.constants import texts
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.lake import delta_maintenance as maintenance
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
@@ -240,9 +241,9 @@ class DeltaStore:
         if partitions is not None and opened.metadata().partition_columns != [PARTITION]:
             return sum(len(b) for b in self.scan(table, columns=[LOAD_ID], partitions=partitions))
         with storage_errors(str(table)):
-            files = pa.table(opened.get_add_actions(flatten=True))
+            files = pa.RecordBatchReader.from_stream(opened.get_add_actions(flatten=True)).read_all()
         if partitions is not None:
-            keys = pa.array(list(partitions), pa.string())
+            keys = texts(list(partitions))
             files = files.filter(
                 pyarrow.compute.is_in(files[f"partition.{PARTITION}"].cast(pa.string()), keys)
             )

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
 
+from superinsight_sync.core.constants import number
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.gather import fixed
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.delta_log import AFTER_COMMIT
 from superinsight_sync.lake.landing import Landing
@@ -157,8 +159,8 @@ class JoinedRows:
             engine.register("existing", self._existing)
             for batch in engine.sql(self._query()).to_arrow_reader(65_536):
                 actions = batch.column(_ACTION)
-                self.inserted += pc.sum(pc.equal(actions, 1)).as_py() or 0
-                self.updated += pc.sum(pc.equal(actions, 2)).as_py() or 0
+                self.inserted += pc.sum(pc.equal(actions, number(1, actions.type))).as_py() or 0
+                self.updated += pc.sum(pc.equal(actions, number(2, actions.type))).as_py() or 0
                 rows = [batch.column(f.name).cast(f.type) for f in self._schema]
                 yield pa.RecordBatch.from_arrays(rows, schema=self._schema)
 
@@ -192,7 +194,7 @@ def _numbered(file: Any, schema: pa.Schema) -> pa.RecordBatchReader:
         start = 0
         for index in range(file.num_record_batches):
             batch = file.get_batch(index)
-            order = pa.array(np.arange(start, start + len(batch)))
+            order = fixed(pa.int64(), np.arange(start, start + len(batch)), np.zeros(len(batch), bool))
             start += len(batch)
             yield pa.RecordBatch.from_arrays([*batch.columns, order], schema=numbered)
 

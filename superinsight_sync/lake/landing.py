@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import texts
 from superinsight_sync.core.errors import ConfigError, DataError, SisError
 from superinsight_sync.lake.store import ReadBatches
 from superinsight_sync.lake.types import cast_batch, storable_schema, widens
@@ -58,7 +59,7 @@ class Landing:
         self, schema: pa.Schema, partitions: Collection[str] | None, where: str
     ) -> Iterator[pa.RecordBatch]:
         self.started = True
-        allowed = None if partitions is None else pa.array(list(partitions), pa.string())
+        allowed = None if partitions is None else texts(list(partitions))
         try:
             for batch in self._reader:
                 fitted = cast_batch(batch, schema)

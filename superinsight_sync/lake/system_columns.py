@@ -10,11 +10,12 @@ import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import moment, null, number, text, texts
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.lake.types import cast_batch, storable_schema
 from superinsight_sync.model.tables import (
@@ -27,6 +28,9 @@ from superinsight_sync.model.tables import (
     is_system,
 )
 from superinsight_sync.model.window import PartitionUnit, partition_key
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _SEED = 0x5157
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,8 +69,8 @@ def add_system_columns(
     if partition_of or kept_partition:
         fields.append(pa.field(PARTITION, pa.string()))
     schema = pa.schema(fields)
-    load = pa.scalar(load_id, pa.string())
-    at = pa.scalar(extracted_at, pa.timestamp("us", "UTC"))
+    load = text(load_id)
+    at = moment(extracted_at)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in reader:
@@ -87,30 +91,36 @@ def row_hash(batch: pa.RecordBatch) -> pa.Array:
     import polars as pl
 
     if not batch.num_columns:
-        return pa.repeat(pa.scalar(0, pa.int64()), len(batch))
+        return pa.repeat(number(0, pa.int64()), len(batch))
     stored = cast_batch(batch, storable_schema(batch.schema))
     frame = pl.from_arrow(
         pa.table(dict(zip(map(str, range(stored.num_columns)), stored.columns, strict=True)))
     )
     assert isinstance(frame, pl.DataFrame)
+    return _hashed(frame)
+
+
+def _hashed(frame: "pl.DataFrame") -> pa.Array:
     return frame.hash_rows(seed=_SEED).reinterpret(signed=True).to_arrow()
 
 
 @cache
 def row_hash_algorithm() -> str:
     """The name of the installed algorithm, such as ``polars-rows-1-9f86d081``; changed values change it."""
-    probe = pa.record_batch(
+    import polars as pl
+
+    probe = pl.DataFrame(
         {
-            "i": pa.array([1, None, -(2**63)], pa.int64()),
-            "f": pa.array([0.5, None, float("nan")], pa.float64()),
-            "s": pa.array(["", None, "größe 😀, longer than sixteen bytes"], pa.string()),
-            "d": pa.array([1, None, 2], pa.decimal128(38, 0)),
-            "t": pa.array([1, None, -1], pa.timestamp("us", "UTC")),
-            "l": pa.array([["a"], None, []], pa.list_(pa.string())),
-            "b": pa.array([True, None, False], pa.bool_()),
+            "i": pl.Series([1, None, -(2**63)], dtype=pl.Int64),
+            "f": pl.Series([0.5, None, float("nan")], dtype=pl.Float64),
+            "s": pl.Series(["", None, "größe 😀, longer than sixteen bytes"], dtype=pl.String),
+            "d": pl.Series([1, None, 2], dtype=pl.Decimal(38, 0)),
+            "t": pl.Series([1, None, -1], dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
+            "l": pl.Series([["a"], None, []], dtype=pl.List(pl.String)),
+            "b": pl.Series([True, None, False], dtype=pl.Boolean),
         }
     )
-    digest = hashlib.sha256(repr(row_hash(probe).to_pylist()).encode()).hexdigest()
+    digest = hashlib.sha256(repr(_hashed(probe).to_pylist()).encode()).hexdigest()
     return f"polars-rows-1-{digest[:8]}"
 
 
@@ -127,7 +137,7 @@ def partition_keys(cursor: pa.Array, unit: PartitionUnit, column: str) -> pa.Arr
         keys = [partition_key(unit, _EPOCH + timedelta(hours=h)) for h in encoded.dictionary.to_pylist()]
     except OverflowError as error:
         raise DataError(f"column '{column}' holds a time outside the years 1 to 9999") from error
-    return pa.array(keys, pa.string()).take(encoded.indices)
+    return texts(keys).take(encoded.indices)
 
 
 def _plain(cursor: pa.Array) -> pa.Array:
@@ -166,7 +176,7 @@ def _hours_since_epoch(cursor: pa.Array, column: str) -> pa.Array:
 def _parsed(text: pa.Array, column: str) -> pa.Array:
     """ISO 8601 text as instants; what names no zone is UTC."""
     zoned = pc.match_substring_regex(text, r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2}|[+-]\d{2})$")
-    none = pa.scalar(None, pa.string())
+    none = null(pa.string())
     utc = pa.timestamp("us", "UTC")
     try:
         with_zone = pc.if_else(zoned, text, none).cast(utc)

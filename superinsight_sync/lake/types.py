@@ -30,6 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import null, numbers
 from superinsight_sync.core.errors import ConfigError, DataError
 
 _MAX_PRECISION = 38
@@ -214,7 +215,7 @@ def _convert(array: pa.Array, target: pa.DataType) -> pa.Array:
 def _flat_offsets(lists: pa.Array) -> pa.Array:
     """Offsets into `lists.flatten()`, which leaves out what NULL lists point to."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).cast(pa.int32())
-    return pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+    return pa.concat_arrays([numbers([0], pa.int32()), pc.cumulative_sum(lengths)])
 
 
 def _convert_map(array: pa.Array, target: pa.DataType) -> pa.Array:
@@ -241,7 +242,7 @@ def _uuid_text(storage: pa.Array) -> pa.Array:
     text[:, places[1::2]] = digits[nibbles & 15]
     offsets = np.arange(len(storage) + 1, dtype=np.int32) * 36
     plain = pa.StringArray.from_buffers(len(storage), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
-    return pc.if_else(storage.is_valid(), plain, pa.scalar(None, pa.string()))
+    return pc.if_else(storage.is_valid(), plain, null(pa.string()))
 
 
 def _interval_parts(array: pa.Array) -> pa.Array:

@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import falses, null
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.rejects import Reject, rejects_table
 from superinsight_sync.lake.types import cast_array, storable_schema, widens
@@ -176,7 +177,7 @@ class Conformer:
         for f in schema:
             values = batch.column(f.name)
             if f.name in misfits:
-                values = pc.if_else(misfits[f.name], pa.scalar(None, values.type), values)
+                values = pc.if_else(misfits[f.name], null(values.type), values)
                 values = _text_or_cast(values, f.type, f.name)
             elif f.name in self.widened:
                 values = _text_or_cast(values, f.type, f.name)
@@ -186,7 +187,7 @@ class Conformer:
     def _without_rows(
         self, batch: pa.RecordBatch, misfits: dict[str, pa.Array], unknown: dict[str, pa.Array]
     ) -> tuple[pa.RecordBatch, dict[str, pa.Array]]:
-        leave = pa.repeat(pa.scalar(False), batch.num_rows)
+        leave = falses(batch.num_rows)
         for marks, reaction, reason in (
             (unknown, self._contract.columns, "column '{}' is not in the table and its contract"),
             (misfits, self._contract.types, "column '{}' holds a value that does not fit the table's type"),
@@ -223,7 +224,7 @@ def _misfits(values: pa.Array, target: pa.DataType, name: str) -> pa.Array:
     """Which values would not survive as `target` and back."""
     try:
         _text_or_cast(values, target, name)
-        return pa.repeat(pa.scalar(False), len(values))
+        return falses(len(values))
     except DataError:
         if len(values) == 1:
             return pc.is_valid(values)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.constants import moment, null, text
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.store import Store
@@ -117,10 +118,10 @@ class _Comparison:
             for batch in reader:
                 alive = batch.column("_sis_alive")
                 columns = {n: batch.column(n) for n in schema.names if n != DELETED_AT}
-                columns[DELETED_AT] = pc.if_else(alive, pa.scalar(None, mark.type), pa.scalar(now, mark.type))
+                columns[DELETED_AT] = pc.if_else(alive, null(mark.type), moment(now).cast(mark.type))
                 columns[HASH] = pc.bit_wise_not(batch.column(HASH))
-                columns[LOAD_ID] = pa.repeat(pa.scalar(f"{load_id}-deletes"), len(batch))
-                columns[EXTRACTED_AT] = pa.repeat(pa.scalar(now, mark.type), len(batch))
+                columns[LOAD_ID] = pa.repeat(text(f"{load_id}-deletes"), len(batch))
+                columns[EXTRACTED_AT] = pa.repeat(moment(now).cast(mark.type), len(batch))
                 arrays = [columns[f.name].cast(f.type) for f in schema]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 

@@ -5,6 +5,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import python_of
+
 
 class Extremes:
     """Running least and greatest values by column: numbers, dates, times and truth values.
@@ -24,8 +26,8 @@ class Extremes:
                 continue
             if pa.types.is_floating(values.type):
                 values = values.filter(pc.invert(pc.is_nan(values)))
-            found = pc.min_max(values).as_py()
-            self._take(name, found["min"], found["max"])
+            found = pc.min_max(values)
+            self._take(name, python_of(found["min"]), python_of(found["max"]))
 
     def _take(self, name: str, least: Any, greatest: Any) -> None:
         if least is None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
+from superinsight_sync.core.constants import python_of
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.lake.system_columns import row_hash
@@ -50,7 +51,7 @@ class Spool:
             for batch in batches:
                 self.rows += batch.num_rows
                 if cursor is not None and batch.num_rows:
-                    greatest = pc.max(batch.column(cursor)).as_py()
+                    greatest = python_of(pc.max(batch.column(cursor)))
                     if greatest is not None and (self.cursor_max is None or greatest > self.cursor_max):
                         self.cursor_max = greatest
                 out.write_batch(batch)

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.constants import text
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.tables import PARTITION, Commit, CommitResult, TableRef
@@ -56,7 +57,7 @@ def land_table(engine: Engine, table: TableRef, obj: Any, partitions: Sequence[s
         )
     rows = _as_table(obj, table)
     if partitions:
-        rows = rows.append_column(PARTITION, pa.array([partitions[0]] * rows.num_rows, pa.string()))
+        rows = rows.append_column(PARTITION, pa.repeat(text(partitions[0]), rows.num_rows))
 
     def read() -> pa.RecordBatchReader:
         return add_system_columns(

@@ -5,6 +5,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import null, number
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 
@@ -21,7 +22,7 @@ class FinerTimes:
 
     def without(self, numbers: pa.Array, column: Column) -> pa.Array:
         """The int64 array with NULL for marked values, counted. Raises DataError if they are refused."""
-        marked = pc.equal(numbers, self._mark)
+        marked = pc.equal(numbers, number(self._mark, numbers.type))
         count = pc.sum(marked).as_py() or 0
         if not count:
             return numbers
@@ -32,4 +33,4 @@ class FinerTimes:
                 "or round them in a query",
             )
         self._replaced[column.name] += count
-        return pc.if_else(marked, pa.scalar(None, numbers.type), numbers)
+        return pc.if_else(marked, null(numbers.type), numbers)

@@ -14,6 +14,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import null, number, text
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 
@@ -166,10 +167,10 @@ class Converter:
     def _without_zero_dates(self, array: pa.Array, column: Column) -> pa.Array:
         """The epoch itself is the server's zero timestamp; else a month or day of 00 is no date."""
         if pa.types.is_integer(array.type):
-            zero = pc.equal(array, 0)
+            zero = pc.equal(array, number(0, array.type))
         else:
-            zero = pc.equal(pc.utf8_slice_codeunits(array, 5, 7), "00")
-            zero = pc.or_(zero, pc.equal(pc.utf8_slice_codeunits(array, 8, 10), "00"))
+            zero = pc.equal(pc.utf8_slice_codeunits(array, 5, 7), text("00"))
+            zero = pc.or_(zero, pc.equal(pc.utf8_slice_codeunits(array, 8, 10), text("00")))
         count = pc.sum(zero).as_py() or 0
         if not count:
             return array
@@ -180,4 +181,4 @@ class Converter:
                 "or convert them in a query",
             )
         self._replaced[column.name] += count
-        return pc.if_else(zero, pa.scalar(None, array.type), array)
+        return pc.if_else(zero, null(array.type), array)

@@ -17,6 +17,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.constants import null, number, text
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 
@@ -125,15 +126,17 @@ class Converter:
             array = array.storage
         if column.replaced == "NaN":
             scaled = pa.types.is_int64(array.type)
-            array = self._without(array, pc.equal(array, SCALED_NAN if scaled else "NaN"), column)
+            array = self._without(
+                array, pc.equal(array, number(SCALED_NAN, array.type) if scaled else text("NaN")), column
+            )
             if scaled:
                 return _scaled(array, column.arrow)
         elif column.replaced == "infinity":
-            number = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
+            values = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
             first = _FIRST_DAY if pa.types.is_date32(array.type) else _FIRST_MICROSECOND
-            least = pc.min(number).as_py()
+            least = pc.min(values).as_py()
             if least is not None and least < first:
-                array = self._without(array, pc.less(number, first), column)
+                array = self._without(array, pc.less(values, number(first, values.type)), column)
         return array if array.type == column.arrow else array.cast(column.arrow)
 
     def _without(self, array: pa.Array, special: pa.Array, column: Column) -> pa.Array:
@@ -147,7 +150,7 @@ class Converter:
                 "or convert them in a query",
             )
         self._replaced[column.name] += count
-        return pc.if_else(special, pa.scalar(None, array.type), array)
+        return pc.if_else(special, null(array.type), array)
 
 
 def _scaled(array: pa.Array, decimal: pa.Decimal128Type) -> pa.Array:

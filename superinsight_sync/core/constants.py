@@ -1,0 +1,70 @@
+"""Arrow values made from Python ones, and back, without `pyarrow.array` and `pyarrow.scalar`.
+
+Those import pandas, where it is installed, when they are first called: a quarter of a CPU second and 45 MB, in a
+process that may have no other use for it. For the data path; elsewhere Arrow's own do.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MOMENT = pa.timestamp("us", "UTC")
+
+
+def texts(values: Sequence[str | None]) -> pa.StringArray:
+    """A string array."""
+    encoded = [b"" if v is None else v.encode() for v in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    if ends[-1] > np.iinfo(np.int32).max:
+        raise OverflowError(f"{ends[-1]} bytes of text do not fit into one Arrow array")
+    known = np.packbits(np.array([v is not None for v in values], bool), bitorder="little")
+    buffers = [pa.py_buffer(known), pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+
+
+def text(value: str) -> pa.StringScalar:
+    """A string."""
+    return texts([value])[0]
+
+
+def numbers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
+    """An array of a type of 8, 16, 32 or 64 bits that keeps integers: integers, dates, times, durations."""
+    kept = np.array([v or 0 for v in values], dtype=f"{'u' * _is_unsigned(kind)}int{kind.bit_width}")
+    known = np.packbits(np.array([v is not None for v in values], bool), bitorder="little")
+    return pa.Array.from_buffers(kind, len(kept), [pa.py_buffer(known), pa.py_buffer(kept)])
+
+
+def number(value: int, kind: pa.DataType) -> pa.Scalar:
+    """A value of such a type."""
+    return numbers([value], kind)[0]
+
+
+def moment(at: datetime) -> pa.TimestampScalar:
+    """An aware time, as timestamp[us, UTC]."""
+    return number((at - _EPOCH) // _MICROSECOND, _MOMENT)
+
+
+def python_of(value: pa.Scalar) -> Any:
+    """The value as `as_py` gives it, of times in UTC as a datetime of UTC; those would be another way to pandas."""
+    if value.type == _MOMENT and value.is_valid:
+        return _EPOCH + value.value * _MICROSECOND
+    return value.as_py()
+
+
+def null(kind: pa.DataType) -> pa.Scalar:
+    """NULL of any type."""
+    return pa.nulls(1, kind)[0]
+
+
+def falses(count: int) -> pa.BooleanArray:
+    """So many false."""
+    return pa.Array.from_buffers(pa.bool_(), count, [None, pa.py_buffer(bytes(count // 8 + 1))])
+
+
+def _is_unsigned(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_unsigned_integer(kind))
