@@ -101,6 +101,29 @@ def test_a_value_that_does_not_fit_stops_the_read_and_names_the_column(
     assert "very-personal" not in str(caught.value)
 
 
+@pytest.mark.parametrize("before", [0, 70_000])
+def test_text_that_is_not_utf_8_stops_the_read_and_names_the_column(
+    db: sqlite3.Connection, source: Source, before: int
+) -> None:
+    db.execute("CREATE TABLE torn (v TEXT)")
+    db.execute(
+        "INSERT INTO torn WITH RECURSIVE s AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM s WHERE n < ?) SELECT n FROM s",
+        (before,),
+    )
+    db.execute("INSERT INTO torn VALUES (CAST(x'76657279ff' AS TEXT))")
+    with pytest.raises(DataError, match="'v' holds text that is not UTF-8") as caught:
+        read_all(source, table="torn")
+    assert "very" not in str(caught.value)
+    read = read_all(source, query="SELECT hex(v) AS v FROM torn")
+    assert column(read, "v")[-1] == "76657279FF"
+
+
+def test_a_nul_within_text_is_a_character_like_others(db: sqlite3.Connection, source: Source) -> None:
+    db.execute("CREATE TABLE nul (v TEXT)")
+    db.execute("INSERT INTO nul VALUES ('a' || char(0) || 'b'), (char(0)), ('')")
+    assert column(read_all(source, table="nul"), "v") == ["a\0b", "\0", ""]
+
+
 def test_a_mixed_column_is_read_through_a_query_that_casts_it(db: sqlite3.Connection, source: Source) -> None:
     db.execute("CREATE TABLE mixed (v INTEGER)")
     db.executemany("INSERT INTO mixed VALUES (?)", [(1,), ("abc",), (None,)])

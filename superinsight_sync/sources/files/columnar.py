@@ -14,6 +14,7 @@ from superinsight_sync.model.types import MAX_DECIMAL_DIGITS
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
+from superinsight_sync.sources.texts import check_text
 
 _BUFFER_BYTES = 1 << 20
 
@@ -90,12 +91,23 @@ class TypedLayout(ABC):
             if column.name not in batch.schema.names:
                 arrays.append(pa.nulls(batch.num_rows, column.arrow))
                 continue
+            values = batch.column(column.name)
+            self._check_text(member, column, values)
             try:
-                arrays.append(_cast(batch.column(column.name), column.arrow, column.name))
+                arrays.append(_cast(values, column.arrow, column.name))
             except DataError as error:
                 hint = f"Declare format.columns: {{{column.name}: string}} to keep it as text"
                 raise DataError(error.message, where=member.where, hint=hint) from None
         return pa.RecordBatch.from_arrays(arrays, names=[c.name for c in self.columns])
+
+    def _check_text(self, member: Member, column: FileColumn, values: pa.Array) -> None:
+        if pa.types.is_binary(column.arrow):
+            return
+        try:
+            check_text(values, column.name)
+        except DataError as error:
+            hint = f"Have the file written again, or declare format.columns: {{{column.name}: binary}}"
+            raise DataError(error.message, where=member.where, hint=hint) from None
 
 
 class ParquetLayout(TypedLayout):

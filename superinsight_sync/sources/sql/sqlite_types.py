@@ -10,7 +10,9 @@ from typing import Literal
 
 import pyarrow as pa
 
+from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.protocol import Column
+from superinsight_sync.sources.texts import check_text
 
 Family = Literal["integer", "real", "blob", "boolean", "text"]
 
@@ -74,5 +76,11 @@ def column(name: str, declared: str, *, nullable: bool) -> Column:
 
 
 def as_declared(array: pa.Array, declared: Column) -> pa.Array:
-    """One column of one batch as its declared type."""
+    """One column of one batch as its declared type. Raises DataError for text that is not UTF-8, which SQLite
+    keeps like any other."""
+    try:
+        check_text(array, declared.name)
+    except DataError as error:
+        hint = "Correct the values, or read them as digits by a query with hex(…)"
+        raise DataError(error.message, hint=hint) from None
     return array if array.type == declared.arrow else array.cast(declared.arrow)

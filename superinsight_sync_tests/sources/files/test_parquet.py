@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.orc as orc
 import pyarrow.parquet as pq
 import pytest
 
@@ -46,6 +47,21 @@ def test_values_survive_in_a_type_that_tables_keep(
                                           for v in array.to_pylist()]  # fmt: skip
     else:
         assert table["v"][0].as_py() == datetime.fromtimestamp(16 * 10**8, UTC)
+
+
+def test_text_that_is_not_utf_8_stops_the_read_and_can_be_read_as_bytes(tmp_path: Path) -> None:
+    text = pa.array([b"ok", b"very-\xff-personal", None]).view(pa.string())
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 3], pa.int32()), text)
+    for name, values in (("flat", text), ("deep", lists)):
+        write(tmp_path, f"{name}.parquet", pa.table({"v": values}))
+        orc.write_table(pa.table({"v": values}), tmp_path / f"{name}.orc")
+        for path in (f"{name}.parquet", f"{name}.orc"):
+            with pytest.raises(DataError, match=f"{path}.*'v' holds text that is not UTF-8") as caught:
+                read(tmp_path, path)
+            assert "personal" not in str(caught.value)
+    for path in ("flat.parquet", "flat.orc"):
+        table = read(tmp_path, path, format={"columns": {"v": "binary"}})
+        assert table["v"].to_pylist() == [b"ok", b"very-\xff-personal", None]
 
 
 def test_times_of_day_are_texts(tmp_path: Path) -> None:
