@@ -272,6 +272,11 @@ def test_an_account_that_can_only_read_gives_no_warning(
     onlooker = open_source({"kind": "postgres", "dsn": "{{ env.TEST_PG_ONLOOKER }}"}, project)
     assert onlooker.probe().warnings == ()
     assert [f.value for f in onlooker.discover()] == ["public.readable"]
+    for right in ("INSERT (a)", "UPDATE (a)", "DELETE", "TRUNCATE"):
+        db.execute(f"GRANT {right} ON readable TO onlooker")
+        assert "can write" in onlooker.probe().warnings[0], right
+        db.execute(f"REVOKE {right} ON readable FROM onlooker")
+    assert onlooker.probe().warnings == ()
     with pytest.raises(AccessError):
         read(onlooker, ReadRequest(stream(table="hidden")))
 

@@ -69,11 +69,12 @@ _KEYS = """
 
 
 def can_write(db: Connection) -> bool:
-    """Whether the account could write any table of a user."""
+    """Whether the account could write any table of a user, or any column of one."""
     found = db.execute(
         "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
-        " AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))"
+        " WHERE c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+        " AND (has_table_privilege(c.oid, 'DELETE, TRUNCATE')"
+        " OR has_any_column_privilege(c.oid, 'INSERT, UPDATE')))"
     ).fetchone()
     return bool(found and found[0])
 
