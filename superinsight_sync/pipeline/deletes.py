@@ -48,7 +48,7 @@ def apply_deletes(
         with open_duckdb(engine.settings.memory_limit_bytes, Path(scratch)) as duck:
             with source.read(ReadRequest(stream, columns=stream.primary_key)) as rows:
                 duck.register("source_keys", rows)
-                listed = ", ".join(map(quote, stream.primary_key))
+                listed = comparison.keys_of_source(duck)
                 duck.execute(f"CREATE TABLE live AS SELECT DISTINCT {listed} FROM source_keys")  # noqa: S608
             gone, back = comparison.count(duck)
             if gone or back:
@@ -76,6 +76,13 @@ class _Comparison:
         same = " AND ".join(f"l.{quote(k)} IS NOT DISTINCT FROM t.{quote(k)}" for k in keys)
         self._alive = f"EXISTS (SELECT 1 FROM live l WHERE {same})"  # noqa: S608 - quoted names
         self._marked = f"(t.{DELETED_AT} IS NOT NULL)" if self._has_mark else "false"
+
+    def keys_of_source(self, duck: "duckdb.DuckDBPyConnection") -> str:
+        """SQL: the source's keys in the table's types. One that does not fit there is of no row of the table."""
+        listed = ", ".join(map(quote, self._keys))
+        types = duck.sql(f"SELECT {listed} FROM {self._rows(duck, self._keys)}").types  # noqa: S608 - quoted names
+        pairs = zip(map(quote, self._keys), types, strict=True)
+        return ", ".join(f"TRY_CAST({name} AS {kind}) AS {name}" for name, kind in pairs)
 
     @property
     def _has_mark(self) -> bool:

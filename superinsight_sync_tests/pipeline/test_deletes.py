@@ -119,6 +119,27 @@ def test_deletes_that_an_end_in_between_prevented_are_made_up_for(
     assert 3 not in marks(engine, RAW)
 
 
+@pytest.mark.parametrize("deletes", ["soft", "hard"])
+def test_keys_that_became_of_another_type_are_compared_in_the_tables(
+    engine: Engine, shop: Path, deletes: str
+) -> None:
+    """What does not fit is set aside by the contract, and its key is of no row of the table."""
+    sync = {"mode": "incremental", "cursor": "updated_at", "deletes": deletes}
+    source = shop_source(shop, sync=sync, refine=[], schema_contract={"types": "quarantine"})
+    run(engine, source)
+    change(
+        shop,
+        "CREATE TABLE texts (order_id TEXT PRIMARY KEY, customer, amount, placed_at TEXT, updated_at TEXT)",
+    )
+    change(shop, "INSERT INTO texts SELECT * FROM orders WHERE order_id <> 3")
+    change(shop, "INSERT INTO texts VALUES (?,?,?,?,?)", [("abc", *order(11)[1:])])
+    change(shop, "DROP TABLE orders")
+    change(shop, "ALTER TABLE texts RENAME TO orders")
+    assert run(engine, source).deleted == 1
+    live = {n for n, gone in marks(engine, RAW).items() if not gone}
+    assert live == {1, 2, 4, 5, 6, 7, 8, 9, 10}
+
+
 def test_positions_and_deletes_do_not_go_together() -> None:
     with pytest.raises(ValidationError, match="a log of messages has no records that could be gone"):
         SyncSpec.model_validate({"mode": "incremental", "by": "position", "deletes": "hard"})
