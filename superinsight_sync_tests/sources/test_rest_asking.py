@@ -2,8 +2,10 @@
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -66,6 +68,36 @@ def test_no_more_requests_start_than_the_rate_allows(api: FakeApi, project: Sett
     ]
     gaps = [b - a for a, b in pairwise(started_s[1:])]  # the first was the sample's
     assert sum(gaps) / len(gaps) >= 0.9 / 20
+
+
+@pytest.mark.parametrize("limit", [{"max_concurrency": 1}, {"max_requests_per_s": 25}])
+def test_streams_that_are_read_side_by_side_share_the_limits(
+    api: FakeApi, project: Settings, limit: dict[str, Any]
+) -> None:
+    under_way, most, started_s = 0, 0, list[float]()
+    counting = threading.Lock()
+
+    def reply(asked: Asked) -> Reply:
+        nonlocal under_way, most
+        with counting:
+            under_way += 1
+            most = max(most, under_way)
+            started_s.append(time.monotonic())
+        time.sleep(0.02)
+        with counting:
+            under_way -= 1
+        return answer([{"id": 1}])
+
+    def one(_: int) -> int:
+        return int(read(source(api, project, **limit), ReadRequest(stream(endpoint="x"))).num_rows)
+
+    api.otherwise = reply
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(one, range(4))) == [1] * 4
+    if "max_concurrency" in limit:
+        assert most == 1
+    else:
+        assert started_s[-1] - started_s[0] >= 0.9 * (len(started_s) - 1) / 25
 
 
 def test_a_search_is_paged_in_its_body(api: FakeApi, project: Settings) -> None:

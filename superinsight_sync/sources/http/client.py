@@ -1,7 +1,6 @@
 """One API: its requests, bounded in size, time, rate and number, with credentials that go to it alone."""
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from superinsight_sync.security.net import guard_of, guarded_client
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.http.auth import Credentials
 from superinsight_sync.sources.http.document import Document
+from superinsight_sync.sources.http.limits import limits_of
 from superinsight_sync.sources.http.options import HttpConfig
 
 _RETRIES = 3
@@ -61,9 +61,7 @@ class Api:
             raise ConfigError("base_url is no http or https address", where="connection")
         self._client = open_client(config)
         self._credentials = Credentials(config.auth, self._client)
-        self._slots = threading.BoundedSemaphore(config.max_concurrency)
-        self._rate = threading.Lock()
-        self._next_start_s = 0.0
+        self._limits = limits_of(self.base_url, config.max_concurrency, config.max_requests_per_s)
         self._sleep = sleep
 
     def __enter__(self) -> "Api":
@@ -123,7 +121,7 @@ class Api:
     def send(self, call: Call) -> tuple[httpx.Response, bytes]:
         """One try. The body is decompressed and bounded."""
         where = _where(call)
-        with self._slots:
+        with self._limits.slots:
             self._wait_for_start()
             try:
                 auth_headers, auth_params = self._credentials.of_request()
@@ -189,10 +187,10 @@ class Api:
         rate = self.config.max_requests_per_s
         if rate is None:
             return
-        with self._rate:
+        with self._limits.rate:
             now_s = time.monotonic()
-            start_s = max(now_s, self._next_start_s)
-            self._next_start_s = start_s + 1 / rate
+            start_s = max(now_s, self._limits.next_start_s)
+            self._limits.next_start_s = start_s + 1 / rate
         self._sleep(start_s - now_s)
 
 

@@ -71,9 +71,9 @@ class HttpConfig(KindConfig):
     headers: dict[str, str] = Field(default_factory=dict)
     """Further headers of every request; may refer to the environment."""
     max_requests_per_s: float | None = Field(default=None, gt=0)
-    """No more requests than this start in a second."""
+    """No more requests than this start in a second, of all streams that a process reads."""
     max_concurrency: int = Field(default=4, ge=1, le=64)
-    """No more requests than this are under way at once."""
+    """No more requests than this are under way at once, of all streams that a process reads."""
     allow_private: bool = False
     """Whether the server may have an address inside (loopback, private; link-local ones never)."""
     allow_networks: tuple[str, ...] = ()
