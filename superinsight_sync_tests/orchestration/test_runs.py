@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -123,6 +124,26 @@ def test_over_the_threshold_nothing_is_published(defs: dg.Definitions) -> None:
     assert done.exit_code == 3
     assert not done.assets["web/over"].materialized
     assert not open_engine().lake.exists(TableRef("acme", "web", "over", "refined"))
+
+
+def test_the_connection_test_is_a_check_of_the_first_raw_asset(defs: dg.Definitions) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey(["web", "raw_visits"]), "connection")
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={key}
+    )
+
+    def checked() -> dg.AssetCheckEvaluation:
+        (found,) = job.execute_in_process(raise_on_error=False).get_asset_check_evaluations()
+        return found
+
+    assert checked().passed
+    database = Path("web.db").rename("elsewhere.db")
+    try:
+        gone = checked()
+    finally:
+        database.rename("web.db")
+    assert not gone.passed
+    assert "there is no database file" in str(gone.description)
 
 
 def test_a_failed_run_becomes_an_alert(defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> None:
