@@ -54,5 +54,7 @@ class Customer:
     """Whether the amount lands as a decimal instead of text."""
     empty_text: bool = True
     """Whether the system tells empty text from NULL."""
+    query: str = "SELECT id, upper(note) AS note, updated_at FROM orders WHERE id % 2 = 0 -- even"
+    """The even rows, where the kind reads queries."""
     cursors: bool = True
     """Whether a column can be the cursor of an incremental read."""

@@ -34,4 +34,5 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         (base | {"password": "{{ env.TEST_ORA_WRONG }}"}, WRONG),
         base | {"dsn": f"127.0.0.1:{free_port()}/x", "password": "{{ env.TEST_ORA_WRONG }}"},
         empty_text=False,
+        query='SELECT "id", UPPER("note") AS "note", "updated_at" FROM "orders" WHERE MOD("id", 2) = 0 -- even',
     )
