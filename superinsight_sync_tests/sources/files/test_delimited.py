@@ -32,6 +32,13 @@ def test_every_cell_is_the_text_it_is(tmp_path: Path) -> None:
     ]
 
 
+def test_a_nul_is_a_character_like_others(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\nx\0y,1\n\0,2\n")
+    assert [(r["a"], r["b"]) for r in rows(tmp_path, "a.csv")] == [("x\0y", "1"), ("\0", "2")]
+    (tmp_path / "a.jsonl").write_text('{"a": "x\\u0000y"}\n{"a": "\\u0000"}\n')
+    assert [r["a"] for r in rows(tmp_path, "a.jsonl")] == ["x\0y", "\0"]
+
+
 def test_only_declared_unquoted_texts_are_null(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('a,b\n,""\nNA,"NA"\n')
     assert rows(tmp_path, "a.csv") == [{"a": None, "b": ""}, {"a": "NA", "b": "NA"}]
