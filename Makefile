@@ -1,5 +1,5 @@
 # make demo   the main job on the embedded default      make dev    Dagster's web UI with everything running
-# make test   installs what it needs, runs every test   make check  format, lint, types, imports, definitions
+# make test   installs what it needs, runs every test   make check  format, lint, types, imports, fast tests
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -48,11 +48,16 @@ demo: demo-data ## From customers' database, files and pushes to training datase
 dev: demo-data ## Web UI on http://127.0.0.1:3000, daemon, gateway and drain; Ctrl-C stops all.
 	@$(BIN)/sis dev --port $(or $(PORT),3000) --gateway-port $(or $(GATEWAY_PORT),8080)
 
-check: install-dev ## Format, lint, types, import contracts, sizes, definitions.
+# Those that need no server and take seconds.
+FAST_TESTS := $(addprefix superinsight_sync_tests/, test_house_rules.py test_docs.py core model receive \
+	pipeline/test_project.py quality/test_expectations.py)
+
+check: install-dev ## Format, lint, types, import contracts, sizes, fast tests, definitions.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q $(FAST_TESTS)
 	SIS_STRICT=1 $(BIN)/dg check defs
 
 test: install-dev install-servers ## Every test.

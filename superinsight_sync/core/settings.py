@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from superinsight_sync.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -40,7 +42,7 @@ class Settings:
 
 
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
-    """Reads ``SIS_*`` variables; what is not set keeps the embedded default."""
+    """Reads ``SIS_*`` variables; what is not set keeps the embedded default. Raises ConfigError."""
     env = os.environ if env is None else env
     project = Path(env.get("SIS_PROJECT_DIR") or _project_dir()).resolve()
     home = Path(env.get("SIS_HOME") or project / ".sis").resolve()
@@ -49,10 +51,21 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         home=home,
         lake_url=env.get("SIS_LAKE_URL") or str(home / "lake"),
         database_url=env.get("SIS_DATABASE_URL") or f"sqlite:///{home / 'state.db'}",
-        memory_limit_bytes=int(env.get("SIS_MEMORY_LIMIT_MB") or 1024) << 20,
-        lease_ttl_s=float(env.get("SIS_LEASE_TTL_S") or 15.0),
-        lease_wait_s=float(env.get("SIS_LEASE_WAIT_S") or 60.0),
+        memory_limit_bytes=int(_number(env, "SIS_MEMORY_LIMIT_MB", 1024)) << 20,
+        lease_ttl_s=_number(env, "SIS_LEASE_TTL_S", 15.0),
+        lease_wait_s=_number(env, "SIS_LEASE_WAIT_S", 60.0),
     )
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name) or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ConfigError(f"{name} is '{text}'", hint=f"Set it to a positive number, such as {default:g}")
+    return number
 
 
 def _project_dir() -> Path:

@@ -19,6 +19,7 @@ from superinsight_sync.model.written import Cron as Cron
 from superinsight_sync.model.written import Duration as Duration
 from superinsight_sync.model.written import Name as Name
 from superinsight_sync.model.written import Size as Size
+from superinsight_sync.model.written import SourceName as SourceName
 
 Severity = Literal["critical", "warning"]
 PLACES = ("table", "query", "path", "collection", "endpoint", "operation", "topic")
@@ -350,12 +351,15 @@ def check_unique(names: list[str]) -> None:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"stream names must be unique in a source; twice: {', '.join(twice)}")
+    for other in (f"raw_{n}" if raw else f"{n}_dictionary" for n in names for raw in (True, False)):
+        if other in names:
+            raise ValueError(f"'{other}' is an asset of another stream already; rename the stream '{other}'")
 
 
 class SourceSpec(Declared):
     """A customer system and the streams taken from it."""
 
-    name: Name
+    name: SourceName
     """The source's name: the group in the UI and the first part of asset keys."""
     tenant: Name = "default"
     """Whose data it is: the first folder in the lake. A dataset reads its own tenant only."""
@@ -384,10 +388,11 @@ class SourceSpec(Declared):
     def _apply_defaults(cls, data: Any) -> Any:
         return with_defaults(data)
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        check_unique([s.name for s in self.streams])
-        return self
+    @field_validator("streams")
+    @classmethod
+    def _names_are_unique(cls, value: tuple[StreamSpec, ...]) -> tuple[StreamSpec, ...]:
+        check_unique([s.name for s in value])
+        return value
 
     def stream(self, name: str) -> StreamSpec:
         """The stream of that name. Raises KeyError."""

@@ -19,7 +19,7 @@ from superinsight_sync.model.declaration import (
     check_unique,
     with_defaults,
 )
-from superinsight_sync.model.written import Duration, Name, Size
+from superinsight_sync.model.written import Duration, Name, Size, SourceName
 
 PushFormat = Literal["json", "ndjson", "csv", "xml"]
 SchemeName = Literal["standard", "github", "stripe", "svix", "hmac"]
@@ -187,7 +187,7 @@ class PushStreamSpec(StreamDefaults):
 class PushSourceSpec(Declared):
     """A customer system that sends its records to the gateway."""
 
-    name: Name
+    name: SourceName
     """The source's name: the group in the UI, the first part of asset keys, and the end of its URL."""
     tenant: Name = "default"
     """Whose data it is: the first folder in the lake. Only this tenant's keys may push to it."""
@@ -218,6 +218,12 @@ class PushSourceSpec(Declared):
                 raise ValueError(f"'{text}' is no address or network, such as 203.0.113.0/24") from None
         return value
 
+    @field_validator("streams")
+    @classmethod
+    def _names_are_unique(cls, value: tuple[PushStreamSpec, ...]) -> tuple[PushStreamSpec, ...]:
+        check_unique([s.name for s in value])
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _apply_defaults(cls, data: Any) -> Any:
@@ -225,7 +231,6 @@ class PushSourceSpec(Declared):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_unique([s.name for s in self.streams])
         if any(s.events for s in self.streams) and self.event_type is None:
             raise ValueError("streams have `events`; say in `event_type` where a webhook names its event")
         if len([s for s in self.streams if not s.events]) > 1 and self.event_type is not None:

@@ -54,6 +54,15 @@ def check_cron(value: str) -> str:
     return value
 
 
+def check_source_name(value: str) -> str:
+    """`datasets` is the group of the datasets."""
+    if value == "datasets":
+        raise ValueError(
+            "'datasets' is what the group of all datasets is called; give the source another name"
+        )
+    return value
+
+
 Cron = Annotated[str, AfterValidator(check_cron)]
 Duration = Annotated[
     timedelta,
@@ -61,3 +70,4 @@ Duration = Annotated[
 ]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str | int)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+SourceName = Annotated[Name, AfterValidator(check_source_name)]

@@ -61,7 +61,7 @@ def refined_spec(
         owners=list(source.owners),
         tags=_tags("refined", source.tenant, source.name),
         partitions_def=partitions,
-        automation_condition=dg.AutomationCondition.eager() if stream.raw_outlives_its_run else None,
+        automation_condition=follows_upstream() if stream.raw_outlives_its_run else None,
         metadata=_static(source, stream, "refined"),
     )
 
@@ -76,7 +76,7 @@ def dictionary_spec(source: SourceSpec, stream: StreamSpec) -> dg.AssetSpec:
         kinds={"json", "markdown"},
         owners=list(source.owners),
         tags=_tags("dictionary", source.tenant, source.name),
-        automation_condition=dg.AutomationCondition.eager(),
+        automation_condition=follows_upstream(),
     )
 
 
@@ -90,8 +90,29 @@ def dataset_asset_spec(spec: DatasetSpec) -> dg.AssetSpec:
         kinds={"duckdb", *spec.formats},
         owners=list(spec.owners),
         tags=_tags("dataset", spec.tenant),
-        automation_condition=dg.AutomationCondition.eager(),
+        automation_condition=follows_upstream(),
     )
+
+
+def follows_upstream() -> dg.AutomationCondition[Any]:
+    """New data upstream asks for it, in whatever partition the data is.
+
+    Dagster's `eager` looks at the newest partition alone, waits until no partition of any input is missing, and
+    goes on over a blocking check that failed in a run of its own. Here every input needs some rows, and none may
+    have a failed blocking check.
+    """
+    condition = dg.AutomationCondition
+    asked = (condition.newly_missing() | condition.any_deps_updated()).since_last_handled()
+    blocked = condition.any_deps_match(
+        condition.any_checks_match(condition.check_failed(), blocking_only=True)
+    )
+    return (
+        asked
+        & condition.all_deps_match(~condition.missing())
+        & ~blocked
+        & ~condition.any_deps_in_progress()
+        & ~condition.in_progress()
+    ).with_label("follows_upstream")
 
 
 def pool(source: SourceSpec) -> str:

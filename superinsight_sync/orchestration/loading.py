@@ -42,7 +42,8 @@ def load_project_definitions(path_within_project: Path) -> dg.Definitions:
         context=context, loc=folder, children=found, source_tree=None, component_file_model=None
     )
     tree.state_tracker.set_cache_data(folder, component_decl=whole)
-    parts += [_load_entry(tree, entry) for entry in found]
+    loaded: dict[dg.AssetKey, str] = {}
+    parts += [_without_what_is_there(_load_entry(tree, entry), entry, loaded) for entry in found]
     merged = dg.Definitions.merge(*parts, maintenance_definitions())
     return dg.Definitions.merge(
         merged,
@@ -88,10 +89,28 @@ def _load_entry(tree: ComponentTree, entry: Path) -> dg.Definitions:
         return _failed(entry.stem, _reason(entry, error))
 
 
+def _without_what_is_there(
+    defs: dg.Definitions, entry: Path, loaded: dict[dg.AssetKey, str]
+) -> dg.Definitions:
+    """The entry's definitions; a failed asset in their place if one of its assets was `loaded` already."""
+    keys = {spec.key for spec in _specs(defs)}
+    if twice := sorted(keys & loaded.keys()):
+        error = ConfigError(
+            f"asset '{twice[0].to_user_string()}' is there already",
+            where=f"defs/{entry.name}",
+            hint=f"defs/{loaded[twice[0]]} has it; give the source, stream or dataset another name",
+        )
+        if os.environ.get(STRICT):
+            raise error
+        return _failed(entry.stem, str(error))
+    loaded |= dict.fromkeys(keys, entry.name)
+    return defs
+
+
 def _reason(entry: Path, error: BaseException) -> str:
     """What is wrong in the folder's declarations, with file and line; else the innermost error's text."""
-    problems = load_folder(entry).problems if entry.is_dir() else ()
-    if problems:
+    everything = load_folder(entry.parent).problems if entry.is_dir() else ()
+    if problems := [p for p in everything if entry in p.file.parents]:
         return "\n".join(f"{entry.name}/{p.file.name}:{p.line}: {p.message}" for p in problems)
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause

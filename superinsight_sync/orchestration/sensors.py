@@ -8,6 +8,7 @@ from superinsight_sync.security.secrets import redact
 @dg.run_failure_sensor(
     name="alert_on_failure",
     default_status=dg.DefaultSensorStatus.RUNNING,
+    monitor_all_code_locations=True,  # a run that a terminal started belongs to none
     description="Writes an alert to the configured channels when a run fails.",
 )
 def alert_on_failure(context: dg.RunFailureSensorContext) -> None:

@@ -1,65 +1,117 @@
 """Checks of declarations that need the plug points but neither network nor heavy libraries."""
 
-from pydantic import ValidationError
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from pydantic import BaseModel, ValidationError
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
-from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.declaration import ExpectSpec, SourceSpec, StepSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec
+from superinsight_sync.model.types import arrow_type
 from superinsight_sync.quality.expectations import validate_specs
+from superinsight_sync.security.secrets import holds_literal_secret
 from superinsight_sync.sources.protocol import SOURCE_KINDS, Capabilities, open_source, options_of
 from superinsight_sync.transform.protocol import STEPS
 
+Place = tuple[str | int, ...]
+"""Where in a declaration's attributes something is: ``("streams", 0, "refine", 1)``."""
+
+
+def findings(spec: BaseModel) -> Iterator[tuple[Place, ConfigError]]:
+    """Everything wrong that pydantic cannot see, and where: an unknown kind, step or expectation, or a wrong key
+    of one, a secret that is written out, in a push source also a type of a column that is none."""
+    if isinstance(spec, SourceSpec):
+        yield from _of_source(spec)
+    if isinstance(spec, PushSourceSpec):
+        yield from _of_source(spec.landed)
+        for i, stream in enumerate(spec.streams):
+            for name, text in (stream.columns or {}).items():
+                where = f"source '{spec.name}', stream '{stream.name}', columns.{name}"
+                yield from _tried(("streams", i, "columns", name), where, partial(arrow_type, text))
+
 
 def check_source(source: SourceSpec) -> None:
-    """Raises ConfigError for an unknown kind, step or expectation, or a wrong key of one."""
-    open_source(source.connection, load_settings())
-    able = SOURCE_KINDS.load(source.connection["kind"]).capabilities
-    for stream in source.streams:
+    """Raises the first of a source's findings."""
+    for _, error in findings(source):
+        raise error
+
+
+def _of_source(source: SourceSpec) -> Iterator[tuple[Place, ConfigError]]:
+    kind = source.connection["kind"]
+    if kind not in SOURCE_KINDS.names():
+        yield from _tried(("connection", "kind"), "", partial(SOURCE_KINDS.module, kind))
+        return
+    yield from _tried(("connection",), "", partial(open_source, source.connection, load_settings()))
+    able = SOURCE_KINDS.load(kind).capabilities
+    for i, stream in enumerate(source.streams):
         where = f"source '{source.name}', stream '{stream.name}'"
-        _check_kind(source.connection["kind"], able, stream, where)
-        _check_stream(stream, where)
+        for place, at, check in _checks(kind, able, stream):
+            yield from _tried(("streams", i, *place), where + at, check)
 
 
-def check_pushed(spec: PushSourceSpec) -> None:
-    """The same for a push source. Raises ConfigError also for a type of a column that is none."""
-    from superinsight_sync.model.types import arrow_type
+def _checks(
+    kind: str, able: Capabilities, stream: StreamSpec
+) -> Iterator[tuple[Place, str, Callable[[], object]]]:
+    """Each check of a stream: where it looks, in the declaration and in words."""
+    yield (stream.place[0],), "", partial(_check_place, kind, able, stream)
+    yield ("sync", "by"), "", partial(_check_position, kind, able, stream)
+    yield ("options",), "", partial(options_of, kind, stream)
+    for stage, save in (("raw", stream.saves.raw), ("refined", stream.saves.refined)):
+        yield ("save", stage, "dsn"), f", save.{stage}", partial(_check_secret, save.dsn or "")
+    for i, step in enumerate(stream.refine):
+        yield ("refine", i), f", refine[{i}]", partial(_check_step, step)
+    for i in range(len(stream.expect)):
+        yield ("expect", i), "", partial(_check_expectation, stream.expect[: i + 1])
 
-    check_source(spec.landed)
-    for stream in spec.streams:
-        for name, text in (stream.columns or {}).items():
-            try:
-                arrow_type(text)
-            except ConfigError as error:
-                raise error.at(f"source '{spec.name}', stream '{stream.name}', columns.{name}") from error
+
+def _tried(place: Place, where: str, check: Callable[[], object]) -> Iterator[tuple[Place, ConfigError]]:
+    try:
+        check()
+    except ConfigError as error:
+        yield place, ConfigError(error.message, where=error.where or where, hint=error.hint)
 
 
-def _check_kind(kind: str, able: Capabilities, stream: StreamSpec, where: str) -> None:
+def _check_place(kind: str, able: Capabilities, stream: StreamSpec) -> None:
     used, _ = stream.place
     if used not in able.places:
         raise ConfigError(
-            f"kind '{kind}' cannot read a {used}", where=where, hint=f"Use {' or '.join(sorted(able.places))}"
+            f"kind '{kind}' cannot read a {used}", hint=f"Use {' or '.join(sorted(able.places))}"
         )
+
+
+def _check_position(kind: str, able: Capabilities, stream: StreamSpec) -> None:
     if stream.sync.by == "position" and not able.positions:
         raise ConfigError(
-            f"kind '{kind}' has no positions of its own", where=where, hint="Use by: timestamp with a cursor"
+            f"kind '{kind}' has no positions of its own", hint="Use by: timestamp with a cursor"
         )
-    options_of(kind, stream)
 
 
-def _check_stream(stream: StreamSpec, where: str) -> None:
-    for number, step in enumerate(stream.refine):
-        at = f"{where}, refine[{number}]"
-        try:
-            STEPS.config(step.step).model_validate(step.arguments)
-        except ConfigError as error:
-            raise error.at(at) from error
-        except ValidationError as error:
-            raise ConfigError(explain(error), where=f"{at} ({step.step})") from error
+def _check_secret(dsn: str) -> None:
+    if holds_literal_secret(dsn):
+        raise ConfigError(
+            "'dsn' holds a secret that is written out",
+            hint='Put it into the environment and write "{{ env.NAME }}"',
+        )
+
+
+def _check_step(step: StepSpec) -> None:
+    config = STEPS.config(step.step)
     try:
-        validate_specs(stream.expect)
-    except ConfigError as error:
-        raise error.at(where) from error
+        config.model_validate(step.arguments)
+    except ValidationError as error:
+        valid = f"Valid keys of {step.step}: {', '.join(config.model_fields)}"
+        raise ConfigError(explain(error), hint=valid) from error
+
+
+def _check_expectation(until: Sequence[ExpectSpec]) -> None:
+    """Raises ConfigError if it is the last one that is wrong: for what comes before it others are told."""
+    try:
+        validate_specs(until[:-1])
+    except ConfigError:
+        return validate_specs(until[-1:])
+    return validate_specs(until)
 
 
 def explain(error: ValidationError) -> str:

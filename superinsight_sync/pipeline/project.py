@@ -10,30 +10,19 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from superinsight_sync.core.errors import ConfigError, SisError
+from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec
-from superinsight_sync.pipeline.declared import check_pushed, check_source
+from superinsight_sync.pipeline.declared import findings
+from superinsight_sync.pipeline.documents import Problem, line_of, read_documents
 
 COMPONENTS: dict[str, type[BaseModel]] = {
     "superinsight_sync.SyncSource": SourceSpec,
     "superinsight_sync.PushSource": PushSourceSpec,
     "superinsight_sync.Dataset": DatasetSpec,
 }
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong in a declaration. `line` counts from 1."""
-
-    file: Path
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -108,67 +97,87 @@ def load_folder(folder: Path) -> Project:
     push_sources: dict[str, PushSourceSpec] = {}
     datasets: dict[str, DatasetSpec] = {}
     problems: list[Problem] = []
-    places: dict[str, tuple[Path, int]] = {}
+    places: dict[str, tuple[Path, yaml.Node]] = {}
     for file in sorted(folder.rglob("defs.yaml")):
-        for spec, line in _specs(file, problems):
+        for spec, node in _specs(file, problems):
+            line = line_of(node, ("attributes", "name"))
             if isinstance(spec, SourceSpec | PushSourceSpec):
                 if spec.name in sources:
                     problems.append(Problem(file, line, f"source '{spec.name}' is declared twice"))
                 if isinstance(spec, PushSourceSpec):
                     push_sources[spec.name] = spec
                 sources[spec.name] = spec.landed if isinstance(spec, PushSourceSpec) else spec
+                places[f"{spec.name}/"] = file, node
             elif isinstance(spec, DatasetSpec):
                 if spec.name in datasets:
                     problems.append(Problem(file, line, f"dataset '{spec.name}' is declared twice"))
-                datasets[spec.name], places[spec.name] = spec, (file, line)
-    for name, dataset in datasets.items():
-        problems.extend(Problem(*places[name], m) for m in _bad_inputs(dataset, sources))
+                datasets[spec.name], places[spec.name] = spec, (file, node)
+    for key, place, message in _bad_references(sources, datasets):
+        file, node = places[key]
+        problems.append(Problem(file, line_of(node, ("attributes", *place)), message))
     return Project(folder, sources, datasets, tuple(problems), push_sources)
 
 
-def _bad_inputs(dataset: DatasetSpec, sources: dict[str, SourceSpec]) -> Iterator[str]:
+def _bad_references(
+    sources: dict[str, SourceSpec], datasets: dict[str, DatasetSpec]
+) -> Iterator[tuple[str, tuple[str | int, ...], str]]:
+    """Streams that are named and not there, or another tenant's: whose declaration, where in it, and the message."""
+    named: list[tuple[str, tuple[str | int, ...], str, str, str]] = []
+    for name, dataset in datasets.items():
+        for alias, key in dataset.inputs.items():
+            where = f"dataset '{name}', input '{alias}'"
+            named.append((name, ("inputs", alias), where, key, dataset.tenant))
+    for name, source in sources.items():
+        for i, stream in enumerate(source.streams):
+            for j, expected in enumerate(stream.expect):
+                if expected.type == "reference":
+                    where = f"source '{name}', stream '{stream.name}', reference"
+                    key = str(expected.arguments["to"])
+                    named.append((f"{name}/", ("streams", i, "expect", j, "to"), where, key, source.tenant))
     known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
-    for alias, key in dataset.inputs.items():
+    for owner, place, where, key, tenant in named:
         if key not in known:
-            yield f"dataset '{dataset.name}', input '{alias}': there is no stream '{key}'. {_valid(key, known)}"
-        elif known[key] != dataset.tenant:
-            yield f"dataset '{dataset.name}', input '{alias}': '{key}' belongs to another tenant"
+            yield owner, place, f"{where}: there is no stream '{key}'. {_valid(key, known)}"
+        elif known[key] != tenant:
+            yield owner, place, f"{where}: '{key}' belongs to another tenant"
 
 
-def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, int]]:
-    try:
-        nodes: list[yaml.Node | None] = list(yaml.compose_all(file.read_text(), Loader=yaml.CSafeLoader))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problems.append(Problem(file, line, f"no valid YAML: {error.problem}"))
-        return
-    for node in nodes:
-        if node is None:
+def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, yaml.Node]]:
+    for node, data in read_documents(file, problems):
+        if message := _unknown_type(data):
+            problems.append(Problem(file, line_of(node, ("type",)), message))
             continue
-        document = yaml.CSafeLoader("")
-        data = document.construct_document(node)
-        model = COMPONENTS.get(data.get("type", "")) if isinstance(data, dict) else None
+        model = COMPONENTS.get(data["type"])
         if model is None:
             continue
         try:
             spec = model.model_validate(data.get("attributes") or {})
-            if isinstance(spec, PushSourceSpec):
-                check_pushed(spec)
-            if isinstance(spec, SourceSpec):
-                check_source(spec)
         except ValidationError as error:
             problems.extend(_problems(file, node, error))
             continue
-        except SisError as error:
-            problems.append(Problem(file, node.start_mark.line + 1, str(error)))
-            continue
-        yield spec, node.start_mark.line + 1
+        wrong = [
+            Problem(file, line_of(node, ("attributes", *place)), str(error))
+            for place, error in findings(spec)
+        ]
+        problems.extend(wrong)
+        if not wrong:
+            yield spec, node
+
+
+def _unknown_type(data: Any) -> str | None:
+    """What is wrong with a document's `type`. Components of others are left to Dagster."""
+    named = data.get("type") if isinstance(data, dict) else None
+    if not isinstance(named, str):
+        return f"type: a declaration needs one. Valid: {', '.join(sorted(COMPONENTS))}"
+    if named in COMPONENTS or not named.startswith("superinsight_sync.") or named.count(".") > 1:
+        return None
+    return f"type: unknown type '{named}'. {_valid(named, COMPONENTS)}"
 
 
 def _problems(file: Path, node: yaml.Node, error: ValidationError) -> Iterator[Problem]:
     for finding in error.errors(include_url=False):
         path = ("attributes", *finding["loc"])
-        line = _line(node, path)
+        line = line_of(node, path)
         key = ".".join(str(p) for p in finding["loc"]) or "attributes"
         message = finding["msg"].removeprefix("Value error, ")
         value = _shown(finding)
@@ -212,18 +221,3 @@ def _inner(model: Any, part: object) -> Any:
             return candidate
         waiting.extend(typing.get_args(candidate))
     return None
-
-
-def _line(node: yaml.Node, path: tuple[Any, ...]) -> int:
-    """The line of the deepest node on the path that exists, counted from 1."""
-    line: int = node.start_mark.line
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line
-    return int(line) + 1

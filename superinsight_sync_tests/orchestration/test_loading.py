@@ -145,3 +145,26 @@ def test_a_dataset_over_an_unknown_stream_fails_alone(tmp_path: Path) -> None:
     """
     found = load(folder, code)
     assert "good/t0" in str(found["d_inputs/declaration_error"])
+
+
+def test_a_declaration_of_what_is_there_already_fails_alone(tmp_path: Path) -> None:
+    folder = project(tmp_path, {"one": source("one"), "copy": source("one"), "good": source("good")})
+    code = """
+    print(json.dumps({s.key.to_user_string(): s.description for s in defs.resolve_all_asset_specs()}))
+    """
+    found = load(folder, code)
+    assert "good/t0" in found and "one/t0" in found
+    assert "is there already" in str(found)
+
+
+def test_yaml_that_cannot_be_read_fails_alone_and_says_where(tmp_path: Path) -> None:
+    text = yaml.safe_dump(source("bad")).replace("name: bad", "name: 2026-13-45")
+    folder = project(tmp_path, {"bad": text, "good": source("good")})
+    code = """
+    print(json.dumps({s.key.to_user_string(): s.description for s in defs.resolve_all_asset_specs()}))
+    """
+    found = load(folder, code)
+    assert "good/t0" in found
+    assert "defs.yaml" in str(found["bad/declaration_error"]) and "2026-13-45" in str(
+        found["bad/declaration_error"]
+    )

@@ -165,6 +165,27 @@ def test_a_failed_run_becomes_an_alert(defs: dg.Definitions, monkeypatch: pytest
     assert "gone" in told[0]["text"]
 
 
+def test_a_run_that_a_terminal_started_becomes_an_alert_too(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from superinsight_sync.orchestration.sensors import alert_on_failure
+
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr("superinsight_sync.pipeline.alert.alert_run_failed", lambda **said: told.append(said))
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def tick(cursor: str | None) -> str | None:
+            with dg.build_sensor_context(instance, cursor, repository_name="daemon's") as context:
+                return alert_on_failure.evaluate_tick(context).cursor
+
+        cursor = tick(None)
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["web", "raw_gone"])], raise_on_error=False
+        )
+        tick(cursor)
+    assert [said["run_id"] for said in told] == [result.run_id]
+
+
 def test_metadata_has_schema_counts_and_lineage(defs: dg.Definitions) -> None:
     done = run(defs, "web.pages")
     found = done.assets["web/pages"].metadata
