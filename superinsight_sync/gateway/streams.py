@@ -14,7 +14,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.answers import RequestError, answer, problem
 from superinsight_sync.gateway.batches import admitted, asked_for
-from superinsight_sync.gateway.lines import LineReader
+from superinsight_sync.gateway.lines import CHUNK_LINES, LineReader
 from superinsight_sync.gateway.receivers import Receiver, check_format
 from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
@@ -101,7 +101,13 @@ class _Taken:
             raise UnprocessableError("this batch id was used for another stream", hint="Use another batch id")
         self._committed = committed
         self._is_begun = committed > 0
-        reader = LineReader(receive, most_bytes=self._receiver.limits.record, quoted=self._form == "csv")
+        limits = self._receiver.limits
+        reader = LineReader(
+            receive,
+            most_bytes=limits.record,
+            quoted=self._form == "csv",
+            most_lines=min(CHUNK_LINES, limits.records),
+        )
         header = b""
         if self._form == "csv":
             header = await reader.line() or b""
