@@ -57,6 +57,7 @@ def build_app(
 
     Args:
         access: asked by every route but the webhooks, which prove themselves by their signature.
+        rate: of all that a tenant pushes; what comes with a key is counted by `access`.
         api: the control API, which gets what no route here takes.
     """
     bounds = bounds or Bounds()

@@ -94,7 +94,6 @@ async def admitted(
     receiver, principal = await known(gate, scope, headers, source, tenant)
     gate.check_room()
     receiver.admit(scope.get("client"))
-    gate.spend(receiver)
     return receiver, principal
 
 

@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 
 class Rate(Protocol):
-    """A limit of requests by time, such as `security.rate_limits.RateLimit`."""
+    """A limit of a tenant's requests by time, such as `security.rate_limits.RateLimit`."""
 
-    def take(self, key: tuple[str, str]) -> float:
+    def take(self, key: str) -> float:
         """Counts one; seconds to wait if it is one too many, else 0."""
         ...
 
@@ -43,9 +43,10 @@ class Gate:
         self.crowd = Crowd()
 
     def spend(self, receiver: Receiver) -> None:
-        """Counts a push. Raises RequestError (429)."""
-        if self.rate is not None and (wait_s := self.rate.take((receiver.tenant, receiver.name))) > 0:
-            raise RequestError(429, "too many pushes to this source", retry_after_s=wait_s)
+        """Counts what comes without a key of its own: a webhook, or messages of a connection that is open.
+        Raises RequestError (429)."""
+        if self.rate is not None and (wait_s := self.rate.take(receiver.tenant)) > 0:
+            raise RequestError(429, "too many pushes of this tenant", retry_after_s=wait_s)
 
     def check_room(self) -> None:
         """Raises RequestError (503) while the disk is full or the inbox cannot be reached."""

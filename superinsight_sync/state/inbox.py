@@ -298,7 +298,9 @@ class Inbox:
         with self._database.read() as connection:
             while True:
                 key = f"stream:{batch}:{place}"
-                row = connection.execute(select(t.c.metadata, t.c.stream).where(*wanted, t.c.key == key)).first()
+                row = connection.execute(
+                    select(t.c.metadata, t.c.stream).where(*wanted, t.c.key == key)
+                ).first()
                 if row is None:
                     return last, stream
                 last, stream = int(row.metadata["last"]), row.stream

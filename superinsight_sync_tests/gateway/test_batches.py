@@ -174,6 +174,8 @@ def test_a_key_that_was_used_for_another_stream_is_told_and_nothing_is_said_to_b
 def test_a_batch_id_that_was_used_for_another_stream_is_told(door: Gateway, key: dict[str, str]) -> None:
     headers = {**key, "x-batch-id": "two", "content-type": "application/x-ndjson"}
     url = f"{door.url}{PUSH}/stream?source=shop&stream="
-    first, other = (httpx.post(f"{url}{n}", content=b'{"id": 78}', headers=headers) for n in ("orders", "others"))
+    first, other = (
+        httpx.post(f"{url}{n}", content=b'{"id": 78}', headers=headers) for n in ("orders", "others")
+    )
     assert [first.status_code, other.status_code] == [202, 422]
     assert other.json()["detail"].startswith("this batch id was used for another stream")
