@@ -8,6 +8,7 @@ from typing import Protocol
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import Access
 from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.gateway.bodies import Room
 from superinsight_sync.gateway.edge import Crowd
 from superinsight_sync.gateway.receivers import Receiver, Receivers
 from superinsight_sync.gateway.sessions import Sessions
@@ -29,7 +30,11 @@ class Rate(Protocol):
 
 
 class Gate:
-    """One for an application. `taking` and `uploading` are there while it serves."""
+    """One for an application. `taking` and `uploading` are there while it serves.
+
+    Attributes:
+        bodies: what is read of batches. unsigned: of webhooks, whose signature is known only when all is there.
+    """
 
     taking: Taking
     uploading: Uploading
@@ -41,6 +46,7 @@ class Gate:
         self.in_progress: set[tuple[str, str, str]] = set()
         self.sessions = Sessions()
         self.crowd = Crowd()
+        self.bodies, self.unsigned = Room(256 << 20), Room(128 << 20)
 
     def spend(self, receiver: Receiver) -> None:
         """Counts what comes without a key of its own: a webhook, or messages of a connection that is open.
