@@ -173,6 +173,16 @@ def _ndjson(body: bytes, rules: ParseRules) -> Parsed:
     return Parsed(records, places, rejected)
 
 
+def unfit(text: bytes, rules: ParseRules) -> str | None:
+    """Why `parse` sets a JSON text aside that can be read; None if it does not, or the text cannot be read."""
+    if text.count(b"{") + text.count(b"[") <= rules.nesting and b"\\u0000" not in text:
+        return None
+    try:
+        return _checker(text, rules)(decode(text))
+    except (MalformedError, UnprocessableError):
+        return None
+
+
 def _lines(body: bytes) -> Iterator[bytes]:
     """Lines one at a time: a body of nothing but line feeds makes no list of them."""
     start = 0
