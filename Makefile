@@ -13,7 +13,7 @@ export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
 # Workers for the tests; two cores are what continuous integration has.
 TEST_WORKERS ?= 2
 
-.PHONY: help install install-dev install-servers demo-data demo dev test check drills bench bench-env bench-kinds bench-streams bench-receive format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills bench bench-env bench-kinds bench-streams bench-receive format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'

@@ -233,6 +233,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         raw_limit(Path(folder), 2.0)
         door = gateway(Path(folder), declared=ENDLESS)
+        door.environment |= {"SIS_GATEWAY_TENANT_RATE_PER_S": "1e9", "SIS_GATEWAY_KEY_RATE_PER_S": "1e9"}
         environment = {**os.environ, "KEY": door.environment["SHOP_SECRET"].removeprefix("whsec_")}
         door.start()
         assert door.process is not None

@@ -58,7 +58,11 @@ OTHERS = {
             "Networks let in whatever their country, such as your own.",
         ),
         ("SIS_GATEWAY_KEY_RATE_PER_S", "`1000`", "Requests a second of one key, in each gateway process."),
-        ("SIS_GATEWAY_TENANT_RATE_PER_S", "`5000`", "Requests a second of all keys of a tenant."),
+        (
+            "SIS_GATEWAY_TENANT_RATE_PER_S",
+            "`5000`",
+            "Requests a second of a tenant: of all its keys, and its webhooks.",
+        ),
     ),
     "Checks": (
         ("SIS_GX_MAX_ROWS", "`5000000`", "A Great Expectations check of more rows is not run, and says so."),

@@ -41,6 +41,7 @@ class Bounds:
     sockets: int = 500
     waiting: int = 20_000
     waiting_bytes: int = 256 << 20
+    bodies_bytes: int = 256 << 20
     uploads_kept_s: float = 86_400.0
 
 
@@ -57,11 +58,13 @@ def build_app(
 
     Args:
         access: asked by every route but the webhooks, which prove themselves by their signature.
+        rate: of all that a tenant pushes; what comes with a key is counted by `access`.
         api: the control API, which gets what no route here takes.
     """
     bounds = bounds or Bounds()
     gate = Gate(inbox, receivers, access or DenyAll(), rate)
     gate.sessions.most, gate.crowd.most = bounds.sockets, bounds.requests
+    gate.bodies.most_bytes, gate.unsigned.most_bytes = bounds.bodies_bytes, bounds.bodies_bytes // 2
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

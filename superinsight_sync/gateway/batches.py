@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from superinsight_sync.gateway.access import Principal, authenticate, check_credentials, headers_of
 from superinsight_sync.gateway.answers import RequestError
-from superinsight_sync.gateway.bodies import read_body
+from superinsight_sync.gateway.bodies import Hold, read_body
 from superinsight_sync.gateway.receivers import Receiver, check_format
 from superinsight_sync.gateway.taking import delivery_of, tell
 from superinsight_sync.model.push import PushFormat, PushLimits
@@ -37,19 +37,24 @@ class _Pushed(NamedTuple):
 async def batch(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes one batch: an envelope, or records in any format with ``?source=`` (and ``&stream=``)."""
     gate: Gate = scope["app"].state.gate
+    with gate.bodies.held() as hold:
+        await _take(gate, scope, receive, send, hold)
+
+
+async def _take(gate: "Gate", scope: Scope, receive: Receive, send: Send, hold: Hold) -> None:
     headers = headers_of(scope)
     asked = asked_for(scope)
     form = format_of(headers.get("content-type", "application/json"))
     if "source" in asked:
         receiver, principal = await admitted(gate, scope, headers, asked["source"])
-        body = await read_body(receive, headers, receiver.limits.body)
+        body = await read_body(receive, headers, receiver.limits.body, hold)
         plain, encoding = _unpacked(headers, body, receiver.limits)
         pushed = _Pushed(asked.get("stream"), form, plain, body, encoding, {})
     else:
         if form != "json":
             raise UnprocessableError("the batch names no source", hint="Add ?source=… to the address")
         check_credentials(headers)
-        body = await read_body(receive, headers, _UNKNOWN.body)
+        body = await read_body(receive, headers, _UNKNOWN.body, hold)
         plain, encoding = _unpacked(headers, body, _UNKNOWN)
         if plain.lstrip()[:1] == b"[":
             raise UnprocessableError("the batch names no source", hint="Add ?source=… to the address")
@@ -94,7 +99,6 @@ async def admitted(
     receiver, principal = await known(gate, scope, headers, source, tenant)
     gate.check_room()
     receiver.admit(scope.get("client"))
-    gate.spend(receiver)
     return receiver, principal
 
 

@@ -1,7 +1,9 @@
 """Request bodies, read within bounds of size and time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from starlette.types import Message, Receive
 
@@ -21,16 +23,51 @@ class GoneError(RequestError):
         super().__init__(400, "the sender hung up before the end")
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int) -> bytes:
+Hold = Callable[[int], None]
+"""Counts bytes that a request keeps in memory. Raises RequestError (503)."""
+
+
+@dataclass
+class Room:
+    """How many bytes of bodies may be in memory at once, of all requests together; one alone may be larger."""
+
+    most_bytes: int
+    size_bytes: int = 0
+
+    @contextmanager
+    def held(self) -> Iterator[Hold]:
+        """What a request counts its bytes with, as long as it lasts."""
+        mine = 0
+
+        def hold(size_bytes: int) -> None:
+            nonlocal mine
+            if self.size_bytes > mine and self.size_bytes + size_bytes > self.most_bytes:
+                raise RequestError(503, "too much is being sent at once", retry_after_s=2)
+            mine += size_bytes
+            self.size_bytes += size_bytes
+
+        try:
+            yield hold
+        finally:
+            self.size_bytes -= mine
+
+
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], limit_bytes: int, hold: Hold = lambda size_bytes: None
+) -> bytes:
     """The whole body.
+
+    Args:
+        hold: told of what has come, part by part.
 
     Raises:
         TooLargeError: it is, or says it is, longer than `limit_bytes`. MalformedError: a length that is none.
-        RequestError: no length (411), too slow (408), or the sender hung up.
+        RequestError: no length (411), too slow (408), the sender hung up, or what `hold` raises.
     """
     check_length(headers, limit_bytes)
     message = await _next(receive)
     body: bytes = message.get("body", b"")
+    hold(len(body))
     if not message.get("more_body"):
         check_size(body, limit_bytes)
         return body
@@ -42,6 +79,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: i
                     raise _too_large(limit_bytes)
                 message = await _next(receive)
                 parts.append(message.get("body", b""))
+                hold(len(parts[-1]))
                 size += len(parts[-1])
     except TimeoutError:
         raise _too_slow() from None

@@ -8,6 +8,7 @@ from typing import Protocol
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import Access
 from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.gateway.bodies import Room
 from superinsight_sync.gateway.edge import Crowd
 from superinsight_sync.gateway.receivers import Receiver, Receivers
 from superinsight_sync.gateway.sessions import Sessions
@@ -21,15 +22,19 @@ _log = logging.getLogger(__name__)
 
 
 class Rate(Protocol):
-    """A limit of requests by time, such as `security.rate_limits.RateLimit`."""
+    """A limit of a tenant's requests by time, such as `security.rate_limits.RateLimit`."""
 
-    def take(self, key: tuple[str, str]) -> float:
+    def take(self, key: str) -> float:
         """Counts one; seconds to wait if it is one too many, else 0."""
         ...
 
 
 class Gate:
-    """One for an application. `taking` and `uploading` are there while it serves."""
+    """One for an application. `taking` and `uploading` are there while it serves.
+
+    Attributes:
+        bodies: what is read of batches. unsigned: of webhooks, whose signature is known only when all is there.
+    """
 
     taking: Taking
     uploading: Uploading
@@ -41,11 +46,13 @@ class Gate:
         self.in_progress: set[tuple[str, str, str]] = set()
         self.sessions = Sessions()
         self.crowd = Crowd()
+        self.bodies, self.unsigned = Room(256 << 20), Room(128 << 20)
 
     def spend(self, receiver: Receiver) -> None:
-        """Counts a push. Raises RequestError (429)."""
-        if self.rate is not None and (wait_s := self.rate.take((receiver.tenant, receiver.name))) > 0:
-            raise RequestError(429, "too many pushes to this source", retry_after_s=wait_s)
+        """Counts what comes without a key of its own: a webhook, or messages of a connection that is open.
+        Raises RequestError (429)."""
+        if self.rate is not None and (wait_s := self.rate.take(receiver.tenant)) > 0:
+            raise RequestError(429, "too many pushes of this tenant", retry_after_s=wait_s)
 
     def check_room(self) -> None:
         """Raises RequestError (503) while the disk is full or the inbox cannot be reached."""

@@ -15,14 +15,17 @@ CHUNK_S = 0.2
 
 
 class LineReader:
-    """Gives chunks of whole lines: up to 1,000, or what came within 200 ms of the first.
+    """Gives chunks of whole lines: up to `most_lines`, or what came within 200 ms of the first.
 
     Args:
         quoted: CSV, where a line feed between quotes ends no line.
     """
 
-    def __init__(self, receive: Receive, *, most_bytes: int, quoted: bool) -> None:
+    def __init__(
+        self, receive: Receive, *, most_bytes: int, quoted: bool, most_lines: int = CHUNK_LINES
+    ) -> None:
         self._receive, self._most_bytes, self._quoted = receive, most_bytes, quoted
+        self._most_lines = most_lines
         self._rest = b""
         self._lines: list[bytes] = []
         self._ended = False
@@ -42,16 +45,19 @@ class LineReader:
         while not self._lines and not self._ended:
             await self._more(until - time.monotonic())
         until = time.monotonic() + CHUNK_S
-        while not self._ended and len(self._lines) < CHUNK_LINES and sum(map(len, self._lines)) < CHUNK_BYTES:
+        while not self._ended and not self._is_enough():
             left_s = until - time.monotonic()
             if left_s <= 0 or not await self._more(left_s, is_last=False):
                 break
         count = size = 0
-        while count < min(len(self._lines), CHUNK_LINES) and size < CHUNK_BYTES:
+        while count < min(len(self._lines), self._most_lines) and size < CHUNK_BYTES:
             size += len(self._lines[count])
             count += 1
         taken, self._lines = self._lines[:count], self._lines[count:]
         return taken
+
+    def _is_enough(self) -> bool:
+        return len(self._lines) >= self._most_lines or sum(map(len, self._lines)) >= CHUNK_BYTES
 
     async def _more(self, wait_s: float, *, is_last: bool = True) -> bool:
         """Reads one part more. False if none came in time; if that was the last chance, raises (408)."""

@@ -197,7 +197,7 @@ PATHS: JsonObject = {
                     "headers": {"Location": _HEADER, **_PROGRESS},
                 },
             },
-            "refused": [*_MANY_REFUSALS, 409, 412, 460],
+            "refused": [*_MANY_REFUSALS, 409, 412, 423, 460, 507],
         },
         "options": _about("tus_about"),
     },
@@ -208,7 +208,7 @@ PATHS: JsonObject = {
             "summary": "Tells how far an upload is, and what became of it.",
             "parameters": _UPLOAD,
             "responses": {"200": {**_json("UploadState", "How far it is."), "headers": _PROGRESS}},
-            "refused": [400, 401, 403, 404, 409, 429, 503],
+            "refused": [400, 401, 403, 404, 409, 423, 429, 503],
         },
         "head": {
             "operationId": "upload_offset",
@@ -216,7 +216,7 @@ PATHS: JsonObject = {
             "summary": "tus: tells how far an upload is.",
             "parameters": [*_UPLOAD, _VERSION],
             "responses": {"200": {"description": "How far it is.", "headers": _PROGRESS}},
-            "refused": [*_MANY_REFUSALS, 409, 412],
+            "refused": [*_MANY_REFUSALS, 409, 412, 423, 507],
         },
         "patch": {
             "operationId": "upload_part",
@@ -232,7 +232,7 @@ PATHS: JsonObject = {
             ],
             "requestBody": {"content": {_PART: {"schema": {"type": "string", "format": "binary"}}}},
             "responses": {"204": {"description": "They are on the disk.", "headers": _PROGRESS}},
-            "refused": [*_MANY_REFUSALS, 409, 412, 460],
+            "refused": [*_MANY_REFUSALS, 409, 412, 423, 460, 507],
         },
         "delete": {
             "operationId": "drop_upload",
@@ -240,7 +240,7 @@ PATHS: JsonObject = {
             "summary": "tus: drops an upload.",
             "parameters": [*_UPLOAD, _VERSION],
             "responses": {"204": {"description": "It is gone."}},
-            "refused": [*_MANY_REFUSALS, 409, 412],
+            "refused": [*_MANY_REFUSALS, 409, 412, 423, 507],
         },
         "post": {
             "operationId": "upload_by_post",
@@ -258,7 +258,7 @@ PATHS: JsonObject = {
                 "200": {"description": "As HEAD.", "headers": _PROGRESS},
                 "204": {"description": "As PATCH or DELETE.", "headers": _PROGRESS},
             },
-            "refused": [*_MANY_REFUSALS, 405, 409, 412, 460],
+            "refused": [*_MANY_REFUSALS, 405, 409, 412, 423, 460, 507],
         },
         "options": _about("upload_about"),
     },

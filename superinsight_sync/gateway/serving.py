@@ -55,12 +55,13 @@ def open_gateway(
     engine = open_engine("gateway", settings)
     state = engine.state
     signer = signer_from(os.environ)
-    access = Access(state.api_keys, signer, rules or access_rules(os.environ))
+    rules = rules or access_rules(os.environ)
+    access = Access(state.api_keys, signer, rules)
     grants = Grants(access, signer, state.refresh_tokens) if signer is not None else None
     sources = tuple(project.push_sources.values())
     receivers = Receivers(sources)
     api = build_api(Reach(engine, access, state.api_keys, grants, receivers, sources))
-    return build_app(engine.inbox, receivers, access=access, bounds=bounds, api=api)
+    return build_app(engine.inbox, receivers, access=access, rate=rules.per_tenant, bounds=bounds, api=api)
 
 
 def server_config(

@@ -15,6 +15,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import authenticate, headers_of
 from superinsight_sync.gateway.answers import RequestError, detail_of, problem, status_of
 from superinsight_sync.gateway.batches import admitted, asked_for
+from superinsight_sync.gateway.edge import SECURITY_HEADERS, request_id_of
 from superinsight_sync.gateway.sessions import ClosingError, Sender, Session, next_text
 from superinsight_sync.receive.envelope import open_proof
 from superinsight_sync.receive.refusals import MalformedError, UnsupportedError
@@ -34,15 +35,19 @@ _REASON_BYTES = 123
 async def socket(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes one connection's messages. What is refused before the handshake ends is an HTTP answer."""
     gate: Gate = scope["app"].state.gate
+    scope["request_id"] = request_id = request_id_of(scope["headers"])
     await receive()
 
     async def send_http(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            more = [*SECURITY_HEADERS, (b"x-request-id", request_id)]
+            message = {**message, "headers": [*message["headers"], *more]}
         await send({**message, "type": f"websocket.{message['type']}"})
 
     try:
         gate.sessions.open()
     except SisError as error:
-        await _refuse(receive, send_http, error)
+        await _refuse(receive, send_http, error, request_id)
         return
     try:
         await _serve(gate, scope, receive, send, send_http)
@@ -74,9 +79,9 @@ async def _serve(gate: "Gate", scope: Scope, receive: Receive, send: Send, send_
         await gate.sessions.run(sender, session, receive)
     except SisError as error:
         if status_of(error) >= 500 and not isinstance(error, ClosingError):
-            _log.warning("a connection failed: %s", error)
+            _log.warning("connection %s failed: %s", scope["request_id"].decode(), error)
         if not is_accepted:
-            await _refuse(receive, send_http, error)
+            await _refuse(receive, send_http, error, scope["request_id"])
         elif session is None or not session.is_gone:
             await _close(send, error)
 
@@ -117,8 +122,8 @@ def _session_name(asked: dict[str, str]) -> str:
     return name
 
 
-async def _refuse(receive: Receive, send_http: Send, error: SisError) -> None:
-    await problem(send_http, error)
+async def _refuse(receive: Receive, send_http: Send, error: SisError, request_id: bytes) -> None:
+    await problem(send_http, error, {"request_id": request_id.decode()})
     with suppress(TimeoutError):
         async with asyncio.timeout(1):
             while (await receive())["type"] != "websocket.disconnect":

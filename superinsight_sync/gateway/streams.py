@@ -14,7 +14,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.answers import RequestError, answer, problem
 from superinsight_sync.gateway.batches import admitted, asked_for
-from superinsight_sync.gateway.lines import LineReader
+from superinsight_sync.gateway.lines import CHUNK_LINES, LineReader
 from superinsight_sync.gateway.receivers import Receiver, check_format
 from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
@@ -61,7 +61,7 @@ async def stream_position(scope: Scope, receive: Receive, send: Send) -> None:
     gate: Gate = scope["app"].state.gate
     receiver, _ = await admitted(gate, scope, headers_of(scope), asked_for(scope).get("source", ""))
     batch_id = _batch_id(scope["path_params"]["batch"])
-    committed = await gate.taking.stream_position(receiver, batch_id)
+    committed, _ = await gate.taking.stream_position(receiver, batch_id)
     await answer(send, 200, {"batch_id": batch_id, "committed": committed})
 
 
@@ -96,9 +96,18 @@ class _Taken:
 
     async def take(self, receive: Receive, line: int) -> None:
         """Reads to the end, storing chunk by chunk. `line` is the number of the body's first line."""
-        self._committed = await self._gate.taking.stream_position(self._receiver, self._batch_id)
-        self._is_begun = self._committed > 0
-        reader = LineReader(receive, most_bytes=self._receiver.limits.record, quoted=self._form == "csv")
+        committed, stream = await self._gate.taking.stream_position(self._receiver, self._batch_id)
+        if stream not in ("", self._stream.name):
+            raise UnprocessableError("this batch id was used for another stream", hint="Use another batch id")
+        self._committed = committed
+        self._is_begun = committed > 0
+        limits = self._receiver.limits
+        reader = LineReader(
+            receive,
+            most_bytes=limits.record,
+            quoted=self._form == "csv",
+            most_lines=min(CHUNK_LINES, limits.records),
+        )
         header = b""
         if self._form == "csv":
             header = await reader.line() or b""

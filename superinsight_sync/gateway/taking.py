@@ -45,8 +45,8 @@ class Taking:
         Raises InboxFullError."""
         self.writer.submit(delivery, self._tell_soon, tell)
 
-    async def stream_position(self, receiver: Receiver, batch_id: str) -> int:
-        """The last stored line of a stream of lines; 0 before the first."""
+    async def stream_position(self, receiver: Receiver, batch_id: str) -> tuple[int, str]:
+        """The last stored line of a stream of lines, and where it belongs; 0 and empty before the first."""
         return await asyncio.to_thread(self.inbox.stream_position, receiver.tenant, receiver.name, batch_id)
 
     async def session_position(self, receiver: Receiver, session: str) -> int:
@@ -101,9 +101,11 @@ async def tell(send: Send, outcome: Outcome, parsed: Parsed | None = None) -> No
 
 def told(outcome: Outcome, parsed: Parsed | None = None) -> Answer:
     """The answer to a delivery: 202 new, 200 known already. Raises RequestError (422) if its key was used for
-    another body."""
+    another body or stream."""
     if outcome.kind == "conflict":
-        raise RequestError(422, "this key was used for another body", hint="Use a new key for new content")
+        raise RequestError(
+            422, "this key was used for another body or stream", hint="Use a new key for new content"
+        )
     document: dict[str, Any] = {"id": outcome.id, "status": outcome.kind}
     if parsed is not None:
         document["records"] = len(parsed.records)

@@ -96,7 +96,9 @@ def file_name(name: str) -> str:
 def document_of(outcome: Outcome, checked: Checked) -> dict[str, Any]:
     """What is told of a file that was stored. Raises RequestError (422) if its key was used for another one."""
     if outcome.kind == "conflict":
-        raise RequestError(422, "this key was used for another body", hint="Use a new key for new content")
+        raise RequestError(
+            422, "this key was used for another body or stream", hint="Use a new key for new content"
+        )
     return {
         "id": outcome.id,
         "status": outcome.kind,

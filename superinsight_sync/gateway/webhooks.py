@@ -28,8 +28,9 @@ async def webhook(scope: Scope, receive: Receive, send: Send) -> None:
     gate: Gate = scope["app"].state.gate
     headers = headers_of(scope)
     receiver, limits = let_in(gate, scope["path_params"]["id"], headers, scope.get("client"))
-    body = await read_body(receive, headers, limits.body)
-    await tell(send, await gate.taking.store(checked(gate, receiver, headers, body)))
+    with gate.unsigned.held() as hold:
+        body = await read_body(receive, headers, limits.body, hold)
+        await tell(send, await gate.taking.store(checked(gate, receiver, headers, body)))
 
 
 def let_in(

@@ -163,7 +163,13 @@ class PushStreamSpec(StreamDefaults):
         """The stream as it is landed and as the stages after `raw` know it: read by position, merged if it has
         a primary key."""
         shared = {n: getattr(self, n) for n in StreamDefaults.model_fields}
-        options = {"columns": self.columns or {}, "record": self.record, "decompressed": limits.decompressed}
+        options = {
+            "columns": self.columns or {},
+            "record": self.record,
+            "decompressed": limits.decompressed,
+            "record_bytes": limits.record,
+            "nesting": limits.nesting,
+        }
         return StreamSpec(
             name=self.name,
             endpoint=self.name,

@@ -17,12 +17,16 @@ _TYPES: dict[PushFormat, tuple[str, str]] = {
 
 
 def addresses(source: PushSourceSpec, base_url: str) -> dict[str, str]:
-    """Where it takes what, by way: `batch`, `stream`, and `webhook` if it has a signature."""
+    """Where it takes what, by way: `batch`, `stream`, `file`, `ws` if a stream takes JSON, `webhook` if it has a
+    signature."""
     root = base_url.rstrip("/") + PREFIX
     found = {
         "batch": f"{root}/batch?source={source.name}",
         "stream": f"{root}/stream?source={source.name}",
+        "file": f"{root}/file?source={source.name}",
     }
+    if any({"json", "ndjson"} & set(stream.formats) for stream in source.streams):
+        found["ws"] = f"{root.replace('http', 'ws', 1)}/ws?source={source.name}&session=<name>"
     return {**found, "webhook": f"{root}/webhook/{source.name}"} if source.signature else found
 
 

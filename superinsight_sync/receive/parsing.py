@@ -20,6 +20,9 @@ from superinsight_sync.receive.refusals import (
 
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_MOST_VALUES, _VALUES_OF_EACH = 8_000_000, 800
+_MOST_NESTS, _NESTS_OF_EACH = 1_000_000, 100
+"""So many values, and objects and arrays among them, a body may hold; or so many for each record it may have."""
 _plain = msgspec.json.Decoder()
 _exact = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -73,10 +76,22 @@ def parse(body: bytes, form: PushFormat, rules: ParseRules | None = None) -> Par
     rules = rules or ParseRules()
     if body.startswith(_OTHER_BOMS):
         raise UnsupportedError("the text is UTF-16", hint="Send UTF-8")
+    _check_amount(body, form, rules)
     parsed = _PARSERS[form](body.removeprefix(_BOM), rules)
     if len(parsed.records) + len(parsed.rejected) > rules.records:
         raise _too_many(rules)
     return parsed
+
+
+def _check_amount(body: bytes, form: PushFormat, rules: ParseRules) -> None:
+    """Raises UnprocessableError before a short text becomes many objects: `[],` twenty million times packs into 60 kB
+    and takes 2 GB. Counts signs, also those within text, which is fast."""
+    values = max(_MOST_VALUES, _VALUES_OF_EACH * rules.records)
+    if form != "xml" and len(body) > values and body.count(b",") > values:
+        raise UnprocessableError(f"more than {values} values", hint="Send them in several batches")
+    nests = max(_MOST_NESTS, _NESTS_OF_EACH * rules.records)
+    if form in ("json", "ndjson") and len(body) > nests and body.count(b"[") + body.count(b"{") > nests:
+        raise UnprocessableError(f"more than {nests} objects and arrays", hint="Send them in several batches")
 
 
 def _too_many(rules: ParseRules) -> UnprocessableError:
@@ -156,6 +171,16 @@ def _ndjson(body: bytes, rules: ParseRules) -> Parsed:
         else:
             rejected.append(Rejected(place, reason))
     return Parsed(records, places, rejected)
+
+
+def unfit(text: bytes, rules: ParseRules) -> str | None:
+    """Why `parse` sets a JSON text aside that can be read; None if it does not, or the text cannot be read."""
+    if text.count(b"{") + text.count(b"[") <= rules.nesting and b"\\u0000" not in text:
+        return None
+    try:
+        return _checker(text, rules)(decode(text))
+    except (MalformedError, UnprocessableError):
+        return None
 
 
 def _lines(body: bytes) -> Iterator[bytes]:

@@ -285,22 +285,25 @@ class Inbox:
             found = connection.execute(select(t.c.seq, t.c.id).where(t.c.seq.in_(seqs)))
             return {row.seq: row.id for row in found}
 
-    def stream_position(self, tenant: str, source: str, batch: str) -> int:
-        """The last line of a stream of lines that is stored, from its first on without a gap; 0 for none.
+    def stream_position(self, tenant: str, source: str, batch: str) -> tuple[int, str]:
+        """The last line of a stream of lines that is stored, from its first on without a gap, and the stream of
+        records they are of; 0 and empty for none.
 
         Its first chunk has the key ``stream:<batch>:start``, others ``stream:<batch>:<first line>``; each has
         in its metadata the ``last``.
         """
         wanted = (t.c.tenant == tenant, t.c.source == source)
         place: str | int = "start"
-        last = 0
+        last, stream = 0, ""
         with self._database.read() as connection:
             while True:
                 key = f"stream:{batch}:{place}"
-                found = connection.scalar(select(t.c.metadata).where(*wanted, t.c.key == key))
-                if found is None:
-                    return last
-                last = int(found["last"])
+                row = connection.execute(
+                    select(t.c.metadata, t.c.stream).where(*wanted, t.c.key == key)
+                ).first()
+                if row is None:
+                    return last, stream
+                last, stream = int(row.metadata["last"]), row.stream
                 place = last + 1
 
     def session_position(self, tenant: str, source: str, session: str) -> int:

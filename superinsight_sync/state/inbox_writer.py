@@ -213,11 +213,13 @@ def _tell(batch: list[tuple[Delivery, Sink, Any]], results: Sequence[Result]) ->
         sink(pairs)
 
 
-def _outcome(delivery: Delivery, kept: tuple[str, str]) -> Outcome:
-    first, fingerprint = kept
+def _outcome(delivery: Delivery, kept: tuple[str, str, str]) -> Outcome:
+    first, fingerprint, stream = kept
     if first == delivery.id:
         return Outcome("stored", first)
-    return Outcome("duplicate" if fingerprint == delivery.fingerprint else "conflict", first)
+    # A webhook's stream follows from its body and the declaration, which may have changed since it came first.
+    is_there = stream == delivery.stream or delivery.key.startswith("webhook:")
+    return Outcome("duplicate" if is_there and fingerprint == delivery.fingerprint else "conflict", first)
 
 
 def settle(pairs: list[tuple[Any, Result]]) -> None:
@@ -272,20 +274,22 @@ def _insert_postgres(connection: Connection, batch: list[Delivery], at: datetime
     return connection.exec_driver_sql(_POSTGRES_INSERT, (at, *columns)).rowcount
 
 
-def _kept_under(connection: Connection, batch: list[Delivery]) -> dict[tuple[str, str, str], tuple[str, str]]:
-    """(tenant, source, key) of the batch → (id, fingerprint) of the row that has it."""
+def _kept_under(
+    connection: Connection, batch: list[Delivery]
+) -> dict[tuple[str, str, str], tuple[str, str, str]]:
+    """(tenant, source, key) of the batch → (id, fingerprint, stream) of the row that has it."""
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    kept: dict[tuple[str, str, str], tuple[str, str]] = {}
+    kept: dict[tuple[str, str, str], tuple[str, str, str]] = {}
     wanted = sorted({(d.tenant, d.source, d.key) for d in batch})
     for start in range(0, len(wanted), 256):
         some = wanted[start : start + 256]
         # Each by itself: for a list of them SQLite would go through the whole table.
         one = (
-            "SELECT tenant, source, key, id, fingerprint FROM sis_inbox "  # noqa: S608 - `mark` is a constant
+            "SELECT tenant, source, key, id, fingerprint, stream FROM sis_inbox "  # noqa: S608 - `mark` is a constant
             f"WHERE tenant = {mark} AND source = {mark} AND key = {mark}"
         )
         statement = " UNION ALL ".join([one] * len(some))
         flat = tuple(value for entry in some for value in entry)
-        for tenant, source, key, row_id, fingerprint in connection.exec_driver_sql(statement, flat):
-            kept[tenant, source, key] = (row_id, fingerprint)
+        for tenant, source, key, *row in connection.exec_driver_sql(statement, flat):
+            kept[tenant, source, key] = (row[0], row[1], row[2])
     return kept

@@ -103,6 +103,9 @@ def test_what_is_shown_for_people_names_addresses_and_an_unknown_source_ends_wit
     done = sis("receive", "show", "standard", "--url", "https://push.example.com/")
     assert done.code == 0
     assert "https://push.example.com/api/v1/sync/push/webhook/standard" in done.out
+    for address in ("batch?", "stream?", "file?"):
+        assert f"https://push.example.com/api/v1/sync/push/{address}source=standard" in done.out
+    assert "wss://push.example.com/api/v1/sync/push/ws?source=standard&session=" in done.out
     wrong = sis("receive", "show", "nobody", "--json")
     assert wrong.code == 2 and "till" in wrong.document["error"]["message"]
 

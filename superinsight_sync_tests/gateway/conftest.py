@@ -47,9 +47,11 @@ def key(state: State) -> dict[str, str]:
 
 @pytest.fixture
 def near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
-    """The state of applications that `served` starts in this process; its source `shop` lets two wait."""
+    """The state of applications that `served` starts in this process; its source `shop` lets two wait, and
+    of `till` a delivery has ten records at most."""
     monkeypatch.setenv("SHOP_SECRET", SECRET)
     declared = DECLARED.replace("  event_type: type\n", "  event_type: type\n  limits: {waiting: 2}\n", 1)
+    declared = declared.replace("name: till\n", "name: till\n  limits: {records: 10}\n")
     settings = load_settings({"SIS_PROJECT_DIR": str(project(tmp_path, declared))})
     opened = open_state(settings.database_url)
     yield opened

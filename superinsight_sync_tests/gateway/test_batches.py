@@ -158,3 +158,24 @@ def test_wrong_batches_are_refused(
 ) -> None:
     answer = push(door, body, key, query, **headers)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_a_key_that_was_used_for_another_stream_is_told_and_nothing_is_said_to_be_stored(
+    door: Gateway, key: dict[str, str]
+) -> None:
+    """The same bytes for two streams are two deliveries: a 200 would promise what is not there."""
+    body, where = b'[{"id": 77}]', "?source=shop&stream="
+    first = push(door, body, key, f"{where}orders", idempotency_key="k-2")
+    other = push(door, body, key, f"{where}others", idempotency_key="k-2")
+    assert [a.status_code for a in (first, other)] == [202, 422]
+    assert push(door, body, key, f"{where}others", idempotency_key="k-3").status_code == 202
+
+
+def test_a_batch_id_that_was_used_for_another_stream_is_told(door: Gateway, key: dict[str, str]) -> None:
+    headers = {**key, "x-batch-id": "two", "content-type": "application/x-ndjson"}
+    url = f"{door.url}{PUSH}/stream?source=shop&stream="
+    first, other = (
+        httpx.post(f"{url}{n}", content=b'{"id": 78}', headers=headers) for n in ("orders", "others")
+    )
+    assert [first.status_code, other.status_code] == [202, 422]
+    assert other.json()["detail"].startswith("this batch id was used for another stream")

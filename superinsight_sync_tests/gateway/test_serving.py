@@ -158,3 +158,30 @@ def test_long_heads_and_bodies_that_come_in_small_parts_are_taken(door: Gateway)
     headers = {**signed(body, "long-head"), "x-long": "y" * 50_000}
     parts = (body[n : n + 100] for n in range(0, len(body), 100))
     assert httpx.post(f"{door.url}{HOOK}/shop", content=parts, headers=headers).status_code == 202
+
+
+def test_bodies_that_come_slowly_do_not_fill_the_memory(served) -> None:  # type: ignore[no-untyped-def]
+    """A webhook's signature is known only when all of it is there: until then anybody may send it."""
+    url = served(bounds=Bounds(bodies_bytes=8 << 20))
+    port, part = int(url.rsplit(":", 1)[1]), b"x" * (3 << 20)
+    head = f"POST {HOOK}/shop HTTP/1.1\r\nhost: x\r\ncontent-length: {4 << 20}\r\n\r\n".encode()
+    slow = []
+    for _ in range(3):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+        with suppress(OSError):
+            connection.sendall(head + part)
+        slow.append(connection)
+    answers = []
+    for connection in slow[1:]:
+        with suppress(TimeoutError):
+            answers.append(connection.recv(4096))
+    assert len(answers) == 2 and all(
+        a.startswith(b"HTTP/1.1 503 ") and b"retry-after: 2" in a for a in answers
+    )
+    assert send(url, "small").status_code == 202
+    for connection in slow:
+        connection.close()
+    time.sleep(0.2)
+    body = b'{"type": "order.big", "pad": "%s"}' % (b"x" * (3 << 20))
+    answer = httpx.post(f"{url}{HOOK}/shop", content=body, headers=signed(body, "big"))
+    assert answer.status_code == 202, answer.text

@@ -144,12 +144,12 @@ def test_who_does_not_answer_pings_is_gone(served: Started, near: State) -> None
     assert got.startswith(b"HTTP/1.1 101") and b"keepalive ping timeout" in got
 
 
-def test_a_source_with_a_rate_is_sent_to_at_that_rate(served: Started, near: State) -> None:
+def test_a_tenant_with_a_rate_sends_at_that_rate(served: Started, near: State) -> None:
     url = served(access=Access(near.api_keys), rate=RateLimit(2, 2))
     with join(url, "rate", near) as connection:
         connection.recv(10)
         began = time.monotonic()
-        for number in range(1, 5):
+        for number in range(1, 6):
             connection.send(message(number))
             await_ack(connection, number)
         assert 1 < time.monotonic() - began < 10, "it waits, and is not thrown out"

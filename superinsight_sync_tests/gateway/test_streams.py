@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from superinsight_sync.gateway.lines import LineReader
 from superinsight_sync.receive.parsing import parse
+from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway
 from superinsight_sync_tests.waiting import until
@@ -166,3 +167,18 @@ def test_lines_come_out_as_they_went_in(rows: list[list[str]], size: int, quoted
         return found
 
     assert asyncio.run(gather()) == expected
+
+
+def test_a_stream_may_be_longer_than_a_delivery_of_its_source(served, near) -> None:  # type: ignore[no-untyped-def]
+    url = served(access=Access(near.api_keys))
+    key = near.api_keys.create("few", "pusher", tenant="acme").text
+    for media, body in (
+        ("application/x-ndjson", b"\n".join(LINES[:35])),
+        ("text/csv", b"n\n" + b"\n".join(b"%d" % n for n in range(35))),
+    ):
+        answer = httpx.post(
+            f"{url}{PUSH}/stream?source=till",
+            content=body,
+            headers={"authorization": f"Bearer {key}", "content-type": media},
+        )
+        assert (answer.status_code, answer.json()["records"]) == (202, 35), answer.text

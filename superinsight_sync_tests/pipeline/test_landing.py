@@ -18,6 +18,7 @@ from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.pipeline.refine import refine_stream
+from superinsight_sync.receive.parsing import ParseRules, parse
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery
 
@@ -273,3 +274,32 @@ def test_why_a_delivery_could_not_be_landed_is_noted_with_it_until_it_is(engine:
     assert failed.id == name and failed.state == "received" and "new column new" in str(failed.error_text)
     assert land(engine, declared(columns={"id": "int64"})).of_source["deliveries"] == 1
     assert inbox(engine).list(failed=True) == ()
+
+
+def test_what_the_answer_told_as_set_aside_is_set_aside_by_the_same_numbers(engine: Engine) -> None:
+    """Else a sender who mends a record and sends it again has it twice."""
+    spec = PushSourceSpec.model_validate(
+        {
+            "name": "till",
+            "tenant": "acme",
+            "limits": {"nesting": 5, "record": 2_000},
+            "streams": [{"name": "sales"}],
+        }
+    )
+    lines = [
+        b'{"id": 1}',
+        b"",
+        b'{"id": 3, "a": [[[[[[1]]]]]]}',
+        b'{"id": 4, "a": "x\\u0000y"}',
+        b'{"id": 5, "a": "%s"}' % (b"x" * 3_000),
+        b"broken",
+        b'{"id": 7, "a": "[[[[[[1]]]]]]"}',
+    ]
+    body = b"\n".join(lines)
+    limits = spec.limits
+    told = parse(body, "ndjson", ParseRules(nesting=limits.nesting, record_bytes=limits.record))
+    assert [r.place for r in told.rejected] == [3, 4, 5, 6]
+    push(engine, body, "ndjson")
+    land(engine, spec)
+    assert rows(engine, "id") == [1, 7]
+    assert rows(engine, "line", table=RAW.at("unreadable")) == [3, 4, 5, 6]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 from contextlib import suppress
 from decimal import Decimal
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.model.push import PushFormat
 from superinsight_sync.receive.envelope import event_of, format_of, idempotency_key, open_envelope
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import ParseRules, Rejected, parse
@@ -223,3 +225,22 @@ def test_formats_keys_and_events() -> None:
             idempotency_key(wrong)
     assert event_of({"event": {"name": "paid"}}, "event.name") == "paid"
     assert [event_of(v, "a.b") for v in ({}, {"a": 1}, {"a": {"b": 1}}, [1], None)] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        (b'[{"a":[' + b"[]," * 1_100_000 + b"1]}]", "json"),
+        (b'{"a":[' + b"{}," * 1_100_000 + b"1]}", "ndjson"),
+        (b'[{"a":[' + b"0," * 8_100_000 + b"1]}]", "json"),
+        (b"a" + b"," * 8_100_000, "csv"),
+    ],
+)
+def test_what_is_short_and_becomes_much_is_refused_before_it_does(body: bytes, form: PushFormat) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnprocessableError, match="^more than"):
+            parse(body, form)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

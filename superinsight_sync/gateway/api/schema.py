@@ -33,13 +33,15 @@ _WORDS = {
     413: "Too large.",
     415: "A type or encoding that is not taken.",
     422: "Of the wrong shape.",
+    423: "Another connection is at this upload: ask again in a moment.",
     429: "Too much at once: come again after `Retry-After` seconds.",
     460: "The bytes are not those of the checksum.",
     501: "Not set up on this gateway.",
     503: "Not now: come again after `Retry-After` seconds.",
+    507: "No room on the disk: come again after `Retry-After` seconds.",
 }
 _EVERYWHERE = (400, 401, 403, 408, 411, 413, 422, 429, 503)
-_RETRIED = (409, 429, 503)
+_RETRIED = (409, 423, 429, 503, 507)
 
 _PROBLEM: JsonObject = {
     "type": "object",

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.receive.parsing import ParseRules
 from superinsight_sync.sources.batches import schema_of
 from superinsight_sync.sources.files.reading import sized
 from superinsight_sync.sources.files.rejects import Rejects
@@ -26,11 +27,15 @@ def deliveries(
     inbox: Inbox, stretch: Stretch, after: int, options: Any
 ) -> Iterator[tuple[StoredDelivery, Opened]]:
     """What was accepted after an order number, taken apart. One whose body is gone is a reject as a whole."""
+    rules = ParseRules(records=2**31, nesting=options.nesting, record_bytes=options.record_bytes)
     for delivery, body in inbox.between(*stretch[:3], after=after, last=stretch[3]):
         if isinstance(body, DataError):
             yield delivery, Opened([], [], [(place_of(delivery), None, body.message, "")])
         else:
-            yield delivery, opened(delivery, body, record=options.record, limit_bytes=options.decompressed)
+            found = opened(
+                delivery, body, record=options.record, limit_bytes=options.decompressed, rules=rules
+            )
+            yield delivery, found
 
 
 class InboxRead(RecordRead):

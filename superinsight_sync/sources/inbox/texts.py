@@ -1,13 +1,13 @@
 """A delivery's records, each as the JSON text it came as, or was made of where it came as CSV or XML."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.receive.limits import unpacked
-from superinsight_sync.receive.parsing import ParseRules, parse
+from superinsight_sync.receive.parsing import ParseRules, parse, unfit
 from superinsight_sync.state.deliveries import StoredDelivery
 
 _SHOWN_BYTES = 1 << 20
@@ -29,27 +29,29 @@ class Opened:
     rejects: list[Unusable]
 
 
-def opened(delivery: StoredDelivery, body: bytes, *, record: str | None, limit_bytes: int) -> Opened:
+def opened(
+    delivery: StoredDelivery, body: bytes, *, record: str | None, limit_bytes: int, rules: ParseRules
+) -> Opened:
     """Takes a delivery apart. What cannot be taken apart at all is one reject: the delivery is in the inbox still.
 
     Args:
         record: where the record is in JSON (`data.object`), or what its element is called in XML.
         limit_bytes: most bytes when unpacked.
+        rules: those of the gateway: what its answer told as set aside does not land.
     """
     place = place_of(delivery)
     try:
         plain = unpacked(body, delivery.encoding, limit_bytes).removeprefix(_BOM)
         if delivery.format in ("csv", "xml"):
-            return _asked_for(delivery, _made(delivery, plain, record, place))
+            return _asked_for(delivery, _made(delivery, plain, replace(rules, element=record), place))
         path = record.split(".") if record else []
-        return _asked_for(delivery, _written(delivery, plain, path, place))
+        return _asked_for(delivery, _written(delivery, plain, path, rules))
     except (SisError, ValueError, RecursionError) as error:
         reason = error.message if isinstance(error, SisError) else f"it is no {delivery.format}"
         return Opened([], [], [(place, None, f"the delivery cannot be read: {reason}", shown(body))])
 
 
-def _made(delivery: StoredDelivery, plain: bytes, element: str | None, place: str) -> Opened:
-    rules = ParseRules(records=2**31, element=element if delivery.format == "xml" else None)
+def _made(delivery: StoredDelivery, plain: bytes, rules: ParseRules, place: str) -> Opened:
     parsed = parse(plain, delivery.format, rules)
     lines = plain.split(b"\n") if parsed.rejected else []
     rejects: list[Unusable] = [(place, r.place, r.reason, shown(lines[r.place - 1])) for r in parsed.rejected]
@@ -66,11 +68,18 @@ def _asked_for(delivery: StoredDelivery, found: Opened) -> Opened:
     return Opened([t for _, t in kept], [n for n, _ in kept], rejects)
 
 
-def _written(delivery: StoredDelivery, plain: bytes, path: list[str], place: str) -> Opened:
+def _written(delivery: StoredDelivery, plain: bytes, path: list[str], rules: ParseRules) -> Opened:
+    place = place_of(delivery)
     texts: list[bytes] = []
     numbers: list[int] = []
     rejects: list[Unusable] = []
-    for number, text in enumerate(_values(delivery, plain), start=1):
+    for number, text in _values(delivery, plain):
+        if delivery.format == "ndjson" and len(text) > rules.record_bytes:
+            rejects.append((place, number, "longer than a record may be", shown(text)))
+            continue
+        if reason := unfit(text, rules):
+            rejects.append((place, number, reason, shown(text)))
+            continue
         try:
             inner = _at(text, path)
             texts += inner
@@ -82,13 +91,15 @@ def _written(delivery: StoredDelivery, plain: bytes, path: list[str], place: str
     return Opened(texts, numbers, rejects)
 
 
-def _values(delivery: StoredDelivery, plain: bytes) -> Iterator[bytes]:
+def _values(delivery: StoredDelivery, plain: bytes) -> Iterator[tuple[int, bytes]]:
+    """Its records' lines or places, from 1, as the gateway's answer counts them, and their texts."""
     if delivery.format == "ndjson":
-        yield from (line for line in plain.split(b"\n") if line and not line.isspace())
+        lines = enumerate(plain.split(b"\n"), start=1)
+        yield from ((number, line) for number, line in lines if line and not line.isspace())
     elif plain.lstrip()[:1] == b"[":
-        yield from map(bytes, _array.decode(plain))
+        yield from enumerate(map(bytes, _array.decode(plain)), start=1)
     else:
-        yield plain
+        yield 1, plain
 
 
 def _at(text: bytes, path: list[str]) -> list[bytes]:

@@ -48,6 +48,10 @@ class Options(StreamOptions):
     """Where the record is within a delivery."""
     decompressed: Size = 4 << 30
     """Most bytes of a delivery when unpacked."""
+    record_bytes: Size = 1 << 28
+    """Most bytes of one line of NDJSON."""
+    nesting: int = 500
+    """How deep values lie within values."""
 
 
 class InboxSource:

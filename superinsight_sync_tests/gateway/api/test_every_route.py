@@ -267,7 +267,13 @@ def test_a_connection_is_let_in_as_a_request_is(world: World) -> None:
             with connect(url, additional_headers=headers, source_address=(place, 0)) as connection:
                 return 101 if json.loads(connection.recv(10))["type"] == "welcome" else 0
         except InvalidStatus as refused:
-            return refused.response.status_code
+            told = refused.response
+            document = json.loads(told.body)
+            assert document["status"] == told.status_code
+            assert document["request_id"] == told.headers["x-request-id"]
+            assert told.headers["x-content-type-options"] == "nosniff"
+            assert told.headers["cache-control"] == "no-store"
+            return told.status_code
 
     for number, (what, headers) in enumerate(world.bad.items()):
         if what != "none":

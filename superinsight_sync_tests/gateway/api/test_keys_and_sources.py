@@ -169,6 +169,8 @@ def test_the_document_describes_every_route_and_nothing_else(served: Served) -> 
         (path, method) for path, item in told["paths"].items() for method in item if method != "head"
     } == there
     assert told["openapi"] == "3.1.0" and told["security"]
+    upload = told["paths"][f"{PUSH}/file/{{id}}"]["patch"]["responses"]
+    assert {"409", "412", "423", "460", "507"} <= set(upload), "what only a busy upload or a full disk brings"
     for path, item in told["paths"].items():
         for method, operation in item.items():
             assert operation["summary"].endswith(".") and operation["operationId"], (path, method)

@@ -1,11 +1,15 @@
 """Who comes in from where, and how often: limits by key and tenant, networks, proxies, countries."""
 
+import json
 import re
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from websockets.sync.client import connect
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.security.access import AccessRules
@@ -28,6 +32,30 @@ def test_each_key_and_each_tenant_has_its_share(tmp_path: Path, monkeypatch: pyt
             assert [client.get(f"{API}/me", headers=two).status_code for _ in range(3)] == [200, 200, 429]
             assert client.get(f"{API}/me", headers=three).status_code == 429
             assert client.get(f"{API}/me", headers=elsewhere).status_code == 200
+
+
+def test_webhooks_and_messages_have_their_tenants_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(settings_for(tmp_path, monkeypatch), AccessRules(per_tenant=RateLimit(0.5, 4))) as limited:
+        url = f"{limited.url.replace('http', 'ws', 1)}{PUSH}/ws?source=till&session=rate"
+        with connect(url, additional_headers=bearer(limited.key("pusher"))) as connection:
+            connection.recv(10)  # the handshake is the first of four
+            with limited.client() as client:
+
+                def send(number: int) -> httpx.Response:
+                    body = b'{"type": "order.x", "n": %d}' % number
+                    return client.post(
+                        f"{PUSH}/webhook/shop", content=body, headers=signed(body, f"rate{number}")
+                    )
+
+                answers = [send(number) for number in range(4)]
+            assert [a.status_code for a in answers] == [202, 202, 202, 429]
+            assert int(answers[3].headers["retry-after"]) >= 1
+            began = time.monotonic()
+            connection.send('{"n": 1, "data": {"a": 1}}')
+            assert json.loads(connection.recv(10))["n"] == 1
+            assert time.monotonic() - began > 1, "it waits until it may"
 
 
 def test_only_the_allowed_networks_come_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
