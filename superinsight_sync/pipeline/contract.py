@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.constants import falses, null
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.rejects import Reject, rejects_table
@@ -41,6 +42,11 @@ class Drift:
             *(f"missing column {n}" for n in self.missing if n not in told),
             *(f"column {n} was {was} and is now {now}" for n, (was, now) in self.retyped.items()),
         )
+
+    @property
+    def mark(self) -> str | None:
+        """Equal for equal changes; None if nothing differs."""
+        return fingerprint(list(self.texts)) if self.texts else None
 
 
 def drift_between(table: pa.Schema, source: pa.Schema) -> Drift:

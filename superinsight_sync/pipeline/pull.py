@@ -75,14 +75,8 @@ class _Pull:
         """Whether the whole table is replaced."""
         return self.stream.disposition == "replace" and not self.partitions
 
-    @property
-    def drift(self) -> str | None:
-        """What differs between source and table, as a fingerprint; None if nothing does."""
-        texts = self.conformer.drift.texts if self.conformer else ()
-        return fingerprint(list(texts)) if texts else None
-
     def commit(self, position: Any = None, **checkpoint: Any) -> Commit:
-        detail = {"position": position, "drift": self.drift}
+        detail = {"position": position, "drift": self.conformer.drift.mark if self.conformer else None}
         kept = {k: v for k, v in detail.items() if v}
         point = Checkpoint(load_id=self.load_id, at=utc_now(), detail=kept, **checkpoint)
         return Commit(
@@ -163,7 +157,6 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
         return _nothing_yet(pull, started)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
-    _tell_of_drift(pull)
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
     landed = replace(landed, told=_tell_landed(pull, landed.commit.checkpoints.get("")))
     gone = apply_deletes(
@@ -194,25 +187,35 @@ def _tell_failed(pull: _Pull, error: SisError) -> None:
             pull.connection.failed(pull.stream, error)
 
 
-def _tell_of_drift(pull: _Pull) -> None:
-    """Alerts before the rows land with the drift in their checkpoint, so that no end in between silences it."""
-    told = {p.detail.get("drift") for p in pull.points.values()}
-    if pull.conformer and pull.drift not in (None, *told):
-        changes = pull.conformer.drift.texts
-        alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, changes)
-
-
 def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
-    """What the contract makes of the rows. Widens the table first if the rows need it."""
+    """What the contract makes of the rows. Widens the table first if the rows need it.
+
+    A change is told as an alert before the rows land with its mark in their checkpoint, so that no end in
+    between silences it. One that stops the pull is marked in the checkpoint that there is.
+    """
     drift = Drift()
     if pull.held is not None:
         source = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
         drift = drift_between(pull.held, source)
         if pull.connection.capabilities.found_types:
             drift = replace(drift, missing=(), renamed=())
-    conformer = Conformer(pull.stream.contract, drift, replaces=pull.replaces)
+    is_new = drift.mark not in (None, *(p.detail.get("drift") for p in pull.points.values()))
+    if is_new:
+        alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, drift.texts)
+    try:
+        conformer = Conformer(pull.stream.contract, drift, replaces=pull.replaces)
+    except ConfigError:
+        if is_new:
+            _mark_told(pull, drift)
+        raise
     widen_table(pull.store, pull.table, conformer.widened, pull.engine.run_id)
     return conformer
+
+
+def _mark_told(pull: _Pull, drift: Drift) -> None:
+    for key, point in list(pull.points.items())[-1:]:
+        marked = replace(point, detail={**point.detail, "drift": drift.mark})
+        pull.store.set_checkpoint(pull.table, marked, key)
 
 
 def _token(pull: _Pull) -> str | None:

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from superinsight_sync.orchestration.running import RunOutcome, plan_runs, run_a
 from superinsight_sync.orchestration.schedules import run_requests, source_schedules
 from superinsight_sync_tests.cli.conftest import make_web
 from superinsight_sync_tests.orchestration.test_loading import project
+from superinsight_sync_tests.shop import change
 
 MONTHS = {"by": "month", "start": "2026-01-01", "end": "2026-04-01"}
 STREAMS = [
@@ -193,6 +194,20 @@ def test_metadata_has_schema_counts_and_lineage(defs: dg.Definitions) -> None:
     lineage = found["dagster/column_lineage"].deps_by_column["heading"]
     assert [(d.asset_key.to_user_string(), d.column_name) for d in lineage] == [("web/raw_pages", "title")]
     assert done.assets["web/raw_pages"].metadata["dagster/row_count"] == 5
+
+
+def test_a_change_of_the_schema_is_told_by_the_materialization(defs: dg.Definitions) -> None:
+    def raw() -> Mapping[str, Any]:
+        return run(defs, "web/raw_pages").assets["web/raw_pages"].metadata
+
+    assert "sis/schema_changes" not in raw()
+    change(Path("web.db"), "ALTER TABLE pages ADD COLUMN author TEXT")
+    try:
+        found = raw()
+    finally:
+        change(Path("web.db"), "ALTER TABLE pages DROP COLUMN author")
+    assert found["sis/schema_changes"] == "- new column author"
+    assert "author" in [c.name for c in found["dagster/column_schema"].columns]
 
 
 def test_each_partition_of_a_range_has_its_own_row_count(defs: dg.Definitions) -> None:

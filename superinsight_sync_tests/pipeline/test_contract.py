@@ -1,5 +1,6 @@
 """A source whose columns change, under each schema contract."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.system_columns import add_system_columns
-from superinsight_sync.model.declaration import SchemaContract
+from superinsight_sync.model.declaration import SchemaContract, SourceSpec
 from superinsight_sync.model.tables import Commit, TableRef
 from superinsight_sync.pipeline.contract import Conformer, drift_between
 from superinsight_sync.pipeline.engine import Engine
@@ -179,6 +180,63 @@ def test_a_change_is_told_once(engine: Engine, shop: Path) -> None:
     (told,) = alerts.read_text().splitlines()
     assert "The schema of shop/orders changed" in told
     assert "new column note" in told
+
+
+def refused(engine: Engine, source: SourceSpec, match: str, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises(ConfigError, match=match):
+            pull_stream(engine, source, source.streams[0])
+
+
+def told(engine: Engine) -> list[str]:
+    return [json.loads(a)["text"] for a in (engine.settings.home / "alerts.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("disposition", [None, "append"])
+def test_a_change_that_a_frozen_contract_refuses_is_told_once(
+    engine: Engine, shop: Path, disposition: str | None
+) -> None:
+    sync = {**INCREMENTAL, "disposition": disposition}
+    source = shop_source(shop, sync=sync, schema_contract="freeze", refine=[])
+    pull_stream(engine, source, source.streams[0])
+    before = engine.lake.checkpoint(RAW)
+    change(shop, "ALTER TABLE orders ADD COLUMN note TEXT")
+    refused(engine, source, "new column note.*its contract is frozen", times=3)
+    assert told(engine) == ["new column note"]
+    change(shop, "ALTER TABLE orders ADD COLUMN weight REAL")
+    refused(engine, source, "new column weight", times=2)
+    assert told(engine)[1:] == ["new column note; new column weight"]
+    change(shop, "ALTER TABLE orders DROP COLUMN weight")
+    change(shop, "ALTER TABLE orders DROP COLUMN note")
+    assert before is not None
+    after = engine.lake.checkpoint(RAW)
+    assert after is not None and (after.cursor, after.load_id) == (before.cursor, before.load_id)
+    change(shop, "INSERT INTO orders VALUES (?,?,?,?,?)", [order(11, updated="2026-03-01T00:00:00Z")])
+    assert pull_stream(engine, source, source.streams[0]).schema_changes == ()
+    assert sorted(rows(engine)) == list(range(1, 12))
+    change(shop, "ALTER TABLE orders ADD COLUMN note TEXT")
+    refused(engine, source, "new column note", times=2)
+    assert told(engine)[2:] == ["new column note"]
+
+
+def test_a_full_read_and_a_partition_that_are_refused_tell_the_change_once(
+    engine: Engine, shop: Path
+) -> None:
+    daily: dict[str, Any] = {
+        "sync": {"mode": "incremental", "cursor": "placed_at"},
+        "partition": {"by": "day", "start": "2026-01-01"},
+    }
+    change(shop, "UPDATE orders SET placed_at = '2026-01-02T10:00:00Z'")
+    for stream in ({}, daily):
+        source = shop_source(shop, schema_contract="freeze", refine=[], name=f"s{len(stream)}", **stream)
+        days = ["2026-01-02"] if stream else []
+        pull_stream(engine, source, source.streams[0], partitions=days)
+        change(shop, "ALTER TABLE orders ADD COLUMN note TEXT")
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="frozen"):
+                pull_stream(engine, source, source.streams[0], partitions=days)
+        change(shop, "ALTER TABLE orders DROP COLUMN note")
+    assert told(engine) == ["new column note"] * 2
 
 
 def test_what_was_set_aside_goes_when_a_full_read_has_nothing_to_set_aside(
