@@ -18,7 +18,8 @@ class ColumnInfo:
 
 @dataclass(frozen=True)
 class ReadStats:
-    """Statistics of one read. `nulls` by column; `size_bytes` is Arrow memory; `cursor_*` as landed."""
+    """Statistics of one read. `nulls` by column; `size_bytes` as `docs/reference/kinds.md` defines it; `cursor_*`
+    as landed."""
 
     rows: int = 0
     columns: int = 0

@@ -46,5 +46,6 @@ def _is_cheap(kind: pa.DataType) -> bool:
         or pa.types.is_decimal(kind)
         or pa.types.is_timestamp(kind)
         or pa.types.is_date(kind)
+        or pa.types.is_time(kind)
         or pa.types.is_boolean(kind)
     )

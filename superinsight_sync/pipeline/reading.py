@@ -18,6 +18,7 @@ from superinsight_sync.model.results import ReadStats
 from superinsight_sync.model.tables import DELETED_AT, PARTITION
 from superinsight_sync.pipeline.contract import Conformer
 from superinsight_sync.pipeline.extremes import Extremes
+from superinsight_sync.pipeline.sizes import size_bits
 from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
 
 
@@ -50,7 +51,7 @@ class Reading:
         self._reset()
 
     def _reset(self) -> None:
-        self.rows = self.size_bytes = self.batches = self.unreadable = 0
+        self.rows = self.size_bits = self.batches = self.unreadable = 0
         self.nulls: Counter[str] = Counter()
         self.rows_by_partition: Counter[str] = Counter()
         self._columns: list[str] = []
@@ -87,7 +88,7 @@ class Reading:
         try:
             for batch in batches:
                 self.rows += batch.num_rows
-                self.size_bytes += batch.nbytes
+                self.size_bits += sum(map(size_bits, batch.columns))
                 self.batches += 1
                 self.nulls.update({n: batch.column(i).null_count for i, n in enumerate(batch.schema.names)})
                 self._extremes.add(batch)
@@ -130,7 +131,7 @@ class Reading:
         return ReadStats(
             rows=self.rows,
             columns=len(self._columns),
-            size_bytes=self.size_bytes,
+            size_bytes=-(-self.size_bits // 8),
             batches=self.batches,
             nulls=dict(self.nulls),
             seconds=seconds,

@@ -52,7 +52,7 @@ class DelimitedLayout:
         for name, dtype in types.items():
             if pa.types.is_nested(dtype):
                 raise ConfigError(f"column '{name}' of a CSV cannot be {dtype}", where="format.columns")
-        if not names and not reading.members:
+        if not names:
             names = tuple(types)
         self.columns = tuple(FileColumn(n, types.get(n, pa.string()), "text") for n in names)
 

@@ -44,7 +44,7 @@ class JsonLayout:
         self._proven = Proven()
         self._attempts = Attempts()
         names = merge_names([(m, self._look_at(m)) for m in reading.members])
-        if not names and not reading.members:
+        if not names:
             names = tuple(self._types)
         self.columns = tuple(self._column(n) for n in names)
 
