@@ -29,7 +29,11 @@ def discover_command(source: str, write: Path | None, as_json: bool) -> None:
     settings = load_settings()
     declared = load_project(settings).source(source)
     found = discover(declared, settings)
-    proposed = yaml.safe_dump(proposal(declared, found), sort_keys=False, allow_unicode=True)
+    remarks = "".join(f"# {s.name}: {s.remark}\n" for s in found if s.remark)
+    proposed = remarks + yaml.safe_dump(proposal(declared, found), sort_keys=False, allow_unicode=True)
+    for stream in found:
+        if stream.problem:
+            tell(f"left out: {stream.value}: {stream.problem}")
     if write is not None:
         if write.exists():
             raise ConfigError(f"{write} exists", hint="Name another file, or remove it")
@@ -54,6 +58,7 @@ def discover_command(source: str, write: Path | None, as_json: bool) -> None:
             ", ".join(f"{c.name} {c.type}" for c in s.columns),
         )
         for s in found
+        if not s.problem
     ]
     show_table(
         f"Streams of {source}",

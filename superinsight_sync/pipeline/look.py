@@ -60,12 +60,14 @@ def discover(source: SourceSpec, settings: Settings) -> list[FoundStream]:
 def proposal(source: SourceSpec, found: Sequence[FoundStream]) -> dict[str, Any]:
     """A declaration of all streams found: incremental where a cursor and a key make it safe, else full."""
     streams = []
-    for stream in found:
+    for stream in (s for s in found if not s.problem):
         entry: dict[str, Any] = {"name": stream.name, stream.place: stream.value}
         if stream.primary_key:
             entry["primary_key"] = list(stream.primary_key)
         if stream.cursor and stream.primary_key:
             entry["sync"] = {"mode": "incremental", "cursor": stream.cursor, "lag": "10m"}
+        if stream.format:
+            entry["format"] = dict(stream.format)
         streams.append(entry)
     attributes = {
         "name": source.name,

@@ -97,6 +97,12 @@ class FoundStream:
     cursor: str | None = None
     """A column that looks like a usable incremental cursor."""
     row_estimate: int | None = None
+    format: Mapping[str, str] = field(default_factory=dict)
+    """What `format` of the stream has to say."""
+    remark: str = ""
+    """What a person should know before they trust the proposal."""
+    problem: str = ""
+    """Why it cannot be read; it is told and not proposed."""
 
 
 @dataclass(frozen=True)

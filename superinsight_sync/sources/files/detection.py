@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import FormatSpec
+from superinsight_sync.sources.files.encodings import Likely, likely_encoding
 from superinsight_sync.sources.files.layout import FileFormat, Member
 from superinsight_sync.sources.files.listing import FoundFile
 from superinsight_sync.sources.files.records import Scanner
@@ -16,6 +17,7 @@ from superinsight_sync.sources.files.streams import (
     check_encoding,
     entries,
     open_file,
+    text_start,
 )
 from superinsight_sync.sources.files.xmlrows import encoding_of
 
@@ -115,9 +117,19 @@ def detect(file: FoundFile, spec: FormatSpec, limits: Limits) -> FileFormat:
     return FileFormat(kind, compression, encoding, _delimiter(kind, head, spec))
 
 
+def likely(file: FoundFile, limits: Limits) -> Likely | None:
+    """In which encoding a text file, or the first one of an archive, may be written; None if nothing fits."""
+    first = next(iter(_unpacked([file], FormatSpec(), limits)), file)
+    with open_file(first) as raw:
+        start = raw.read(16)
+    if start.startswith((*_BINARY, *_REFUSED)):
+        return None
+    return likely_encoding(text_start(first, _compression(first, FormatSpec(), start), limits))
+
+
 def _encoding(file: FoundFile, spec: FormatSpec, compression: str, limits: Limits) -> str:
     """The declared encoding; for XML, if none is declared, the one that its first line names."""
-    with TextStream(file, compression, "latin-1", limits) as stream:
+    with TextStream(file, compression, "latin-1", limits, any_mark=True) as stream:
         said = encoding_of(stream.read(200))
     if said is None or said.startswith("utf-16") or said == codecs.lookup(spec.encoding).name:
         return spec.encoding

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError
 from superinsight_sync.model.declaration import FormatSpec
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.model.types import type_text
+from superinsight_sync.sources.files.detection import likely
 from superinsight_sync.sources.files.listing import FILE, FoundFile
 from superinsight_sync.sources.files.reading import Table
 from superinsight_sync.sources.files.streams import Limits
@@ -15,43 +17,78 @@ from superinsight_sync.sources.naming import as_name, untaken
 from superinsight_sync.sources.protocol import FoundStream
 
 _MAX_LOOK_BYTES = 32 << 20
+_GUESS = "encoding {} is a guess by its bytes: look at its text before you trust it"
 _Columns = tuple[ColumnInfo, ...]
 
 
-def discover(files: Sequence[FoundFile], limits: Limits) -> Iterator[FoundStream]:
-    """A stream for each group of files of one folder, extension and set of columns.
+@dataclass(frozen=True)
+class _Look:
+    """What one file is. `columns` are what files of one stream share, `encoding` what has to be declared."""
 
-    Files that are no table of a known format are left out. A JSON file of more than 32 MB is proposed
-    without columns, since they are known only when all of it was read.
+    columns: _Columns
+    encoding: str | None = None
+    is_guess: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.encoding, *(c.name for c in self.columns))
+
+
+def discover(files: Sequence[FoundFile], limits: Limits) -> Iterator[FoundStream]:
+    """A stream for each group of files of one folder, extension, encoding and set of columns.
+
+    A file that cannot be read is told with the reason. A JSON file of more than 32 MB is proposed without
+    columns, since they are known only when all of it was read.
     """
-    groups: dict[tuple[str, str], dict[_Columns, list[FoundFile]]] = {}
-    for file in files:
-        columns = _columns(file, limits)
-        if columns is not None:
-            path = PurePosixPath(file.name)
-            folder = "" if str(path.parent) == "." else f"{path.parent}/"
-            names = tuple(ColumnInfo(c.name, "") for c in columns)
-            place = groups.setdefault((folder, "".join(path.suffixes[-2:])), {})
-            same = next((k for k in place if tuple(ColumnInfo(c.name, "") for c in k) == names), columns)
-            place.setdefault(same, []).append(file)
+    groups: dict[tuple[str, str], dict[tuple[object, ...], tuple[_Look, list[FoundFile]]]] = {}
     taken: set[str] = set()
-    for (folder, suffix), by_columns in sorted(groups.items()):
-        everything = [f.name for members in by_columns.values() for f in members]
-        for columns, members in by_columns.items():
+    for file in files:
+        try:
+            look = _look(file, limits)
+        except (ConfigError, DataError, AccessError) as error:
+            reason = f"{error.message}. {error.hint}".rstrip(". ")
+            name = untaken(_stream_name(file.name), taken)
+            yield FoundStream(name=name, place="path", value=file.name, problem=reason)
+            continue
+        path = PurePosixPath(file.name)
+        folder = "" if str(path.parent) == "." else f"{path.parent}/"
+        place = groups.setdefault((folder, "".join(path.suffixes[-2:])), {})
+        place.setdefault(look.key, (look, []))[1].append(file)
+    for (folder, suffix), by_look in sorted(groups.items()):
+        everything = [f.name for _, members in by_look.values() for f in members]
+        for look, members in by_look.values():
             for value in _paths(folder, suffix, [f.name for f in members], everything):
                 name = untaken(_stream_name(value), taken)
-                yield FoundStream(name=name, place="path", value=value, columns=columns)
+                yield FoundStream(
+                    name=name,
+                    place="path",
+                    value=value,
+                    columns=look.columns,
+                    format={"encoding": look.encoding} if look.encoding else {},
+                    remark=_GUESS.format(look.encoding) if look.is_guess else "",
+                )
 
 
-def _columns(file: FoundFile, limits: Limits) -> _Columns | None:
+def _look(file: FoundFile, limits: Limits) -> _Look:
+    """Raises ConfigError, DataError or AccessError for a file that is no table of a known format."""
     if file.size_bytes > _MAX_LOOK_BYTES and ".json" in file.name.lower():
-        return ()
+        return _Look(())
     try:
-        table = Table([file], FormatSpec(), limits, None)
-    except (ConfigError, DataError, AccessError):
-        return None
+        return _Look(_columns(file, FormatSpec(), limits))
+    except (ConfigError, DataError):
+        found = likely(file, limits)
+        if found is None or found.name == "utf-8":
+            raise
+    return _Look(_columns(file, FormatSpec(encoding=found.name), limits), found.name, not found.certain)
+
+
+def _columns(file: FoundFile, spec: FormatSpec, limits: Limits) -> _Columns:
+    table = Table([file], spec, limits, None)
     found = (c for c in table.columns if c.name != FILE)
-    return tuple(ColumnInfo(c.name, type_text(c.arrow), c.source_type) for c in found) or None
+    columns = tuple(ColumnInfo(c.name, type_text(c.arrow), c.source_type) for c in found)
+    if not columns:
+        raise ConfigError("it holds no columns")
+    return columns
 
 
 def _paths(folder: str, suffix: str, members: list[str], everything: list[str]) -> list[str]:

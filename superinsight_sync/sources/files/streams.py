@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
 from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
+from superinsight_sync.sources.files.encodings import SAMPLE_BYTES, likely_encoding, looks_like_utf16, marked
 from superinsight_sync.sources.files.listing import UNKNOWN, FoundFile
 
 CHUNK_BYTES = 1 << 20
@@ -158,15 +159,19 @@ class TextStream(io.RawIOBase):
     Args:
         compression: none, gzip, zstd, bz2 or xz.
         encoding: how the text is written.
+        any_mark: takes text that a byte order mark says to be in another encoding.
 
     Raises:
         DataError: while reading, with file and position, if the content is damaged, is not in this
             encoding, or grows past the limits.
-        ConfigError: for UTF-16 text that is declared as something else.
+        ConfigError: for text whose mark tells another encoding, or that is UTF-16 and declared as something else.
     """
 
-    def __init__(self, file: FoundFile, compression: str, encoding: str, limits: Limits) -> None:
+    def __init__(
+        self, file: FoundFile, compression: str, encoding: str, limits: Limits, *, any_mark: bool = False
+    ) -> None:
         super().__init__()
+        self._any_mark = any_mark
         self.failure: SisError | None = None
         self._file = file
         self._limits = limits
@@ -225,7 +230,7 @@ class TextStream(io.RawIOBase):
             raise TransientError("it cannot be read", where=where) from error
         first = self._taken == 0
         self._ended = not chunk
-        if first:
+        if first and not self._any_mark:
             self._check_mark(chunk)
         if not (self._is_utf8 and chunk.isascii() and not self._decoder.getstate()[0]):
             chunk = self._decode(chunk, first)
@@ -240,13 +245,15 @@ class TextStream(io.RawIOBase):
         try:
             text = self._decoder.decode(chunk, final=self._ended)
         except UnicodeError as error:
-            start = getattr(error, "start", 0)
-            before = chunk[: max(0, start - pending)]
+            start = getattr(error, "start", 0) - pending
+            at = max(0, start)
             raise DataError(
-                f"byte {self._taken - pending + start}, about line {self._lines + before.count(10) + 1}, "
+                f"byte {self._taken + start}, about line {self._lines + chunk[:at].count(10) + 1}, "
                 f"is not {self._encoding}",
                 where=f"file '{self._file.name}'",
-                hint="Declare format.encoding, or have the file written again",
+                hint=_what_to_declare(
+                    chunk[max(0, start - SAMPLE_BYTES // 2) :][:SAMPLE_BYTES], self._encoding
+                ),
             ) from None
         self._taken += len(chunk)
         self._lines += chunk.count(b"\n") if self._is_utf8 else text.count("\n")
@@ -256,12 +263,34 @@ class TextStream(io.RawIOBase):
         return chunk if self._is_utf8 else text.encode()
 
     def _check_mark(self, chunk: bytes) -> None:
-        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and self._is_utf8:
+        own = codecs.lookup(self._encoding).name
+        found = marked(chunk)
+        if found is None and not own.startswith(("utf-16", "utf-32")):
+            found = looks_like_utf16(chunk)
+        if found is not None and not own.startswith(found):
+            if found == "utf-8" and self._is_utf8:
+                return
             raise ConfigError(
-                f"it is UTF-16, not {self._encoding}",
+                f"it is {found.upper()}, not {self._encoding}",
                 where=f"file '{self._file.name}'",
-                hint="Write format: {encoding: utf-16}",
+                hint=f"Write format: {{encoding: {found}}}",
             )
+
+
+def text_start(file: FoundFile, compression: str, limits: Limits) -> bytes:
+    """The first bytes of a text file, decompressed, as they are."""
+    with TextStream(file, compression, "latin-1", limits, any_mark=True) as stream:
+        return stream.read(2 * SAMPLE_BYTES).decode("utf-8", "ignore").encode("latin-1")[:SAMPLE_BYTES]
+
+
+def _what_to_declare(sample: bytes, encoding: str) -> str:
+    """What to do about bytes that are not in the encoding. The sample may begin within a character."""
+    likely = likely_encoding(sample)
+    if likely is None or codecs.lookup(likely.name) == codecs.lookup(encoding):
+        return "Declare format.encoding, or have the file written again"
+    return (
+        f"It may be {likely.name}: write format: {{encoding: {likely.name}}}, or have the file written again"
+    )
 
 
 def _decompressor(raw: IO[bytes], compression: str) -> Any:

@@ -186,7 +186,9 @@ def test_discovery_groups_files_of_a_folder_by_extension_and_columns(tmp_path: P
     csv_file(tmp_path, "readme.pdf", "%PDF-1.7")
     csv_file(tmp_path, "empty.csv", "")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "2024.parquet")
-    found = {s.value: s for s in source(tmp_path).discover()}
+    looked_at = list(source(tmp_path).discover())
+    assert sorted(s.value for s in looked_at if s.problem) == ["empty.csv", "readme.pdf"]
+    found = {s.value: s for s in looked_at if not s.problem}
     assert sorted(found) == [
         "2024.parquet", "mixed/planes.csv", "mixed/sales_0*.csv", "orders.jsonl", "weather/*.csv",
     ]  # fmt: skip
