@@ -161,3 +161,5 @@ class ConnectionReport:
     warnings: tuple[str, ...] = ()
     error: str | None = None
     error_class: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else the kind tells of itself, such as whether this account could write a local file."""

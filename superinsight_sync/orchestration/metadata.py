@@ -91,6 +91,7 @@ def of_connection(report: ConnectionReport) -> Metadata:
     found: Metadata = {"sis/kind": report.kind, "sis/server": report.server}
     if report.ok:
         found["sis/latency_ms"] = round(report.latency_ms, 1)
+    found |= {f"sis/{name}": value for name, value in report.details.items()}
     if report.warnings:
         found["sis/warnings"] = dg.MetadataValue.md("\n".join(f"- {w}" for w in report.warnings))
     if report.error_class:

@@ -39,7 +39,9 @@ def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec
         return ConnectionReport(
             source.name, kind, False, error=str(located), error_class=type(error).__name__
         )
-    return ConnectionReport(source.name, kind, True, probe.server, probe.latency_ms, probe.warnings)
+    return ConnectionReport(
+        source.name, kind, True, probe.server, probe.latency_ms, probe.warnings, details=probe.details
+    )
 
 
 def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -> None:

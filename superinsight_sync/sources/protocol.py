@@ -107,7 +107,11 @@ class FoundStream:
 
 @dataclass(frozen=True)
 class Probe:
-    """The connection test's result. `warnings` say what a person should change (the account can write)."""
+    """The connection test's result. `warnings` say what a person should change (the account can write).
+
+    That this account could write a local file (`details["writable"]`) is none: it mostly owns it, and no kind
+    opens one for writing.
+    """
 
     server: str
     latency_ms: float

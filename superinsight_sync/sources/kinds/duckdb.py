@@ -1,5 +1,6 @@
 """DuckDB files, opened read-only and cut off from everything else."""
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -78,7 +79,11 @@ class DuckdbSource:
         started = time.perf_counter()
         with self._open() as db:
             version = db.execute("SELECT version()").fetchall()[0][0]
-        return Probe(f"DuckDB {version}", 1000 * (time.perf_counter() - started))
+        return Probe(
+            f"DuckDB {version}",
+            1000 * (time.perf_counter() - started),
+            details={"writable": os.access(self._path, os.W_OK)},
+        )
 
     def discover(self) -> Iterator[FoundStream]:
         from superinsight_sync.sources.sql.duckdb_catalogue import found_streams

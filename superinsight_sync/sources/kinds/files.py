@@ -85,9 +85,11 @@ class FilesSource:
         with self._kept():
             files = folder.everything()
             warnings = [] if files else ["no file was found"]
+            details = {"files": len(files), "size_bytes": sum(max(f.size_bytes, 0) for f in files)}
             if self._remote is None:
                 server = f"folder {self._config.path}"
                 hidden = [f.name for f in files if not os.access(f.path, os.R_OK)]
+                details["writable"] = any(os.access(f.path, os.W_OK) for f in files)
                 if hidden:
                     warnings.append(f"{len(hidden)} files may not be read, the first is '{hidden[0]}'")
             else:
@@ -97,7 +99,7 @@ class FilesSource:
             server=server,
             latency_ms=(time.perf_counter() - began) * 1000,
             warnings=tuple(warnings),
-            details={"files": len(files), "size_bytes": sum(max(f.size_bytes, 0) for f in files)},
+            details=details,
         )
 
     def discover(self) -> Iterator[FoundStream]:

@@ -80,7 +80,11 @@ class SqliteSource:
             db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not os.access(self._path, os.R_OK):
             raise AccessError(f"{self._path} cannot be read", hint="Give the account read rights")
-        return Probe(f"SQLite {sqlite3.sqlite_version}", 1000 * (time.perf_counter() - started))
+        return Probe(
+            f"SQLite {sqlite3.sqlite_version}",
+            1000 * (time.perf_counter() - started),
+            details={"writable": os.access(self._path, os.W_OK)},
+        )
 
     def discover(self) -> Iterator[FoundStream]:
         from superinsight_sync.sources.sql.sqlite_catalogue import found_streams
