@@ -131,6 +131,13 @@ HTML = (200, {"Content-Type": "text/html"}, b"<html>login</html>")
         (HTML, {}, ConfigError, "HTML instead of JSON"),
         (answer({"fault": "x"}), {"records": "rows"}, ConfigError, "no list of records at 'rows'"),
         (answer({"rows": [], "fault": "x"}), {"records": "rows", "error": "fault"}, DataError, "'fault'"),
+        (answer({"rows": [], "error": "x"}), {"records": "rows"}, DataError, "at 'error'.*{error: false}"),
+        (
+            answer({"rows": [], "errors": [{"a": 1}]}),
+            {"records": "rows"},
+            DataError,
+            "at 'errors'.*{error: errors}",
+        ),
         (answer({"rows": []}), {}, ConfigError, "the response has: rows"),
     ],
 )
@@ -141,6 +148,22 @@ def test_a_wrong_answer_is_told(
     with pytest.raises(error, match=text):
         ids(api, project, **options)
     assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({"rows": [], "error": "none, really"}, {"error": False}),
+        ({"rows": [], "error": "of another kind"}, {"error": "fault"}),
+        *(({"rows": [], "error": empty, "errors": empty}, {}) for empty in (None, False, 0, "", [], {})),
+        ({"rows": [{"id": 1}], "error": "of a part of it"}, {}),
+    ],
+)
+def test_no_error_is_told_where_there_is_none(
+    api: FakeApi, project: Settings, body: dict[str, Any], options: dict[str, Any]
+) -> None:
+    api.otherwise = lambda asked: answer(body)
+    assert ids(api, project, records="rows", **options) == [r["id"] for r in body["rows"]]
 
 
 @pytest.mark.parametrize(

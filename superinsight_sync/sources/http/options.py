@@ -220,8 +220,9 @@ class RestOptions(HttpOptions):
 
     records: str = "$"
     """Where the response has the list of records: `data.items`, `$` for the response itself."""
-    error: str | None = None
-    """Where a response with status 200 tells an error; nothing there means none."""
+    error: str | Literal[False] | None = None
+    """Where a response with status 200 tells an error; nothing there means none. Default: `error` and `errors`
+    of a response without records; `false`: nowhere."""
     pagination: Pagination = NoPages()
     """How to get the next page."""
     params: dict[str, str | int | bool] = Field(default_factory=dict)

@@ -3,16 +3,26 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 import msgspec
 
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.sources.http.client import Api, Call
-from superinsight_sync.sources.http.document import Page
+from superinsight_sync.sources.http.document import Document, Page
 from superinsight_sync.sources.http.options import Cursor, Keyset, LinkHeader, NoPages, Offset, PageNumber
 
 AnyPagination = PageNumber | Offset | Cursor | LinkHeader | Keyset | NoPages
+
+
+_ERRORS = ("error", "errors")
+_DECLARE = "If it is none, write options: {{error: false}}; if every response has it, options: {{error: {}}}"
+
+
+def _check_error(document: Document, path: str, hint: str = "") -> None:
+    """Raises DataError if the response tells of an error there, whatever its status."""
+    if document.value(path) not in (None, False, 0, "", [], {}):
+        raise DataError(f"the response tells of an error at '{path}'", where=document.where, hint=hint)
 
 
 @dataclass
@@ -28,7 +38,8 @@ class Walk:
     records: str
     in_body: bool = False
     max_pages: int = 100_000
-    error: str | None = None
+    error: str | Literal[False] | None = None
+    """As `RestOptions.error`."""
     _given: int = 0
     _digests: set[bytes] = field(default_factory=set)
     _marks: set[str] = field(default_factory=set)
@@ -47,9 +58,12 @@ class Walk:
                     hint="Check the pagination, or raise max_pages",
                 )
             document = self.api.fetch(following)
-            if self.error and document.value(self.error) not in (None, False, "", [], {}):
-                raise DataError(f"the response tells of an error at '{self.error}'", where=document.where)
+            if self.error:
+                _check_error(document, self.error)
             page = Page(number, document.where, document.records(self.records), document)
+            if self.error is None and not page.records:
+                for path in _ERRORS:
+                    _check_error(document, path, _DECLARE.format(path))
             self._check_new(page)
             self._given += len(page.records)
             yield page

@@ -79,7 +79,7 @@ class GraphqlSource(ApiSource):
         pagination = options.pagination or query.pagination or NoPages()
         variables = {**options.variables, **bound_params(options.increment, request)}
         call = GraphqlCall(api.base_url, "POST", body={"query": query.text, "variables": variables})
-        error = "errors" if options.partial == "fail" else None
+        error: str | Literal[False] = "errors" if options.partial == "fail" else False
         walk = Walk(api, pagination, records, in_body=True, max_pages=options.max_pages, error=error)
         for page in walk.pages(call):
             problems = page.document.part("errors")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.sources.http.options import HttpConfig, RestOptions
@@ -74,7 +74,8 @@ class RestSource(ApiSource):
         parent = options.parent
         if parent is None:
             return pages_of({})
-        walk = Walk(api, parent.pagination, parent.records, max_pages=options.max_pages)
+        unasked: Literal[False] | None = False if options.error is False else None
+        walk = Walk(api, parent.pagination, parent.records, max_pages=options.max_pages, error=unasked)
         parents = parents_of(
             walk.pages(Call(api.url(parent.endpoint), params=dict(parent.params))), parent.fields
         )
