@@ -287,3 +287,14 @@ def test_a_server_that_stays_away_in_the_middle_is_a_transient_error(
             proxy.refusing = True
             proxy.break_all()
             batches.read_all()
+
+
+def test_nul_in_keys_and_values_is_kept(source: Source, kafka_server: KafkaServer) -> None:
+    topic = kafka_server.new_topic()
+    texts = ["\0", "a\0b", "\0😀\0", ""]
+    kafka_server.send(
+        topic, [{"key": f"k\0{n}", "value": json.dumps({"n": n, "t": t})} for n, t in enumerate(texts)]
+    )
+    table = read(source, ReadRequest(declared(topic, columns={"n": "int64", "t": "string"})))
+    assert column(table, "t") == texts
+    assert column(table, "_key") == [f"k\0{n}" for n in range(len(texts))]

@@ -220,3 +220,11 @@ def test_what_makes_rows_stops_what_reads_ahead() -> None:
     reader.close()
     assert len(made) <= 4
     assert list(ahead(iter([1, 2, 3]))) == [1, 2, 3]
+
+
+def test_nul_in_text_is_kept(db: Db, source: Source) -> None:
+    texts = ["\0", "a\0b", "\0😀\0", "", None]
+    db["nuls"].insert_many([{"_id": n, "t": t, "deep": {"t": [t]}} for n, t in enumerate(texts)])
+    found = read(source, ReadRequest(stream(collection="nuls"))).to_pylist()
+    assert [r["t"] for r in found] == texts
+    assert [r["deep"] for r in found] == [{"t": [t]} for t in texts]

@@ -377,3 +377,13 @@ def test_any_value_of_a_supported_type_survives_source_to_arrow(
         if name == "j":
             found = [None if v is None else v.replace(tzinfo=None) for v in found]
         assert found == list(values), name
+
+
+def test_nul_in_text_is_kept(db: Db, source: Source) -> None:
+    texts = ["\0", "a\0b", "\0😀\0", "", None]
+    db.run("CREATE TABLE nuls (id int PRIMARY KEY, t text, v varchar(9), c char(9))")
+    for number, text in enumerate(texts):
+        db.run("INSERT INTO nuls VALUES (%s, %s, %s, %s)", number, text, text, text)
+    table = read_all(source, table="nuls")
+    assert [column(table, name) for name in ("t", "v", "c")] == [texts] * 3
+    assert column(read_all(source, query="SELECT t FROM nuls ORDER BY id"), "t") == texts

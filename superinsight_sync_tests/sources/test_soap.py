@@ -372,3 +372,25 @@ def test_pages_can_be_counted_in_records(source: Source, server: SoapServer) -> 
 def test_a_network_that_is_named_is_reached(server: SoapServer, project: Settings) -> None:
     named = open_source({"kind": "soap", "wsdl": server.wsdl, "allow_networks": ["127.0.0.0/8"]}, project)
     assert len(rows(named, "ListOrders")) == 1
+
+
+def test_an_answer_that_ends_in_the_middle_is_no_shorter_answer(source: Source, server: SoapServer) -> None:
+    server.orders = [{**ORDER, "id": n} for n in range(25)]
+    paged = {"page": {"param": "page", "size_param": "size", "size": 10, "ends_short": True}}
+    posts = 0
+
+    def cut(environ: Any, start: Any) -> Any:
+        nonlocal posts
+        posts += environ["REQUEST_METHOD"] == "POST"
+        if environ["REQUEST_METHOD"] != "POST" or posts != 2:
+            return None
+        whole = b"<e:Envelope xmlns:e='http://schemas.xmlsoap.org/soap/envelope/'><e:Body>"
+        start("200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(len(whole) + 1000))])
+        return [whole]
+
+    request = ReadRequest(stream(operation="ListOrders", options=paged))
+    source.describe(request.stream)
+    server.answer, posts = cut, 0
+    with pytest.raises(TransientError, match="cannot be reached .RemoteProtocolError"):
+        read(source, request)
+    assert column(read(source, request), "id") == list(range(25))
