@@ -54,6 +54,9 @@ def status_command(limit: int, source: str | None, as_json: bool) -> None:
             ["id", "work", "error"],
             [(d.id, f"{d.verb} {d.target}", d.error_text) for d in letters],
         )
+        tell(
+            "`sis dead-letters replay <id>` does the work again, `sis dead-letters discard <id>` gives it up"
+        )
 
 
 @click.group("state")

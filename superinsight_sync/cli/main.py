@@ -27,6 +27,7 @@ _COMMANDS = {
     "gateway": "gateway",
     "drain": "draining",
     "inbox": "inbox",
+    "dead-letters": "letters",
     "receive": "receive",
     "doctor": "doctoring",
 }
@@ -42,7 +43,7 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module: Any = importlib.import_module(f"superinsight_sync.cli.{_COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def main(self, *args: Any, **extra: Any) -> Any:

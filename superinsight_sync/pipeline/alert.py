@@ -1,10 +1,13 @@
 """Alert: tell people, through the configured channels, what failed."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.monitoring.alerts import Alert, keep_as_dead_letter, send
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.monitoring.alerts import Alert, configured, keep_as_dead_letter, open_channel, send
 from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync.state.dead_letters import DeadLetter
 
 
 def alert_run_failed(*, run_id: str, job: str, source: str, text: str) -> None:
@@ -35,3 +38,19 @@ def alert_schema_changed(engine: Engine, source: str, stream: str, changes: Sequ
         text="; ".join(changes),
     )
     send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))
+
+
+def send_again(engine: Engine, letter: DeadLetter) -> None:
+    """Sends an alert that a channel could not send, through that channel.
+
+    Raises what the channel raises; ConfigError if it is not configured any more.
+    """
+    spec = next((c for c in configured() if c.name == letter.target), None)
+    if spec is None:
+        raise ConfigError(
+            f"alert channel '{letter.target}' is not configured any more",
+            where=f"dead letter {letter.id}",
+            hint=f"Name it in SIS_ALERTS, or give it up: sis dead-letters discard {letter.id}",
+        )
+    alert = Alert(**{**letter.payload, "at": datetime.fromisoformat(letter.payload["at"])})
+    open_channel(spec, engine.settings).send(alert)

@@ -67,7 +67,7 @@ def describe_stream(
         tally.rows = with_numbers.rows
         return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
 
-    return execute(engine, Task.on("describe", table), work)
+    return execute(engine, Task.on("describe", table, force=force), work)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from superinsight_sync.core.errors import SisError, StopRequested, TransientErro
 from superinsight_sync.core.retry import RetryPolicy, with_retry
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.state.dead_letters import DeadLetter
 from superinsight_sync.state.leases import Lease
 
 T = TypeVar("T")
@@ -26,10 +27,13 @@ class Task:
     source: str
     stream: str
     partitions: tuple[str, ...] = ()
+    force: bool = False
 
     @classmethod
-    def on(cls, verb: Verb, table: TableRef, partitions: tuple[str, ...] = ()) -> "Task":
-        return cls(verb, table.tenant, table.source, table.stream, partitions)
+    def on(
+        cls, verb: Verb, table: TableRef, partitions: tuple[str, ...] = (), *, force: bool = False
+    ) -> "Task":
+        return cls(verb, table.tenant, table.source, table.stream, partitions, force)
 
     @property
     def span(self) -> str:
@@ -42,6 +46,16 @@ class Task:
     def where(self) -> str:
         """For messages: ``pull crm/orders [2026-01-01…2026-01-07]``."""
         return f"{self.verb} {self.source}/{self.stream} {self.span}".rstrip()
+
+    @property
+    def target(self) -> str:
+        return f"{self.source}/{self.stream}"
+
+    def covers(self, letter: DeadLetter, *, unchanged: bool = False) -> bool:
+        """Whether this task does what the letter's work was to do: its partitions, anew where that was asked for."""
+        wanted = letter.payload["partitions"]
+        same = set(wanted) <= set(self.partitions) if wanted else not self.partitions
+        return same and (self.force or not (unchanged and letter.payload.get("force")))
 
     @property
     def lease(self) -> str:
@@ -64,7 +78,8 @@ class Tally:
 def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
     """Runs `work` under its lease, retrying TransientError at most three times, and records how it ended.
 
-    The last error is raised, told where it happened. Work that failed after its retries leaves a dead letter.
+    The last error is raised, told where it happened. Work that failed after its retries leaves a dead letter, one
+    however often it fails; success closes the open letters of the same work.
     """
     tally = Tally()
     settings, state = engine.settings, engine.state
@@ -97,6 +112,9 @@ def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
         _finish(engine, execution, tally, error)
         raise
     _finish(engine, execution, tally, None)
+    for letter in _open_letters(engine, task):
+        if task.covers(letter, unchanged=tally.unchanged):
+            state.dead_letters.mark(letter.id, "replayed")
     return result
 
 
@@ -119,15 +137,33 @@ def _finish(engine: Engine, execution: int, tally: Tally, error: BaseException |
 
 
 def _bury(engine: Engine, task: Task, error: SisError) -> None:
-    """Keeps what is needed to do the work again."""
-    payload = {"source": task.source, "stream": task.stream, "partitions": list(task.partitions)}
-    engine.state.dead_letters.add(
+    """Keeps what is needed to do the work again; once, also if it fails again."""
+    letters = engine.state.dead_letters
+    payload = {
+        "source": task.source,
+        "stream": task.stream,
+        "partitions": list(task.partitions),
+        "force": task.force,
+    }
+    for letter in _open_letters(engine, task):
+        if letter.payload["partitions"] == payload["partitions"]:
+            payload["force"] = task.force or letter.payload.get("force", False)
+            letters.failed_again(letter.id, payload, error, letter.attempts + RETRIES.retries + 1)
+            return
+    letters.add(
         verb=task.verb,
-        target=f"{task.source}/{task.stream}",
+        target=task.target,
         payload=payload,
         error=error,
         attempts=RETRIES.retries + 1,
         tenant=task.tenant,
+    )
+
+
+def _open_letters(engine: Engine, task: Task) -> tuple[DeadLetter, ...]:
+    """The open letters of the task's verb and stream, whatever their partitions."""
+    return engine.state.dead_letters.list(
+        10_000, verb=task.verb, tenant=task.tenant, target=task.target, state="open"
     )
 
 

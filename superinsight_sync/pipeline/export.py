@@ -32,7 +32,7 @@ def export_dataset(engine: Engine, spec: DatasetSpec, *, force: bool = False) ->
     Raises ConfigError for a wrong SELECT or an input that has no refined table yet, DataError for values that
     cannot be computed, TransientError after three retries.
     """
-    task = Task("export", spec.tenant, "datasets", spec.name)
+    task = Task("export", spec.tenant, "datasets", spec.name, force=force)
 
     def work(tally: Tally, lease: Lease) -> ExportResult:
         started = time.perf_counter()

@@ -105,7 +105,7 @@ def pull_stream(
         TransientError after three retries, ConfigError, AccessError, DataError.
     """
     table = table_of(source, stream, "raw")
-    task = Task.on("pull", table, tuple(partitions))
+    task = Task.on("pull", table, tuple(partitions), force=force)
 
     def work(tally: Tally, lease: Lease) -> PullResult:
         pull = _Pull(

@@ -77,7 +77,7 @@ def refine_stream(
         ConfigError: a step does not fit the columns, or there is no raw table yet.
     """
     table = table_of(source, stream, "refined")
-    task = Task.on("refine", table, tuple(partitions))
+    task = Task.on("refine", table, tuple(partitions), force=force)
 
     def work(tally: Tally, lease: Lease) -> RefineResult:
         job = _Refine(

@@ -16,7 +16,7 @@ LetterState = Literal["open", "replayed", "discarded"]
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A kept failure. `marked_at` is when it was replayed or discarded."""
+    """A kept failure. `at` is when it failed first, `marked_at` when it was replayed or discarded."""
 
     id: int
     tenant: str
@@ -78,6 +78,18 @@ class DeadLetters:
         }
         with self._database.write() as connection:
             return insert_one(connection, dead_letters, row)
+
+    def failed_again(
+        self, letter_id: int, payload: Mapping[str, Any], error: BaseException, attempts: int
+    ) -> None:
+        """Tells the newest failure of an open letter's work, and how many times it was tried in all."""
+        told = {"error_class": type(error).__name__, "error_text": clean(str(error))}
+        with self._database.write() as connection:
+            connection.execute(
+                update(dead_letters)
+                .where(dead_letters.c.id == letter_id, dead_letters.c.state == "open")
+                .values(payload=dict(payload), attempts=attempts, **told)
+            )
 
     def list(self, limit: int = 100, **where: Unpack[LetterFilter]) -> tuple[DeadLetter, ...]:
         """Those that match, oldest first: ``list(state="open", verb="pull")``."""

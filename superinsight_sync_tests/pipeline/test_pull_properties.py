@@ -65,5 +65,5 @@ def test_any_sequence_of_failures_ends_in_success_or_in_the_first_lasting_one(
         letters = engine.state.dead_letters.list()
         buried = ends_at is not None and failures[ends_at] is TransientError
         assert [d.payload for d in letters] == (
-            [{"source": "shop", "stream": "orders", "partitions": []}] if buried else []
+            [{"source": "shop", "stream": "orders", "partitions": [], "force": False}] if buried else []
         )
