@@ -183,6 +183,9 @@ def _show(outcome: "RunOutcome") -> None:
     rows = [_row(_row_document(a), not_made) for a in outcome.assets.values()]
     columns = ["asset", "rows", "bytes", "seconds", "checks", "remarks"]
     show_table("What was made", columns, rows, right=["rows", "bytes", "seconds"])
+    for asset in outcome.assets.values():
+        if asset.stage == "raw" and "sis/warnings" in asset.metadata:
+            tell(f"warning: {asset.asset}:\n{asset.metadata['sis/warnings']}")
     for error in outcome.errors:
         tell(f"error: {error}")
 

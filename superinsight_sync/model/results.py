@@ -69,6 +69,8 @@ class PullResult:
     retries: int = 0
     of_source: Mapping[str, int | float] = field(default_factory=dict)
     """Numbers that the source itself tells of the load, by name."""
+    warnings: tuple[str, ...] = ()
+    """What a person should look at: rows that may be missed, and what to do."""
 
 
 @dataclass(frozen=True)

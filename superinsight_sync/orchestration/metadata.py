@@ -81,6 +81,8 @@ def of_pull(result: PullResult) -> Metadata:
         )
     if result.deleted or result.returned:
         found["sis/deleted"], found["sis/returned"] = result.deleted, result.returned
+    if result.warnings:
+        found["sis/warnings"] = dg.MetadataValue.md("\n".join(f"- {w}" for w in result.warnings))
     if result.schema_changes:
         found["sis/schema_changes"] = dg.MetadataValue.md("\n".join(f"- {c}" for c in result.schema_changes))
     return found

@@ -29,13 +29,22 @@ def alert_run_failed(*, run_id: str, job: str, source: str, text: str) -> None:
 
 def alert_schema_changed(engine: Engine, source: str, stream: str, changes: Sequence[str]) -> None:
     """An alert that a source's columns changed, and how. Never raises because of a channel."""
+    _warn(engine, f"The schema of {source}/{stream} changed", source, stream, changes)
+
+
+def alert_cursor(engine: Engine, source: str, stream: str, warnings: Sequence[str]) -> None:
+    """An alert that rows may be missed, or are read again, by a stream's cursor. Never raises because of a channel."""
+    _warn(engine, f"The cursor of {source}/{stream} needs a look", source, stream, warnings)
+
+
+def _warn(engine: Engine, title: str, source: str, stream: str, texts: Sequence[str]) -> None:
     alert = Alert(
-        title=f"The schema of {source}/{stream} changed",
+        title=title,
         severity="warning",
         source=source,
         stream=stream,
         run_id=engine.run_id,
-        text="; ".join(changes),
+        text="; ".join(texts),
     )
     send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))
 

@@ -4,22 +4,22 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
+from superinsight_sync.core.errors import NothingYetError, SisError
 from superinsight_sync.lake.store import Store
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.model.window import window_of_keys
-from superinsight_sync.pipeline.alert import alert_schema_changed
+from superinsight_sync.pipeline.alert import alert_cursor, alert_schema_changed
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
+from superinsight_sync.pipeline.cursors import greater, minus_lag, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
@@ -75,8 +75,9 @@ class _Pull:
         """Whether the whole table is replaced."""
         return self.stream.disposition == "replace" and not self.partitions
 
-    def commit(self, position: Any = None, **checkpoint: Any) -> Commit:
-        detail = {"position": position, "drift": self.conformer.drift.mark if self.conformer else None}
+    def commit(self, position: Any = None, warned: str | None = None, **checkpoint: Any) -> Commit:
+        drift = self.conformer.drift.mark if self.conformer else None
+        detail = {"position": position, "drift": drift, "warned": warned}
         kept = {k: v for k, v in detail.items() if v}
         point = Checkpoint(load_id=self.load_id, at=utc_now(), detail=kept, **checkpoint)
         return Commit(
@@ -245,6 +246,7 @@ class _Landed:
     commit: Commit
     cursor_before: Any = None
     cursor_after: Any = None
+    warnings: tuple[str, ...] = ()
     told: Mapping[str, int | float] = field(default_factory=dict)
 
 
@@ -267,54 +269,36 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     sync, before = pull.stream.sync, pull.points.get("")
     last = before.cursor if before else None
     by_cursor = sync.cursor if sync.by in ("timestamp", "version") else None
-    after = _minus_lag(pull, last) if by_cursor else None
+    after = minus_lag(pull.stream, pull.connection.capabilities, last) if by_cursor else None
     request = pull.request(after, before.detail.get("position") if before else None)
     reading = pull.reading(request)
     with Spool(pull.engine.settings) as spool:
         with reading:
             spool.fill(reading(), cursor=by_cursor)
-        cursor = _greater(pull.stream, last, spool.cursor_max)
+        cursor = greater(pull.stream, last, spool.cursor_max)
         position = dict(request.next_position) or request.position
-        commit = pull.commit(position, token=token, cursor=cursor)
+        warnings = _warned(pull, last, spool.greatest) if by_cursor else ()
+        warned = fingerprint(list(warnings)) if warnings else None
+        commit = pull.commit(position, warned, token=token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
         if overlaps and pull.held is not None:
-            spool.drop_known(pull.store.dataset(pull.table), cursor=sync.cursor, after=after)
+            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor, after=after)
         still_ours(pull.lease)
         if pull.stream.disposition == "merge":
             done = pull.store.merge(pull.table, spool.open, commit, keys=pull.stream.primary_key)
         else:
             done = pull.store.append(pull.table, spool.open, commit)
-    return _Landed(reading, done, commit, cursor_before=last, cursor_after=cursor)
+    return _Landed(reading, done, commit, last, cursor, warnings)
 
 
-def _minus_lag(pull: _Pull, cursor: Any) -> Any:
-    """Where an incremental read starts: the checkpoint minus the lag, in the cursor's own type."""
-    sync = pull.stream.sync
-    if cursor is None:
-        return None
-    if sync.by == "version":
-        return cursor - sync.version_lag
-    lag = pull.connection.capabilities.late_commits if sync.lag is None else sync.lag
-    if not lag:
-        return cursor
-    if isinstance(cursor, str):
-        return datetime.fromisoformat(cursor) - lag
-    if isinstance(cursor, date) and not isinstance(cursor, datetime):
-        return cursor - max(lag, timedelta(days=1))
-    return cursor - lag
-
-
-def _greater(stream: StreamSpec, last: Any, seen: Any) -> Any:
-    """The greater cursor. Raises ConfigError if the checkpoint is of another type than the column."""
-    if last is None or seen is None:
-        return last if seen is None else seen
-    try:
-        return max(last, seen)
-    except TypeError as error:
-        raise ConfigError(
-            f"the checkpoint is a {type(last).__name__}, column '{stream.sync.cursor}' gives a {type(seen).__name__}",
-            hint="Set it with the right --type (`sis state set --help`), or forget it with `sis state reset`",
-        ) from error
+def _warned(pull: _Pull, last: Any, greatest: Any) -> tuple[str, ...]:
+    """What is wrong with the cursor; told as an alert too when it was not so at the last pull."""
+    stream, cursor = f"{pull.source.name}.{pull.stream.name}", pull.stream.sync.cursor or ""
+    found = warnings_of(stream, cursor, last, greatest, capabilities=pull.connection.capabilities)
+    before = pull.points[""].detail.get("warned") if "" in pull.points else None
+    if found and fingerprint(list(found)) != before:
+        alert_cursor(pull.engine, pull.source.name, pull.stream.name, found)
+    return found
 
 
 def _result(
@@ -348,6 +332,7 @@ def _result(
         returned=gone.returned,
         retries=tally.retries,
         of_source=landed.told,
+        warnings=landed.warnings,
     )
 
 

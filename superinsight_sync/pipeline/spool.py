@@ -15,6 +15,7 @@ from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.lake.system_columns import row_hash
 from superinsight_sync.model.tables import HASH, is_system
+from superinsight_sync.pipeline.cursors import now_like
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -28,6 +29,9 @@ class Spool:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.cursor_max: Any = None
+        """The greatest value of the cursor column that is not in the future."""
+        self.greatest: Any = None
+        self._least: Any = None
         self.rows = 0
 
     def __enter__(self) -> Self:
@@ -42,7 +46,7 @@ class Spool:
         self._folder.cleanup()
 
     def fill(self, batches: pa.RecordBatchReader, *, cursor: str | None) -> None:
-        """Writes the batches and remembers the greatest value of the cursor column."""
+        """Writes the batches and remembers what the values of the cursor column span."""
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with (
             pa.OSFile(str(self._file), "wb") as sink,
@@ -51,10 +55,21 @@ class Spool:
             for batch in batches:
                 self.rows += batch.num_rows
                 if cursor is not None and batch.num_rows:
-                    greatest = python_of(pc.max(batch.column(cursor)))
-                    if greatest is not None and (self.cursor_max is None or greatest > self.cursor_max):
-                        self.cursor_max = greatest
+                    self._see(batch.column(cursor))
                 out.write_batch(batch)
+
+    def _see(self, values: pa.Array) -> None:
+        span = pc.min_max(values)
+        least, greatest = python_of(span["min"]), python_of(span["max"])
+        if greatest is None:
+            return
+        self._least = least if self._least is None else min(least, self._least)
+        self.greatest = greatest if self.greatest is None else max(greatest, self.greatest)
+        now = now_like(greatest)
+        if now is not None and greatest > now:
+            greatest = python_of(pc.max(values.filter(pc.less_equal(values, pa.scalar(now, values.type)))))
+        if greatest is not None and (self.cursor_max is None or greatest > self.cursor_max):
+            self.cursor_max = greatest
 
     def open(self) -> pa.RecordBatchReader:
         """Reads what was spooled, from the start."""
@@ -63,7 +78,8 @@ class Spool:
         return pa.RecordBatchReader.from_batches(file.schema, batches)
 
     def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None, after: Any) -> None:
-        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on.
+        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on, or from the
+        least cursor of what was read, if the source reached further back.
 
         Where columns came or went since, rows are equal if they are so in the columns that both have.
         """
@@ -71,7 +87,8 @@ class Spool:
         here, there = ([n for n in s.names if not is_system(n)] for s in (self.open().schema, landed.schema))
         columns, same = [n for n in here if n in there], here == there
         if cursor is not None and after is not None and not isinstance(after, str):
-            known = landed.filter(pc.field(cursor) >= pa.scalar(after, landed.schema.field(cursor).type))
+            since = after if self._least is None else min(after, self._least)
+            known = landed.filter(pc.field(cursor) >= pa.scalar(since, landed.schema.field(cursor).type))
         kept = self._file.with_name("kept.arrow")
         schema = self.open().schema
         with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:

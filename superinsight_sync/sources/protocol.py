@@ -44,6 +44,9 @@ class Capabilities:
     late_commits: timedelta = timedelta(0)
     """The `lag` that its streams have unless they say otherwise: how late a row may be committed whose
     cursor is older. Zero if it cannot happen, or if its reads leave a `next_position` that covers it."""
+    gives_bound: bool = True
+    """A read by a cursor gives rows at its bound itself as long as the source has them: if it gives none, the
+    source has gone behind its checkpoint. Not so where data comes and goes, or a server decides."""
     found_types: bool = False
     """Columns are those that the records of a read have: one that none of them has is not gone."""
 

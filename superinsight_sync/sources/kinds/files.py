@@ -66,7 +66,7 @@ class FilesSource:
     """Reads the files of a folder. Never writes."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        places=frozenset({"path"}), snapshot=True, cancel=True
+        places=frozenset({"path"}), snapshot=True, cancel=True, gives_bound=False
     )
 
     def __init__(self, config: Config, settings: Settings) -> None:

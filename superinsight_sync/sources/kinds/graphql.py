@@ -51,7 +51,9 @@ class GraphqlSource(ApiSource):
     """A GraphQL API. Sends queries, never a mutation or subscription."""
 
     kind = "graphql"
-    capabilities: ClassVar[Capabilities] = Capabilities(places=frozenset({"query"}), cancel=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        places=frozenset({"query"}), cancel=True, gives_bound=False
+    )
 
     def _greet(self, api: "Api") -> str:
         """Asks for the name of the root type."""

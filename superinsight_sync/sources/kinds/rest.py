@@ -32,7 +32,9 @@ class RestSource(ApiSource):
     """A REST API. Sends GET, and POST where a stream declares a search."""
 
     kind = "rest"
-    capabilities: ClassVar[Capabilities] = Capabilities(places=frozenset({"endpoint"}), cancel=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        places=frozenset({"endpoint"}), cancel=True, gives_bound=False
+    )
 
     def _greet(self, api: "Api") -> str:
         """Asks for the base address. A 404 there is an answer, too."""

@@ -111,7 +111,9 @@ class Options(StreamOptions):
 class SoapSource:
     """A SOAP 1.1 or 1.2 service, document or RPC style with literal encoding."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(frozenset({"operation"}), cancel=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        frozenset({"operation"}), cancel=True, gives_bound=False
+    )
 
     def __init__(self, config: Config, settings: Settings) -> None:
         self._config = config
