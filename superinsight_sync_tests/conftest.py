@@ -3,10 +3,12 @@
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from superinsight_sync.sources.kinds import files
 from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
 from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
 from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
@@ -23,6 +25,9 @@ for _name in [
 ]:
     # What the caller's shell or make has set must not decide what is tested.
     del os.environ[_name]
+
+# Files that tests have just written are finished. Tests of `settle` set it themselves.
+files.SETTLE = timedelta(0)
 
 settings.register_profile(
     "sis",

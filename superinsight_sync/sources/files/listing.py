@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -18,6 +19,7 @@ MODIFIED_AT = "_sis_file_modified_at"
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", "~")
 _WILD = frozenset("*?[")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_WAIT_S = 10.0
 UNKNOWN = -1
 """The size or time of a file whose server does not tell it."""
 
@@ -120,22 +122,22 @@ class Folder:
         self.root = path.resolve().parent if self.only else path.resolve()
         self.settle = settle
 
-    def files(self, pattern: str) -> tuple[FoundFile, ...]:
-        """The finished files that match a name or glob, sorted by name.
+    def files(self, pattern: str, *, leave_young: bool) -> tuple[FoundFile, ...]:
+        """The finished files that match a name or glob, sorted by name; see `settled`.
 
         Without wildcards any file can be named; with them, hidden (`.x`, `_x`) and unfinished ones
         (`*.tmp`, `*.part`, …) are left alone.
 
         Raises:
             ConfigError: for a pattern or symbolic link that leads out of the folder.
-            TransientError: if all that match are still being written.
+            TransientError: if what matches is still being written.
         """
         check_pattern(pattern, self.only)
-        return settled(self._matches(pattern), pattern, self.settle)
+        return settled(lambda: self._matches(pattern), pattern, self.settle, leave_young=leave_young)
 
     def everything(self) -> tuple[FoundFile, ...]:
-        """All finished files of the folder."""
-        return self.files(self.only or "**/*")
+        """All files of the folder as they are now."""
+        return tuple(sorted(self._matches(self.only or "**/*")))
 
     def _matches(self, pattern: str) -> Iterator[FoundFile]:
         literal = self.root / pattern
@@ -191,12 +193,12 @@ _LOCAL = LocalFiles()
 class Files(Protocol):
     """A source's folder, on this machine or on a server."""
 
-    def files(self, pattern: str) -> tuple[FoundFile, ...]:
-        """The finished files that match a name or glob, sorted by name."""
+    def files(self, pattern: str, *, leave_young: bool) -> tuple[FoundFile, ...]:
+        """The finished files that match a name or glob, sorted by name; see `settled`."""
         ...
 
     def everything(self) -> tuple[FoundFile, ...]:
-        """All finished files."""
+        """All files as they are now."""
         ...
 
 
@@ -205,17 +207,52 @@ def is_glob(pattern: str) -> bool:
     return bool(_WILD.intersection(pattern))
 
 
-def settled(found: Iterable[FoundFile], pattern: str, settle: timedelta) -> tuple[FoundFile, ...]:
-    """Those that were not modified lately, sorted. Raises TransientError if there are others only."""
-    files = sorted(found)
-    now = utc_now()
-    kept = [f for f in files if not settle or f.modified_ns == UNKNOWN or now - f.modified_at >= settle]
+def settled(
+    look: Callable[[], Iterable[FoundFile]], pattern: str, settle: timedelta, *, leave_young: bool
+) -> tuple[FoundFile, ...]:
+    """The files that nobody seems to write any more, sorted.
+
+    Files that were modified less than `settle` ago are waited for, at most so long, and never longer than 10 s:
+    a longer `settle` leaves them alone.
+
+    Args:
+        look: lists the files.
+        leave_young: such files are left for the next read as long as there are others.
+
+    Raises:
+        TransientError: if a file is still being written after that, or if there are others only that were
+            modified lately.
+    """
+    files = sorted(look())
+    young = [f for f in files if _wait_s(f, settle) > 0]
+    wait_s = max((_wait_s(f, settle) for f in young), default=0.0)
+    if young and wait_s <= _LONGEST_WAIT_S and not (leave_young and len(young) < len(files)):
+        time.sleep(wait_s)
+        before = {f.name: f for f in files}
+        files = sorted(look())
+        young = [f for f in files if before.get(f.name) != f and (f.name in before or _wait_s(f, settle) > 0)]
+        growing = [f for f in young if f.name in before]
+        if growing and not leave_young:
+            raise TransientError(
+                "it is still being written",
+                where=f"file '{growing[0].name}'",
+                hint="It is read once it is left alone for `settle`; `settle: 0s` reads it as it is",
+            )
+    kept = tuple(f for f in files if f not in young)
     if files and not kept:
         raise TransientError(
             f"every file of '{pattern}' was modified less than {settle.total_seconds():g} s ago",
             hint="They are read once `settle` has passed",
         )
-    return tuple(kept)
+    return kept
+
+
+def _wait_s(file: FoundFile, settle: timedelta) -> float:
+    """How long until a file is not young any more. A time far in the future says nothing."""
+    if not settle or file.modified_ns == UNKNOWN:
+        return 0.0
+    age = utc_now() - file.modified_at
+    return (settle - age).total_seconds() if abs(age) < settle else 0.0
 
 
 def check_pattern(pattern: str, only: str | None) -> None:

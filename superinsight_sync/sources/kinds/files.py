@@ -48,14 +48,20 @@ if TYPE_CHECKING:
     from superinsight_sync.sources.files.remote.folder import RemoteFolder
 
 
+SETTLE = timedelta(seconds=3)
+_APPEAR_WHOLE = ("s3", "http", "https")
+
+
 class Config(RemoteConfig):
     """A folder on this machine or a server."""
 
     path: str
     """The folder or the one file, relative to the project, or a URL: `ftp://`, `ftps://`, `sftp://`,
     `s3://bucket/prefix`, `https://`; may refer to the environment: "{{ env.X }}"."""
-    settle: Duration = timedelta(0)
-    """A file modified more recently than this is taken to be still in the making and left alone."""
+    settle: Duration | None = None
+    """A file modified more recently than this is taken to be still in the making. A read by the cursor
+    `_sis_file_modified_at` leaves it for the next one if there are others; else up to 10 s are waited, and a
+    longer `settle` leaves it alone. Default: 3 s; 0 s on S3 and web servers, whose files appear whole."""
     max_decompressed: Size = 100 * 10**9
     """A file that grows to more bytes than this when decompressed is refused."""
     max_ratio: int = Field(default=1000, ge=1)
@@ -151,14 +157,20 @@ class FilesSource:
                 from superinsight_sync.sources.files.remote.opening import check_keys
 
                 check_keys(self._config, "")
-            return Folder(self._project_dir / Path(path).expanduser(), self._config.settle)
+            return Folder(self._project_dir / Path(path).expanduser(), self._settle(""))
         with self._lock:
             if self._remote is None:
-                from superinsight_sync.sources.files.remote.opening import open_folder
+                from superinsight_sync.sources.files.remote.opening import open_folder, scheme_of
 
                 config = self._config
-                self._remote = open_folder(config, path, config.settle, config.max_decompressed)
+                settle = self._settle(scheme_of(path))
+                self._remote = open_folder(config, path, settle, config.max_decompressed)
         return self._remote
+
+    def _settle(self, scheme: str) -> timedelta:
+        if self._config.settle is not None:
+            return self._config.settle
+        return timedelta(0) if scheme in _APPEAR_WHOLE else SETTLE
 
     def _kept(self) -> AbstractContextManager[None]:
         """Within it connections to the server are used again; afterwards none is open."""
@@ -168,7 +180,7 @@ class FilesSource:
         if stream.path is None:
             raise ConfigError("a stream of files needs `path`", where=_where(stream))
         try:
-            files = self._folder().files(stream.path)
+            files = self._folder().files(stream.path, leave_young=stream.sync.cursor == MODIFIED_AT)
         except (ConfigError, TransientError) as error:
             raise error.at(_where(stream)) from error
         timeless = [f.name for f in files if f.modified_ns == UNKNOWN]

@@ -53,17 +53,18 @@ class RemoteFolder:
         """As `Server.warnings`."""
         return self._server.warnings()
 
-    def files(self, pattern: str) -> tuple[FoundFile, ...]:
+    def files(self, pattern: str, *, leave_young: bool) -> tuple[FoundFile, ...]:
         """As `listing.Folder.files`."""
         check_pattern(pattern, self.only)
         if any(ord(c) < 32 for c in pattern):
             raise ConfigError("`path` holds control characters", hint="Write a file name or glob")
         with self._server.kept():
-            return settled(self._found(pattern), pattern, self._settle)
+            return settled(lambda: self._found(pattern), pattern, self._settle, leave_young=leave_young)
 
     def everything(self) -> tuple[FoundFile, ...]:
         """As `listing.Folder.everything`."""
-        return self.files(self.only or "**/*")
+        with self._server.kept():
+            return tuple(sorted(self._found(self.only or "**/*")))
 
     def _found(self, pattern: str) -> Iterator[FoundFile]:
         seen: set[str] = set()
