@@ -17,7 +17,7 @@ from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.tables import DELETED_AT, EXTRACTED_AT, HASH, LOAD_ID, Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.sources.protocol import ReadRequest, Source
+from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,10 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gone:
-    """How many records were found gone from the source, and how many that were marked so are back."""
+    """How many records were found gone from the source, and how many that were marked so are back.
+
+    `unreadable` records of the source have no key: while there are any, none counts as gone.
+    """
 
     deleted: int = 0
     returned: int = 0
+    unreadable: int = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if not self.unreadable:
+            return ()
+        return (
+            f"deleted records were not looked for: the records that cannot be read ({self.unreadable}) may be any of"
+            " them. Mend these first, see `sis quarantine`",
+        )
 
 
 def apply_deletes(
@@ -37,7 +50,8 @@ def apply_deletes(
     """Compares the source's keys with the table's, and marks (`soft`) or removes (`hard`) what is gone.
 
     The source's keys are listed after its rows have landed, so that a record that is missing there is gone.
-    The rows change in one commit of their own; doing it again changes nothing.
+    The rows change in one commit of their own; doing it again changes nothing. If records of the source cannot be
+    read and the stream sets such aside, nothing changes.
     """
     if stream.sync.deletes == "ignore":
         return Gone()
@@ -46,10 +60,16 @@ def apply_deletes(
     with TemporaryDirectory(dir=engine.settings.scratch_dir, prefix="keys-") as scratch:
         comparison = _Comparison(stream.primary_key, store, table, Path(scratch), soft=soft)
         with open_duckdb(engine.settings.memory_limit_bytes, Path(scratch)) as duck:
-            with source.read(ReadRequest(stream, columns=stream.primary_key)) as rows:
+            read = source.read(ReadRequest(stream, columns=stream.primary_key))
+            aside = read if isinstance(read, SettingAside) else None
+            if aside is not None and stream.on_row_error == "quarantine":
+                aside.set_aside()
+            with read as rows:
                 duck.register("source_keys", rows)
                 listed = comparison.keys_of_source(duck)
                 duck.execute(f"CREATE TABLE live AS SELECT DISTINCT {listed} FROM source_keys")  # noqa: S608
+            if aside is not None and (unreadable := aside.rejects().num_rows):
+                return Gone(unreadable=unreadable)
             gone, back = comparison.count(duck)
             if gone or back:
                 commit = Commit(

@@ -332,7 +332,7 @@ def _result(
         returned=gone.returned,
         retries=tally.retries,
         of_source=landed.told,
-        warnings=landed.warnings,
+        warnings=(*landed.warnings, *gone.warnings),
     )
 
 

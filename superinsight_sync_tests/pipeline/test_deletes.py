@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from superinsight_sync.model.declaration import SyncSpec
+from superinsight_sync.model.declaration import SourceSpec, SyncSpec
 from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
@@ -143,3 +143,37 @@ def test_keys_that_became_of_another_type_are_compared_in_the_tables(
 def test_positions_and_deletes_do_not_go_together() -> None:
     with pytest.raises(ValidationError, match="a log of messages has no records that could be gone"):
         SyncSpec.model_validate({"mode": "incremental", "by": "position", "deletes": "hard"})
+
+
+@pytest.mark.parametrize("deletes", ["soft", "hard"])
+def test_records_that_cannot_be_read_do_not_count_as_gone(
+    engine: Engine, tmp_path: Path, deletes: str
+) -> None:
+    """Nothing is deleted while there are any, and the pull says so and goes on."""
+    file = tmp_path / "drop" / "a.csv"
+    file.parent.mkdir()
+    stream = {
+        "name": "orders",
+        "path": "*.csv",
+        "primary_key": ["order_id"],
+        "sync": {"mode": "incremental", "by": "hash", "deletes": deletes},
+    }
+    source = SourceSpec.model_validate(
+        {
+            "name": "shop",
+            "tenant": "acme",
+            "connection": {"kind": "files", "path": str(file.parent)},
+            "streams": [stream],
+        }
+    )
+    file.write_text("order_id,note\n1,a\n2,b\n3,c\n")
+    assert run(engine, source).warnings == ()
+    file.write_text("order_id,note\n1,a\n2,b,too,many\n4,d\n")
+    result = run(engine, source)
+    assert (result.deleted, result.unreadable, result.table_rows) == (0, 1, 4)
+    assert "cannot be read (1)" in result.warnings[0]
+    assert not any(marks(engine, RAW).values())
+    file.write_text("order_id,note\n1,a\n2,b\n4,d\n")
+    result = run(engine, source)
+    assert (result.deleted, result.warnings) == (1, ())
+    assert {int(k): gone for k, gone in marks(engine, RAW).items()}.get(3, True)
