@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -16,6 +16,10 @@ from superinsight_sync.sources.protocol import ReadRequest
 
 FILE = "_sis_file"
 MODIFIED_AT = "_sis_file_modified_at"
+PUT_NS = "put_ns"
+"""In a position: the newest `put_ns` of the files that have been read."""
+_SAME_TIME_NS = 10**9
+"""File systems may give the same time to what happens within so long."""
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", "~")
 _WILD = frozenset("*?[")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +60,8 @@ class FoundFile:
     modified_ns: int
     version: str
     place: Place = field(compare=False)
+    put_ns: int = field(default=UNKNOWN, compare=False)
+    """When it was put where it is, or changed: nanoseconds since 1970 by the clock of its place."""
 
     @property
     def modified_at(self) -> datetime:
@@ -68,14 +74,15 @@ class FoundFile:
 
 
 class LocalFiles:
-    """Files of this machine's file system."""
+    """Files of this machine's file system. What tells versions apart is the time of the last change of content, name
+    or rights (ctime), which nobody can set: it also tells content of the same size and modification time."""
 
     def look(self, path: str) -> Seen | None:
         try:
             stat = Path(path).stat()
         except FileNotFoundError:
             return None
-        return Seen(stat.st_size, stat.st_mtime_ns)
+        return Seen(stat.st_size, stat.st_mtime_ns, str(stat.st_ctime_ns))
 
     def open(self, file: FoundFile, *, jumps: bool) -> IO[bytes]:
         try:
@@ -92,6 +99,16 @@ def is_asked_for(file: FoundFile, request: ReadRequest) -> bool:
         return True
     at, window, after = file.modified_at, request.window, request.after
     return (window is None or window.start <= at < window.end) and (after is None or at >= after)
+
+
+def reaching_back(files: Iterable[FoundFile], request: ReadRequest) -> ReadRequest:
+    """The request, from the oldest modification time of the files that were put there since the last read if that is
+    before its bound. All files from there on are read, since what has landed is told apart from there on."""
+    seen_ns = (request.position or {}).get(PUT_NS)
+    if request.after is None or seen_ns is None:
+        return request
+    put = [f.modified_at for f in files if f.put_ns >= seen_ns - _SAME_TIME_NS]
+    return replace(request, after=min([request.after, *put]))
 
 
 def token_of(files: Iterable[FoundFile]) -> str:
@@ -155,7 +172,8 @@ class Folder:
                 if target not in seen:
                     seen.add(target)
                     stat = target.stat()
-                    yield FoundFile(name, str(target), stat.st_size, stat.st_mtime_ns, "", _LOCAL)
+                    at, put_ns = stat.st_mtime_ns, stat.st_ctime_ns
+                    yield FoundFile(name, str(target), stat.st_size, at, str(put_ns), _LOCAL, put_ns)
         except PermissionError as error:
             raise AccessError(
                 f"'{error.filename}' may not be read", hint="Give this process the right to read it"

@@ -19,7 +19,15 @@ from superinsight_sync.sources.files.detection import FAMILIES, detect_all
 from superinsight_sync.sources.files.excel import ExcelLayout
 from superinsight_sync.sources.files.jsonrows import JsonLayout
 from superinsight_sync.sources.files.layout import FileColumn, Layout, Member, Reading
-from superinsight_sync.sources.files.listing import FILE, MODIFIED_AT, FoundFile, is_asked_for
+from superinsight_sync.sources.files.listing import (
+    FILE,
+    MODIFIED_AT,
+    PUT_NS,
+    UNKNOWN,
+    FoundFile,
+    is_asked_for,
+    reaching_back,
+)
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import Limits
 from superinsight_sync.sources.files.xmlrows import XmlLayout
@@ -97,6 +105,7 @@ class Table:
         """The files that a request reads: all, or those within its bounds on the modification time."""
         if self.cursor != MODIFIED_AT:
             return list(self.members)
+        request = reaching_back((m.file for m in self.members), request)
         return [m for m in self.members if is_asked_for(m.file, request)]
 
     def batches(self, request: ReadRequest, rejects: Rejects) -> Generator[pa.RecordBatch, None, None]:
@@ -114,6 +123,9 @@ class Table:
                 raise
             _check_unchanged(member)
             rejects.finish(f"file '{member.file.name}'")
+        if self.cursor == MODIFIED_AT and request.window is None:
+            put_ns = (m.file.put_ns for m in self.members)
+            request.next_position[PUT_NS] = max([*put_ns, (request.position or {}).get(PUT_NS, UNKNOWN)])
 
     def _with_own(self, member: Member, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = [*batch.columns]

@@ -2,8 +2,9 @@
 on an FTP, SFTP, S3 or web server.
 
 A file is read whole, as it was when it was listed; one that changes meanwhile fails the read, to be tried
-again. The cursor ``_sis_file_modified_at`` reads only files that are new or changed; it trusts the file
-system's modification times, so a file that is put there with an older time is not new to it.
+again. The cursor ``_sis_file_modified_at`` reads only files that are new or changed: by their modification times
+and, on this machine, by when they were put there. Servers tell the former alone, so a file that is put there with
+an older time is not new to it.
 """
 
 import os
@@ -147,7 +148,7 @@ class FilesSource:
         return self.read(request).count()
 
     def token(self, request: ReadRequest) -> str | None:
-        """A hash of the listing: names, sizes, modification times. Take it before `describe` and `read`."""
+        """A hash of the listing: names, sizes, modification times, versions. Take it before `describe` and `read`."""
         return token_of(f for f in self._files(request.stream) if is_asked_for(f, request))
 
     def _folder(self) -> Files:
