@@ -49,7 +49,7 @@ def run_command(
         raise ConfigError("nothing is selected" if not selection else "give a selection or --all, not both")
     from superinsight_sync.orchestration.running import plan_runs
 
-    defs, assets = _selected(("*",) if everything else selection)
+    defs, assets = selected(() if everything else selection)
     runs = plan_runs(defs, assets, since=since, until=until)
     outcome = _run(defs, runs, dry_run=dry_run, force=force, as_json=as_json)
     if summary and not as_json:
@@ -77,17 +77,18 @@ def backfill_command(
     """
     from superinsight_sync.orchestration.running import plan_backfill
 
-    defs, assets = _selected(selection)
+    defs, assets = selected(selection)
     runs = plan_backfill(defs, assets, since, until)
     raise SystemExit(_run(defs, runs, dry_run=dry_run, force=True, as_json=as_json).exit_code)
 
 
-def _selected(selection: tuple[str, ...]) -> "tuple[Definitions, set[AssetKey]]":
+def selected(selection: tuple[str, ...]) -> "tuple[Definitions, set[AssetKey]]":
+    """The project's definitions, and the assets that the selections name; all assets where there is none."""
     from superinsight_sync.cli.project_definitions import definitions
     from superinsight_sync.orchestration.running import select
 
     defs = definitions()
-    return defs, set().union(*(select(defs, s) for s in selection))
+    return defs, set().union(*(select(defs, s) for s in selection or ("*",)))
 
 
 def _run(

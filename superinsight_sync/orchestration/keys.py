@@ -27,6 +27,12 @@ def dataset_key(name: str) -> dg.AssetKey:
     return dg.AssetKey([DATASETS_GROUP, name])
 
 
+def stream_of(key: dg.AssetKey, stage: str) -> str:
+    """The stream whose asset of that stage the key is."""
+    name = key.path[-1]
+    return {"raw": name.removeprefix("raw_"), "dictionary": name.removesuffix("_dictionary")}.get(stage, name)
+
+
 def _tags(stage: str, tenant: str, source: str | None = None) -> dict[str, str]:
     tags = {"stage": stage, "tenant": tenant}
     return {**tags, "source": source} if source else tags

@@ -25,6 +25,9 @@ from superinsight_sync.security.secrets import redact
 STRICT = "SIS_STRICT"
 """With this environment variable set, a declaration that cannot be loaded fails the whole location: for checks."""
 
+REASON = "sis/reason"
+"""Metadata of an asset that stands for what could not be loaded: why."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -124,7 +127,7 @@ def _failed(name: str, reason: str) -> dg.Definitions:
         key=dg.AssetKey([name, "declaration_error"]),
         group_name=name if name.isidentifier() else None,
         description=f"defs/{name} could not be loaded.\n\n```\n{reason}\n```",
-        metadata={"sis/reason": dg.MetadataValue.text(reason)},
+        metadata={REASON: dg.MetadataValue.text(reason)},
         kinds={"error"},
     )
     def declaration_error() -> None:

@@ -116,23 +116,6 @@ def test_preview_shows_rows_as_they_are_and_refined(project: Path) -> None:
     assert "[bold] [/x] 1" in sis("preview", "web.pages").out
 
 
-def test_plan_changes_nothing(project: Path) -> None:
-    def files() -> set[tuple[str, int]]:
-        return {
-            (str(p), p.stat().st_size)
-            for p in project.rglob("*")
-            if p.is_file() and not p.name.startswith("state.db") and "__pycache__" not in p.parts
-        }
-
-    before = files()
-    planned = sis("plan", "web", "--from", "2026-02-01", "--to", "2026-02-28", "--json").document["streams"]
-    by_name = {p["stream"]: p for p in planned}
-    assert by_name["web/visits"]["rows"] == 30
-    assert by_name["web/pages"]["rows"] == 5
-    assert files() == before
-    assert sis("plan", "nothing", "--json").code == 2
-
-
 def test_a_dry_run_names_the_runs_and_makes_none(project: Path) -> None:
     runs = sis("run", "web.visits", "--from", "2026-02-10", "--dry-run", "--json").document["runs"]
     assert runs[0] == {"assets": ["web/raw_visits", "web/visits"], "from": "2026-02-01", "to": "2026-03-01"}
