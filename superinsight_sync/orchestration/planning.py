@@ -8,7 +8,7 @@ import dagster as dg
 from dagster import AssetKey, AssetSpec
 
 from superinsight_sync.orchestration.keys import stream_of
-from superinsight_sync.orchestration.loading import REASON
+from superinsight_sync.orchestration.own import REASON, TABLE, text
 from superinsight_sync.orchestration.running import PlannedRun
 from superinsight_sync.pipeline import plan
 from superinsight_sync.pipeline.engine import Engine
@@ -26,7 +26,9 @@ def plan_assets(
     planned: dict[AssetKey, PlannedAsset] = {}
     for run in runs:
         for key in sorted(run.assets, key=place.__getitem__):
-            upstream = [planned[k] for k in sorted(graph.get(key).parent_keys) if k in planned]
+            parents = sorted(graph.get(key).parent_keys)
+            upstream = [planned[k] for k in parents if k in planned]
+            upstream += [_broken(specs[k]) for k in parents if k in specs and REASON in specs[k].metadata]
             found = _planned(specs[key], _keys(graph, key, run), upstream, project, engine)
             planned[key] = replace(found, asset=key.to_user_string())
     return list(planned.values())
@@ -48,13 +50,13 @@ def _planned(
 ) -> PlannedAsset:
     stage = spec.tags.get("stage", "")
     if REASON in spec.metadata:
-        reason = str(spec.metadata[REASON].value)
-        return PlannedAsset("error", "fails", f"fail: {reason}")
+        return _broken(spec)
     if stage == "dataset":
         return plan.plan_dataset(engine, project.dataset(spec.key.path[-1]), upstream)
     if "source" not in spec.tags:
+        place = f"{text(spec.metadata[TABLE])}/refined" if TABLE in spec.metadata else ""
         reads = sorted(d.asset_key.to_user_string() for d in spec.deps)
-        return plan.plan_own(reads, "", upstream).over(partitions)
+        return plan.plan_own(reads, place, upstream).over(partitions)
     source = project.source(spec.tags["source"])
     stream = source.stream(stream_of(spec.key, stage))
     if stage == "raw":
@@ -62,3 +64,8 @@ def _planned(
     if stage == "refined":
         return plan.plan_refined(engine, source, stream, partitions, upstream)
     return plan.plan_dictionary(engine, source, stream, upstream)
+
+
+def _broken(spec: AssetSpec) -> PlannedAsset:
+    reason = text(spec.metadata[REASON])
+    return PlannedAsset("error", "fails", f"fail: {reason}", asset=spec.key.to_user_string())

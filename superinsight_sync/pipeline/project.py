@@ -34,6 +34,8 @@ class Project:
     datasets: dict[str, DatasetSpec] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     push_sources: dict[str, PushSourceSpec] = field(default_factory=dict)
+    own_code: bool = False
+    """Whether there are Python files beside the declarations: what they define, only Dagster can tell."""
 
     def source(self, name: str) -> SourceSpec:
         """Raises ConfigError naming the sources there are."""
@@ -115,7 +117,12 @@ def load_folder(folder: Path) -> Project:
     for key, place, message in _bad_references(sources, datasets):
         file, node = places[key]
         problems.append(Problem(file, line_of(node, ("attributes", *place)), message))
-    return Project(folder, sources, datasets, tuple(problems), push_sources)
+    return Project(folder, sources, datasets, tuple(problems), push_sources, _has_own_code(folder))
+
+
+def _has_own_code(folder: Path) -> bool:
+    files = (p.relative_to(folder).parts for p in folder.rglob("*.py") if p.name != "__init__.py")
+    return any(not part[0].startswith((".", "_")) for part in files)
 
 
 def _bad_references(
