@@ -107,14 +107,18 @@ def _of_own_code(project: "Project") -> "Iterator[Problem]":
 
     from superinsight_sync.cli.project_definitions import definitions
     from superinsight_sync.orchestration.loading import load_problems
+    from superinsight_sync.orchestration.own import specs_of
     from superinsight_sync.pipeline.documents import Problem
 
-    told = {p.file.relative_to(project.defs_dir).parts[0] for p in project.problems}
     logging.disable(logging.ERROR)  # what could not be loaded is told here, once
     try:
-        problems = load_problems(definitions())
+        defs = definitions()
     finally:
         logging.disable(logging.NOTSET)
-    for entry, reason in problems:
+    made = {key.to_user_string() for key in specs_of(defs)}
+    unknown = [problem for key, problem in project.undecided if key not in made]
+    yield from unknown
+    told = {p.file.relative_to(project.defs_dir).parts[0] for p in (*project.problems, *unknown)}
+    for entry, reason in load_problems(defs):
         if entry not in told:
             yield Problem(project.defs_dir / entry, 1, reason)

@@ -177,8 +177,8 @@ def _wrong_input(dataset: dg.AssetSpec, spec: dg.AssetSpec | None, key: dg.Asset
         return None if spec.tags["tenant"] == tenant else f"input {name} belongs to another tenant"
     if (place := spec.metadata.get(TABLE)) is None:
         return f"input {name} is no table"
-    if text(place).split("/")[0] != tenant:
-        return f"input {name} is a table of tenant '{text(place).split('/')[0]}'; give its asset the tag tenant: {tenant}"
+    if (of := text(place).split("/")[0]) != tenant:
+        return f"input {name} is a table of tenant '{of}'; give its asset the tag tenant: {tenant}"
     return None
 
 

@@ -62,14 +62,20 @@ def _identity(engine: Engine, spec: DatasetSpec, inputs: Mapping[str, TableRef])
     return fingerprint([configuration_fingerprint(spec), rows])
 
 
+def table_of_input(spec: DatasetSpec, alias: str) -> TableRef:
+    """Where an input's rows are: a stream's refined table, or an own asset's, whose key of one part is in `assets`."""
+    group, _, name = spec.inputs[alias].rpartition("/")
+    return TableRef(spec.tenant, group or "assets", name, "refined")
+
+
 def input_table(engine: Engine, spec: DatasetSpec, alias: str) -> TableRef:
     """The table of one input. Raises ConfigError if it has not landed in the lake."""
-    source, stream = spec.inputs[alias].split("/")
-    table = TableRef(spec.tenant, source, stream, "refined")
+    table = table_of_input(spec, alias)
     if not engine.lake.exists(table):
+        key = spec.inputs[alias]
         raise ConfigError(
-            f"input '{alias}': {spec.inputs[alias]} has no refined table in the lake",
-            hint=f"Run it first, and keep it there (save: {{refined: persistent}}): sis run {source}.{stream}",
+            f"input '{alias}': {key} has no table in the lake",
+            hint=f"Run it first, and keep it there (save: {{refined: persistent}}): sis run {key.replace('/', '.')}",
         )
     return table
 

@@ -36,6 +36,8 @@ class Project:
     push_sources: dict[str, PushSourceSpec] = field(default_factory=dict)
     own_code: bool = False
     """Whether there are Python files beside the declarations: what they define, only Dagster can tell."""
+    undecided: tuple[tuple[str, Problem], ...] = ()
+    """Inputs of datasets that are no streams, and the problem that each is if no own asset has that key either."""
 
     def source(self, name: str) -> SourceSpec:
         """Raises ConfigError naming the sources there are."""
@@ -114,10 +116,16 @@ def load_folder(folder: Path) -> Project:
                 if spec.name in datasets:
                     problems.append(Problem(file, line, f"dataset '{spec.name}' is declared twice"))
                 datasets[spec.name], places[spec.name] = spec, (file, node)
-    for key, place, message in _bad_references(sources, datasets):
-        file, node = places[key]
-        problems.append(Problem(file, line_of(node, ("attributes", *place)), message))
-    return Project(folder, sources, datasets, tuple(problems), push_sources, _has_own_code(folder))
+    own_code = _has_own_code(folder)
+    undecided: list[tuple[str, Problem]] = []
+    for owner, place, unknown, message in _bad_references(sources, datasets):
+        file, node = places[owner]
+        problem = Problem(file, line_of(node, ("attributes", *place)), message)
+        if own_code and unknown and place[0] == "inputs":
+            undecided.append((unknown, problem))
+        else:
+            problems.append(problem)
+    return Project(folder, sources, datasets, tuple(problems), push_sources, own_code, tuple(undecided))
 
 
 def _has_own_code(folder: Path) -> bool:
@@ -127,8 +135,9 @@ def _has_own_code(folder: Path) -> bool:
 
 def _bad_references(
     sources: dict[str, SourceSpec], datasets: dict[str, DatasetSpec]
-) -> Iterator[tuple[str, tuple[str | int, ...], str]]:
-    """Streams that are named and not there, or another tenant's: whose declaration, where in it, and the message."""
+) -> Iterator[tuple[str, tuple[str | int, ...], str | None, str]]:
+    """Streams that are named and not there, or another tenant's: whose declaration, where in it, the key if it is
+    not there, and the message."""
     named: list[tuple[str, tuple[str | int, ...], str, str, str]] = []
     for name, dataset in datasets.items():
         for alias, key in dataset.inputs.items():
@@ -144,9 +153,9 @@ def _bad_references(
     known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
     for owner, place, where, key, tenant in named:
         if key not in known:
-            yield owner, place, f"{where}: there is no stream '{key}'. {_valid(key, known)}"
+            yield owner, place, key, f"{where}: there is no stream '{key}'. {_valid(key, known)}"
         elif known[key] != tenant:
-            yield owner, place, f"{where}: '{key}' belongs to another tenant"
+            yield owner, place, None, f"{where}: '{key}' belongs to another tenant"
 
 
 def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, yaml.Node]]:

@@ -73,3 +73,37 @@ def test_what_is_missing_is_told_and_the_rest_runs(mine: Path) -> None:
     assert planned["mine/joined"]["outcome"] == "waits"
     assert planned["mine/below"]["outcome"] == "waits"
     assert planned["mine/copy"]["outcome"] == "made"
+
+
+OF_MINE = """type: superinsight_sync.Dataset
+attributes:
+  name: of_mine
+  inputs:
+    copy: mine/copy
+    named: by_name
+    lost: mine/cpoy
+  select: SELECT c.page FROM copy c JOIN named n USING (page)
+"""
+
+
+def test_a_dataset_of_own_tables_is_checked_with_its_line(mine: Path) -> None:
+    file = mine / mine.name / "defs" / "of_mine" / "defs.yaml"
+    file.parent.mkdir()
+    file.write_text(OF_MINE)
+    try:
+        problems = sis("check", "--offline", "--json").document["problems"]
+        found = [(p["line"], p["message"]) for p in problems if p["file"] == str(file)]
+        assert len(found) == 1
+        assert found[0][0] == 7 and "'mine/cpoy'" in found[0][1]
+        file.write_text(OF_MINE.replace("    lost: mine/cpoy\n", ""))
+        problems = sis("check", "--offline", "--json").document["problems"]
+        assert [p for p in problems if p["file"] == str(file)] == []
+        done = sis("run", "web.pages", "mine/copy", "by_name", "of_mine", "--json")
+        assert done.code == 0
+        assert {a["asset"]: a["rows"] for a in done.document["assets"]}["datasets/of_mine"] == 5
+        planned = sis("plan", "of_mine", "--json").document["assets"][0]
+        assert planned["outcome"] == "unchanged"
+        assert planned["reads"][0].startswith("mine/copy version ")
+    finally:
+        file.unlink()
+        file.parent.rmdir()
