@@ -173,6 +173,7 @@ def _row_document(asset: "AssetOutcome") -> dict[str, Any]:
         "checks": {
             "passed": asset.checks_passed,
             "failed": asset.checks_failed,
+            "could_not_run": asset.checks_broken,
             "warned": asset.checks_warned,
         },
         "path": asset.metadata.get("sis/folder") or asset.metadata.get("sis/file"),
@@ -192,7 +193,9 @@ def _row(asset: dict[str, Any], not_made: str) -> tuple[str, ...]:
     checks = asset["checks"]
     shown = [f"{checks['passed']} passed"] if checks["passed"] else []
     shown += [f"{checks['warned']} warned"] if checks["warned"] else []
-    shown += [f"{checks['failed']} FAILED"] if checks["failed"] else []
+    broken, bad = checks["could_not_run"], checks["failed"] - checks["could_not_run"]
+    shown += [f"{bad} FAILED"] if bad else []
+    shown += [f"{broken} COULD NOT RUN"] if broken else []
     remarks = not_made if not asset["materialized"] else "unchanged" if asset["unchanged"] else ""
     set_aside = [f"{asset[what]:,} {what}" for what in ("unreadable", "quarantined") if asset[what]]
     remarks = ", ".join(set_aside) or remarks

@@ -35,6 +35,19 @@ STREAMS = [
         "expect": [{"type": "set", "column": "page", "values": ["p0"], "severity": "critical"}],
     },
     {
+        "name": "unasked",
+        "table": "pages",
+        "expect": [{"type": "not_null", "column": "no_such_column", "severity": "critical"}],
+    },
+    {
+        "name": "unasked_and_bad",
+        "table": "pages",
+        "expect": [
+            {"type": "not_null", "column": "no_such_column", "severity": "critical"},
+            {"type": "set", "column": "page", "values": ["p0"], "severity": "critical"},
+        ],
+    },
+    {
         "name": "barred",
         "table": "visits",
         "sync": {"mode": "incremental", "cursor": "seen_at"},
@@ -100,6 +113,15 @@ def test_a_critical_check_stops_what_is_downstream(defs: dg.Definitions) -> None
     assert done.exit_code == 3
     assert done.assets["web/blocked"].checks_failed == 1
     assert not done.assets["web/blocked_dictionary"].materialized
+
+
+def test_a_blocking_check_that_could_not_run_is_no_verdict_on_the_data(defs: dg.Definitions) -> None:
+    done = run(defs, "web.unasked")
+    assert done.exit_code == 1
+    assert (done.assets["web/unasked"].checks_failed, done.assets["web/unasked"].checks_broken) == (1, 1)
+    assert not done.assets["web/unasked_dictionary"].materialized
+    assert any("could not run" in e and "no_such_column" in e for e in done.errors)
+    assert run(defs, "web.unasked_and_bad").exit_code == 3
 
 
 def test_a_critical_check_of_partitions_stops_what_runs_after_them(defs: dg.Definitions) -> None:
