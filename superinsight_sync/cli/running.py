@@ -37,7 +37,8 @@ def run_command(
 ) -> None:
     """Materializes a source, a stream, a dataset or any Dagster selection. What is unchanged is not done again.
 
-    `airline.flights` is the stream with all its stages, `airline/flights` that one asset.
+    `airline.flights` is the stream with all its stages, `airline/flights` that one asset. It starts at once: pools
+    and limits of dagster.yaml act on runs in Dagster's queue only.
 
     \b
     Example:

@@ -63,7 +63,7 @@ def load_project_definitions(path_within_project: Path) -> dg.Definitions:
         dg.Definitions(
             executor=dg.in_process_executor,
             resources={"lake": lake_io_manager, "io_manager": lake_io_manager},
-            sensors=project_sensors(),
+            sensors=project_sensors(specs),
         ),
     )
 
