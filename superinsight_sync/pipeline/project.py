@@ -191,7 +191,10 @@ def _unknown_type(data: Any) -> str | None:
 
 
 def _problems(file: Path, node: yaml.Node, error: ValidationError) -> Iterator[Problem]:
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    for finding in findings:
+        if finding["type"] == "too_short" and any(_is_within(f["loc"], finding["loc"]) for f in findings):
+            continue  # what is wrong in it does not count for pydantic: it is not too short
         path = ("attributes", *finding["loc"])
         line = line_of(node, path)
         key = ".".join(str(p) for p in finding["loc"]) or "attributes"
@@ -199,6 +202,10 @@ def _problems(file: Path, node: yaml.Node, error: ValidationError) -> Iterator[P
         value = _shown(finding)
         valid = _valid_keys(finding, error)
         yield Problem(file, line, f"{key}: {message}{value}{valid}")
+
+
+def _is_within(place: tuple[object, ...], outer: tuple[object, ...]) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _shown(finding: Any) -> str:
