@@ -251,7 +251,7 @@ def _type(hint: Any) -> str:
     """How a type is told to people."""
     from superinsight_sync.model import declaration as d
 
-    named = {d.Cron: "cron", d.Duration: "duration", d.Size: "size", d.Name: "name"}
+    named = {d.Cron: "cron", d.Duration: "duration", d.Size: "size", d.Name: "name", d.SourceName: "name"}
     if get_origin(hint) is Annotated:
         found = next((text for known, text in named.items() if known == hint), None)
         shorthand = [

@@ -43,7 +43,11 @@ def doctor_command(as_json: bool) -> None:
     Example:
         sis doctor --json
     """
-    findings = list(_findings(load_settings()))
+    from superinsight_sync.pipeline.project import defs_dir
+
+    settings = load_settings()
+    defs_dir(settings)  # outside a project it would make what it looks for
+    findings = list(_findings(settings))
     if as_json:
         show_json({"ok": all(f.ok for f in findings), "findings": [vars(f) for f in findings]})
     else:

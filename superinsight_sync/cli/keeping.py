@@ -104,9 +104,10 @@ def state_get(stream: str, as_json: bool) -> None:
     show_default=True,
     help="What the cursor is.",
 )
+@click.option("--partition", default="", help="Of this partition, which is read anew the next time.")
 @json_option
 @errors_shown
-def state_set(stream: str, cursor: str, kind: str, as_json: bool) -> None:
+def state_set(stream: str, cursor: str, kind: str, partition: str, as_json: bool) -> None:
     """Sets a stream's cursor: the next incremental pull starts there.
 
     \b
@@ -117,18 +118,20 @@ def state_set(stream: str, cursor: str, kind: str, as_json: bool) -> None:
     from superinsight_sync.pipeline.engine import new_load_id
 
     value = _cursor(cursor, kind)
+    _check_partition(stream, partition)
     engine, table, store = _raw(stream)
     if not store.exists(table):
         raise ConfigError(
             f"'{stream}' has landed nothing yet", hint="Run it first; then its checkpoint can be set"
         )
     point = Checkpoint(new_load_id(), utc_now(), cursor=value)
-    store.set_checkpoint(table, point)
-    engine.state.checkpoints.record(table, "", point)
+    store.set_checkpoint(table, point, partition)
+    engine.state.checkpoints.record(table, partition, point)
     if as_json:
-        show_json({"stream": stream, "cursor": value, "load_id": point.load_id})
+        done = {"stream": stream, "partition": partition or None, "cursor": value, "load_id": point.load_id}
+        show_json(done)
         return
-    tell(f"{stream} continues from {value}")
+    tell(f"{stream} {partition} continues from {value}".replace("  ", " "))
 
 
 @state_command.command("reset")
@@ -143,6 +146,7 @@ def state_reset(stream: str, partition: str, as_json: bool) -> None:
     Example:
         sis state reset airline.flights --partition 2013-03-01
     """
+    _check_partition(stream, partition)
     engine, table, store = _raw(stream)
     if store.exists(table):
         store.set_checkpoint(table, None, partition)
@@ -151,6 +155,24 @@ def state_reset(stream: str, partition: str, as_json: bool) -> None:
         show_json({"stream": stream, "partition": partition or None, "reset": True})
         return
     tell(f"the checkpoint of {stream} {partition} is forgotten".replace("  ", " "))
+
+
+def _check_partition(stream: str, key: str) -> None:
+    """Raises ConfigError for what is no partition of the stream."""
+    from superinsight_sync.model.window import window_of_key
+    from superinsight_sync.pipeline.project import load_project
+
+    if not key:
+        return
+    _, spec = load_project(load_settings()).stream(stream)
+    if spec.partition is None:
+        raise ConfigError(f"'{stream}' has no partitions", hint="Leave out --partition")
+    try:
+        window_of_key(spec.partition.by, key)
+    except ValueError as error:
+        raise ConfigError(
+            f"'{key}' is no partition of '{stream}'", hint=f"See `sis state get {stream}`"
+        ) from error
 
 
 def _cursor(text: str, kind: str) -> Any:

@@ -1,4 +1,4 @@
-"""``sis discover``, ``sis preview`` and ``sis plan``: they read, and change nothing."""
+"""``sis discover`` and ``sis preview``: they read, and change nothing."""
 
 from pathlib import Path
 
@@ -110,44 +110,3 @@ def preview_command(
     show_table(
         f"{stream}: {table.num_rows} rows", table.column_names, [tuple(r.values()) for r in table.to_pylist()]
     )
-
-
-@click.command("plan")
-@click.argument("selection", required=False)
-@click.option("--from", "since", help="First partition.")
-@click.option("--to", "until", help="Last partition.")
-@json_option
-@errors_shown
-def plan_command(selection: str | None, since: str | None, until: str | None, as_json: bool) -> None:
-    """Says what a run would read and write. No side effect.
-
-    \b
-    Example:
-        sis plan airline --from 2013-01-01 --to 2013-03-01
-    """
-    from superinsight_sync.pipeline.engine import open_engine
-    from superinsight_sync.pipeline.look import plan_stream
-    from superinsight_sync.pipeline.project import load_project
-    from superinsight_sync.pipeline.spans import partition_keys
-
-    project, engine = load_project(load_settings()), open_engine()
-    chosen = [
-        (source, stream)
-        for source in project.sources.values()
-        for stream in source.streams
-        if selection in (None, source.name, f"{source.name}.{stream.name}", f"{source.name}/{stream.name}")
-    ]
-    if not chosen:
-        raise ConfigError(
-            f"'{selection}' is no source or stream", hint=f"Sources: {', '.join(sorted(project.sources))}"
-        )
-    planned = [plan_stream(engine, s, t, partition_keys(t.partition, since, until)) for s, t in chosen]
-    if as_json:
-        show_json({"streams": [vars(p) for p in planned]})
-        return
-    rows = [
-        (p.stream, p.action, p.rows, p.disposition, p.target, ", ".join(p.steps), p.checkpoint)
-        for p in planned
-    ]
-    columns = ["stream", "would", "rows now", "disposition", "into", "refine", "checkpoint"]
-    show_table("Plan (nothing was changed)", columns, rows, ["rows now"])

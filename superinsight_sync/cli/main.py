@@ -13,7 +13,7 @@ _COMMANDS = {
     "check": "projects",
     "discover": "looking",
     "preview": "looking",
-    "plan": "looking",
+    "plan": "planning",
     "run": "running",
     "backfill": "running",
     "status": "keeping",

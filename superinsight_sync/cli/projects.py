@@ -1,7 +1,9 @@
 """``sis init`` and ``sis check``."""
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +19,10 @@ from superinsight_sync.cli.output import (
 )
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
+
+if TYPE_CHECKING:
+    from superinsight_sync.pipeline.documents import Problem
+    from superinsight_sync.pipeline.project import Project
 
 
 @click.command("init")
@@ -49,7 +55,7 @@ def init_command(folder: Path, as_json: bool) -> None:
 @json_option
 @errors_shown
 def check_command(sources: tuple[str, ...], offline: bool, as_json: bool) -> None:
-    """Validates every declaration and tests each connection.
+    """Validates every declaration, loads your own assets beside them, and tests each connection.
 
     \b
     Example:
@@ -60,21 +66,16 @@ def check_command(sources: tuple[str, ...], offline: bool, as_json: bool) -> Non
 
     settings = load_settings()
     project = load_project(settings)
+    found = [*project.problems, *(_of_own_code(project) if project.own_code else ())]
     wanted = [project.source(name) for name in sources] if sources else list(project.sources.values())
     reports = [] if offline else [test_connection(s, settings) for s in wanted]
     failed = [r for r in reports if not r.ok]
-    code = (
-        USAGE
-        if project.problems or any(r.error_class == "ConfigError" for r in failed)
-        else FAILED
-        if failed
-        else OK
-    )
+    code = USAGE if found or any(r.error_class == "ConfigError" for r in failed) else FAILED if failed else OK
     if as_json:
-        problems = [{"file": str(p.file), "line": p.line, "message": p.message} for p in project.problems]
+        problems = [{"file": str(p.file), "line": p.line, "message": p.message} for p in found]
         show_json({"ok": code == OK, "problems": problems, "connections": [vars(r) for r in reports]})
         raise SystemExit(code)
-    for problem in project.problems:
+    for problem in found:
         tell(f"error: {problem}")
     if reports:
         show_table(
@@ -95,6 +96,29 @@ def check_command(sources: tuple[str, ...], offline: bool, as_json: bool) -> Non
         )
     tell(
         f"{len(project.sources)} sources with {sum(len(s.streams) for s in project.sources.values())} streams, "
-        f"{len(project.datasets)} datasets, {len(project.problems)} problems"
+        f"{len(project.datasets)} datasets, {len(found)} problems"
     )
     raise SystemExit(code)
+
+
+def _of_own_code(project: "Project") -> "Iterator[Problem]":
+    """What is wrong with Python files beside the declarations. Dagster loads them to find out."""
+    import logging
+
+    from superinsight_sync.cli.project_definitions import definitions
+    from superinsight_sync.orchestration.loading import load_problems
+    from superinsight_sync.orchestration.own import specs_of
+    from superinsight_sync.pipeline.documents import Problem
+
+    logging.disable(logging.ERROR)  # what could not be loaded is told here, once
+    try:
+        defs = definitions()
+    finally:
+        logging.disable(logging.NOTSET)
+    made = {key.to_user_string() for key in specs_of(defs)}
+    unknown = [problem for key, problem in project.undecided if key not in made]
+    yield from unknown
+    told = {p.file.relative_to(project.defs_dir).parts[0] for p in (*project.problems, *unknown)}
+    for entry, reason in load_problems(defs):
+        if entry not in told:
+            yield Problem(project.defs_dir / entry, 1, reason)

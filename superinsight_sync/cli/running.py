@@ -37,7 +37,8 @@ def run_command(
 ) -> None:
     """Materializes a source, a stream, a dataset or any Dagster selection. What is unchanged is not done again.
 
-    `airline.flights` is the stream with all its stages, `airline/flights` that one asset.
+    `airline.flights` is the stream with all its stages, `airline/flights` that one asset. It starts at once: pools
+    and limits of dagster.yaml act on runs in Dagster's queue only.
 
     \b
     Example:
@@ -49,7 +50,7 @@ def run_command(
         raise ConfigError("nothing is selected" if not selection else "give a selection or --all, not both")
     from superinsight_sync.orchestration.running import plan_runs
 
-    defs, assets = _selected(("*",) if everything else selection)
+    defs, assets = selected(() if everything else selection)
     runs = plan_runs(defs, assets, since=since, until=until)
     outcome = _run(defs, runs, dry_run=dry_run, force=force, as_json=as_json)
     if summary and not as_json:
@@ -77,17 +78,18 @@ def backfill_command(
     """
     from superinsight_sync.orchestration.running import plan_backfill
 
-    defs, assets = _selected(selection)
+    defs, assets = selected(selection)
     runs = plan_backfill(defs, assets, since, until)
     raise SystemExit(_run(defs, runs, dry_run=dry_run, force=True, as_json=as_json).exit_code)
 
 
-def _selected(selection: tuple[str, ...]) -> "tuple[Definitions, set[AssetKey]]":
+def selected(selection: tuple[str, ...]) -> "tuple[Definitions, set[AssetKey]]":
+    """The project's definitions, and the assets that the selections name; all assets where there is none."""
     from superinsight_sync.cli.project_definitions import definitions
     from superinsight_sync.orchestration.running import select
 
     defs = definitions()
-    return defs, set().union(*(select(defs, s) for s in selection))
+    return defs, set().union(*(select(defs, s) for s in selection or ("*",)))
 
 
 def _run(
@@ -172,6 +174,7 @@ def _row_document(asset: "AssetOutcome") -> dict[str, Any]:
         "checks": {
             "passed": asset.checks_passed,
             "failed": asset.checks_failed,
+            "could_not_run": asset.checks_broken,
             "warned": asset.checks_warned,
         },
         "path": asset.metadata.get("sis/folder") or asset.metadata.get("sis/file"),
@@ -194,7 +197,9 @@ def _row(asset: dict[str, Any], not_made: str) -> tuple[str, ...]:
     checks = asset["checks"]
     shown = [f"{checks['passed']} passed"] if checks["passed"] else []
     shown += [f"{checks['warned']} warned"] if checks["warned"] else []
-    shown += [f"{checks['failed']} FAILED"] if checks["failed"] else []
+    broken, bad = checks["could_not_run"], checks["failed"] - checks["could_not_run"]
+    shown += [f"{bad} FAILED"] if bad else []
+    shown += [f"{broken} COULD NOT RUN"] if broken else []
     remarks = not_made if not asset["materialized"] else "unchanged" if asset["unchanged"] else ""
     set_aside = [f"{asset[what]:,} {what}" for what in ("unreadable", "quarantined") if asset[what]]
     remarks = ", ".join(set_aside) or remarks

@@ -35,6 +35,12 @@ _Land = Callable[[Target, Staged], CommitResult]
 _NAME_LIMIT_BYTES = 63
 
 
+def default_place(table: TableRef) -> tuple[str, str]:
+    """Schema and name of a table that `save.table` does not name."""
+    schema = table.source if table.tenant == "default" else f"{table.tenant}__{table.source}"
+    return schema, table.stream if table.stage == "refined" else f"{table.stream}_{table.stage}"
+
+
 class DatabaseStore:
     """Tables in PostgreSQL (15 or newer), by bulk load.
 
@@ -66,8 +72,7 @@ class DatabaseStore:
             schema, found, name = named.partition(".")
             schema, name = (schema, name) if found else ("public", schema)
         else:
-            schema = table.source if table.tenant == "default" else f"{table.tenant}__{table.source}"
-            name = table.stream if table.stage == "refined" else f"{table.stream}_{table.stage}"
+            schema, name = default_place(table)
         wrong = [n for n in (schema, name) if not n or "%" in n or len(n.encode()) > _NAME_LIMIT_BYTES]
         if wrong:
             raise ConfigError(

@@ -31,7 +31,7 @@ class SplitSpec(Declared):
 
 
 class DatasetSpec(Declared):
-    """An AI-ready export over refined streams."""
+    """An AI-ready export over refined streams and tables of your own assets."""
 
     name: Name
     """The dataset's name: its asset is `datasets/<name>`."""
@@ -42,7 +42,8 @@ class DatasetSpec(Declared):
     description: str | None = None
     """What the dataset is for."""
     inputs: dict[Name, str]
-    """Table names of the SELECT and the refined streams they stand for: `{flights: airline/flights}`."""
+    """Table names of the SELECT and what they stand for: refined streams, `{flights: airline/flights}`, or the
+    tables of your own assets, by their keys."""
     select: str
     """One SELECT (DuckDB dialect) over the inputs."""
     order_by: tuple[str, ...] = ()
@@ -56,10 +57,10 @@ class DatasetSpec(Declared):
 
     @field_validator("inputs")
     @classmethod
-    def _inputs_are_stream_keys(cls, value: dict[str, str]) -> dict[str, str]:
+    def _inputs_are_keys(cls, value: dict[str, str]) -> dict[str, str]:
         if not value:
             raise ValueError("a dataset needs at least one input")
         for alias, key in value.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*", key):
-                raise ValueError(f"input '{alias}': '{key}' is not <source>/<stream>")
+            if not re.fullmatch(r"([a-z][a-z0-9_]*/)?[a-z][a-z0-9_]*", key):
+                raise ValueError(f"input '{alias}': '{key}' is neither <source>/<stream> nor an asset's key")
         return value

@@ -45,13 +45,35 @@ def parse_size(value: object) -> object:
     return value
 
 
+_LONGEST_MONTH_DAYS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+
+
 def check_cron(value: str) -> str:
-    """A five-field cron expression, so at most one tick a minute."""
+    """A five-field cron expression, so at most one tick a minute, of days that come: what Dagster can run."""
     from croniter import croniter
 
-    if len(value.split()) != 5 or not croniter.is_valid(value):
+    fields = value.split()
+    nearest_weekday = len(fields) == 5 and "w" in fields[2].lower()  # which Dagster's older croniter has not
+    if len(fields) != 5 or nearest_weekday or not croniter.is_valid(value):
         raise ValueError(f"'{value}' is no cron expression of five fields, such as */15 * * * * (UTC)")
+    if not _comes(value):
+        raise ValueError(f"'{value}' names a day that no month of it has, so it would never come")
     return value
+
+
+def _comes(cron: str) -> bool:
+    """Whether there is such a day. Beside a weekday, where either counts, the day of the month must exist too."""
+    from croniter import CroniterBadDateError, croniter
+
+    days, months = croniter.expand(cron)[0][2:4]
+    longest = max(_LONGEST_MONTH_DAYS.get(m, 31) if isinstance(m, int) else 31 for m in months)
+    if all(isinstance(d, int) and d > longest for d in days):
+        return False
+    try:
+        croniter(cron, 0.0).get_next()
+    except CroniterBadDateError:
+        return False
+    return True
 
 
 def check_source_name(value: str) -> str:

@@ -26,7 +26,7 @@ def raw_assets(source: SourceSpec, streams: Sequence[StreamSpec], name: str) -> 
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         pool=keys.pool(source),
-        op_tags={"dagster/priority": str(max(s.priority or 0 for s in streams))},
+        op_tags={keys.PRIORITY_TAG: str(max(s.priority or 0 for s in streams))},
     )
     def pull(context: dg.AssetExecutionContext) -> Result:
         wanted = [s for s in streams if keys.raw_key(source.name, s.name) in context.selected_asset_keys]

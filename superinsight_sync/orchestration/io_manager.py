@@ -1,7 +1,7 @@
 """Users' own assets read refined tables, and return new ones, as the type they annotate."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -9,9 +9,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.orchestration.engines import engine_of_run
 from superinsight_sync.orchestration.failures import failures_shown
-
-if TYPE_CHECKING:
-    pass
+from superinsight_sync.orchestration.own import TABLE, text
 
 
 class LakeIOManager(dg.IOManager):
@@ -52,20 +50,19 @@ def _run_id(context: dg.InputContext) -> str:
     return context.step_context.run_id
 
 
-def _table(key: dg.AssetKey, metadata: dict[str, Any]) -> TableRef:
-    """The table of an asset: what its metadata names, or one made of the key."""
-    named = metadata.get("dagster/table_name")
-    if isinstance(named, dg.TextMetadataValue):
-        named = named.value
-    if isinstance(named, str) and named.count(".") == 3:
-        tenant, source, stream, stage = named.split(".")
+def _table(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableRef:
+    """The table of an asset: the stream's that it is, or the one that loading gave an own asset."""
+    named = text(metadata.get("dagster/table_name", "")).split(".")
+    if len(named) == 4:
+        tenant, source, stream, stage = named
         return TableRef(tenant, source, stream, "raw" if stage == "raw" else "refined")
-    if len(key.path) > 2:
+    if TABLE not in metadata:
         raise ConfigError(
-            f"asset key '{key.to_user_string()}' has more than two parts", hint="Use <group>/<name>"
+            f"'{key.to_user_string()}' is no table in the lake",
+            hint="Assets with one have keys of one or two parts, <group>/<name>, and are defined in this project",
         )
-    group: Sequence[str] = key.path[:-1] or ["assets"]
-    return TableRef("default", group[0], key.path[-1], "refined")
+    tenant, group, name = text(metadata[TABLE]).split("/")
+    return TableRef(tenant, group, name, "refined")
 
 
 lake_io_manager = LakeIOManager()

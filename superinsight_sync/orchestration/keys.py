@@ -27,9 +27,35 @@ def dataset_key(name: str) -> dg.AssetKey:
     return dg.AssetKey([DATASETS_GROUP, name])
 
 
-def _tags(stage: str, tenant: str, source: str | None = None) -> dict[str, str]:
-    tags = {"stage": stage, "tenant": tenant}
-    return {**tags, "source": source} if source else tags
+def stream_of(key: dg.AssetKey, stage: str) -> str:
+    """The stream whose asset of that stage the key is."""
+    name = key.path[-1]
+    return {"raw": name.removeprefix("raw_"), "dictionary": name.removesuffix("_dictionary")}.get(stage, name)
+
+
+PRIORITY_TAG = "dagster/priority"
+"""On a run: the higher, the earlier it leaves the queue."""
+STREAM_PRIORITY = "sis/priority"
+"""On a stream's assets, where one is declared: with which priority their runs are started."""
+
+
+def _tags(stage: str, source: SourceSpec, stream: StreamSpec) -> dict[str, str]:
+    tags = {"stage": stage, "tenant": source.tenant, "source": source.name}
+    return {**tags, STREAM_PRIORITY: str(stream.priority)} if stream.priority else tags
+
+
+def priority_of(
+    key: dg.AssetKey, specs: Mapping[dg.AssetKey, dg.AssetSpec], below: frozenset[dg.AssetKey] = frozenset()
+) -> int:
+    """A stream's own; of what is made of several streams, the highest of theirs. 0 where none is declared."""
+    spec = specs.get(key)
+    if spec is None or key in below:
+        return 0
+    if STREAM_PRIORITY in spec.tags:
+        return int(spec.tags[STREAM_PRIORITY])
+    if "source" in spec.tags:
+        return 0
+    return max((priority_of(dep.asset_key, specs, below | {key}) for dep in spec.deps), default=0)
 
 
 def raw_spec(
@@ -42,7 +68,7 @@ def raw_spec(
         group_name=source.name,
         kinds={_kind_icon(source.connection["kind"]), _store_kind(stream.saves.raw.strategy)},
         owners=list(source.owners),
-        tags=_tags("raw", source.tenant, source.name),
+        tags=_tags("raw", source, stream),
         partitions_def=partitions,
         metadata=_static(source, stream, "raw"),
     )
@@ -59,7 +85,7 @@ def refined_spec(
         group_name=source.name,
         kinds={"duckdb", _store_kind(stream.saves.refined.strategy)},
         owners=list(source.owners),
-        tags=_tags("refined", source.tenant, source.name),
+        tags=_tags("refined", source, stream),
         partitions_def=partitions,
         automation_condition=follows_upstream() if stream.raw_outlives_its_run else None,
         metadata=_static(source, stream, "refined"),
@@ -75,7 +101,7 @@ def dictionary_spec(source: SourceSpec, stream: StreamSpec) -> dg.AssetSpec:
         group_name=source.name,
         kinds={"json", "markdown"},
         owners=list(source.owners),
-        tags=_tags("dictionary", source.tenant, source.name),
+        tags=_tags("dictionary", source, stream),
         automation_condition=follows_upstream(),
     )
 
@@ -89,7 +115,7 @@ def dataset_asset_spec(spec: DatasetSpec) -> dg.AssetSpec:
         group_name=DATASETS_GROUP,
         kinds={"duckdb", *spec.formats},
         owners=list(spec.owners),
-        tags=_tags("dataset", spec.tenant),
+        tags={"stage": "dataset", "tenant": spec.tenant},
         automation_condition=follows_upstream(),
     )
 

@@ -7,7 +7,7 @@ import dagster as dg
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.push import PushSourceSpec
-from superinsight_sync.orchestration.keys import raw_key
+from superinsight_sync.orchestration.keys import PRIORITY_TAG, raw_key
 
 SOURCE_TAG = "sis/landing"
 """On a run that lands what was pushed: the source."""
@@ -30,6 +30,7 @@ def landing_sensors(spec: PushSourceSpec) -> list[dg.SensorDefinition]:
     the position that is committed with the rows, so that no cursor, however old, loses or repeats anything.
     """
     streams = {s.name: raw_key(spec.name, s.name) for s in spec.streams if not s.realtime}
+    priorities = {s.name: s.priority or 0 for s in spec.streams}
     if not streams:
         return []
 
@@ -54,7 +55,12 @@ def landing_sensors(spec: PushSourceSpec) -> list[dg.SensorDefinition]:
         request = dg.RunRequest(
             run_key=f"{spec.name}:{last}:{tries}",
             asset_selection=[streams[name] for name in sorted(waiting)],
-            tags={SOURCE_TAG: spec.name, "source": spec.name, "tenant": spec.tenant},
+            tags={
+                SOURCE_TAG: spec.name,
+                "source": spec.name,
+                "tenant": spec.tenant,
+                PRIORITY_TAG: str(max(priorities[name] for name in waiting)),
+            },
         )
         return dg.SensorResult(run_requests=[request], cursor=cursor)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from dagster.components.core.defs_module import ComponentPath
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.orchestration.io_manager import lake_io_manager
 from superinsight_sync.orchestration.jobs import maintenance_definitions
+from superinsight_sync.orchestration.own import (
+    DECLARED_IN,
+    REASON,
+    TABLE,
+    missing_inputs,
+    placed,
+    specs_of,
+    text,
+)
 from superinsight_sync.orchestration.sensors import project_sensors
 from superinsight_sync.pipeline.project import load_folder
 from superinsight_sync.security.secrets import redact
@@ -44,14 +54,16 @@ def load_project_definitions(path_within_project: Path) -> dg.Definitions:
     tree.state_tracker.set_cache_data(folder, component_decl=whole)
     loaded: dict[dg.AssetKey, str] = {}
     parts += [_without_what_is_there(_load_entry(tree, entry), entry, loaded) for entry in found]
-    merged = dg.Definitions.merge(*parts, maintenance_definitions())
+    specs = {key: spec for part in parts for key, spec in specs_of(part).items()}
+    merged = dg.Definitions.merge(*(placed(part, specs) for part in parts), maintenance_definitions())
     return dg.Definitions.merge(
         merged,
-        _unknown_inputs(merged),
+        _unknown_inputs(merged, loaded),
+        _stand_ins(merged, loaded),
         dg.Definitions(
             executor=dg.in_process_executor,
             resources={"lake": lake_io_manager, "io_manager": lake_io_manager},
-            sensors=project_sensors(),
+            sensors=project_sensors(specs),
         ),
     )
 
@@ -74,7 +86,7 @@ def _find_entry(
     except Exception as error:
         if os.environ.get(STRICT):
             raise
-        return _failed(entry.stem, _reason(entry, error))
+        return _failed(entry.stem, _reason(entry, error), entry.name)
     if declared is not None:
         found[entry] = declared
     return dg.Definitions()
@@ -86,14 +98,14 @@ def _load_entry(tree: ComponentTree, entry: Path) -> dg.Definitions:
     except Exception as error:
         if os.environ.get(STRICT):
             raise
-        return _failed(entry.stem, _reason(entry, error))
+        return _failed(entry.stem, _reason(entry, error), entry.name)
 
 
 def _without_what_is_there(
     defs: dg.Definitions, entry: Path, loaded: dict[dg.AssetKey, str]
 ) -> dg.Definitions:
     """The entry's definitions; a failed asset in their place if one of its assets was `loaded` already."""
-    keys = {spec.key for spec in _specs(defs)}
+    keys = specs_of(defs).keys()
     if twice := sorted(keys & loaded.keys()):
         error = ConfigError(
             f"asset '{twice[0].to_user_string()}' is there already",
@@ -102,7 +114,7 @@ def _without_what_is_there(
         )
         if os.environ.get(STRICT):
             raise error
-        return _failed(entry.stem, str(error))
+        return _failed(entry.stem, str(error), entry.name)
     loaded |= dict.fromkeys(keys, entry.name)
     return defs
 
@@ -117,14 +129,14 @@ def _reason(entry: Path, error: BaseException) -> str:
     return redact(f"{type(error).__name__}: {error}")
 
 
-def _failed(name: str, reason: str) -> dg.Definitions:
+def _failed(name: str, reason: str, declared_in: str) -> dg.Definitions:
     _log.error("defs/%s could not be loaded: %s", name, reason)
 
     @dg.asset(
         key=dg.AssetKey([name, "declaration_error"]),
         group_name=name if name.isidentifier() else None,
         description=f"defs/{name} could not be loaded.\n\n```\n{reason}\n```",
-        metadata={"sis/reason": dg.MetadataValue.text(reason)},
+        metadata={REASON: dg.MetadataValue.text(reason), DECLARED_IN: declared_in},
         kinds={"error"},
     )
     def declaration_error() -> None:
@@ -133,28 +145,54 @@ def _failed(name: str, reason: str) -> dg.Definitions:
     return dg.Definitions(assets=[declaration_error])
 
 
-def _unknown_inputs(defs: dg.Definitions) -> dg.Definitions:
-    """A failed asset for every dataset that names a stream nobody declares."""
-    specs = _specs(defs)
-    known = {spec.key for spec in specs}
-    refined = sorted(s.key.to_user_string() for s in specs if s.tags.get("stage") == "refined")
+def _unknown_inputs(defs: dg.Definitions, declared_in: Mapping[dg.AssetKey, str]) -> dg.Definitions:
+    """A failed asset for every dataset that names a table nobody makes, or another tenant's."""
+    specs = specs_of(defs)
     broken = []
-    for spec in specs:
-        missing = [d.asset_key for d in spec.deps if d.asset_key not in known]
-        if spec.tags.get("stage") == "dataset" and missing:
-            names = ", ".join(k.to_user_string() for k in missing)
-            error = ConfigError(
-                f"unknown input {names}",
-                where=f"dataset '{spec.key.path[-1]}'",
-                hint=f"Valid: {', '.join(refined)}",
-            )
-            if os.environ.get(STRICT):
-                raise error
-            broken.append(_failed(f"{spec.key.path[-1]}_inputs", str(error)))
+    for spec in specs.values():
+        if spec.tags.get("stage") != "dataset":
+            continue
+        for key in (d.asset_key for d in spec.deps):
+            if wrong := _wrong_input(spec, specs.get(key), key):
+                tables = [
+                    s for s in specs.values() if s.tags.get("stage") == "refined" or TABLE in s.metadata
+                ]
+                valid = ", ".join(sorted(s.key.to_user_string() for s in tables))
+                error = ConfigError(wrong, where=f"dataset '{spec.key.path[-1]}'", hint=f"Valid: {valid}")
+                if os.environ.get(STRICT):
+                    raise error
+                broken.append(
+                    _failed(f"{spec.key.path[-1]}_inputs", str(error), declared_in.get(spec.key, ""))
+                )
+                break
     return dg.Definitions.merge(*broken) if broken else dg.Definitions()
 
 
-def _specs(defs: dg.Definitions) -> list[dg.AssetSpec]:
-    return [
-        spec for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for spec in asset.specs
-    ]
+def _wrong_input(dataset: dg.AssetSpec, spec: dg.AssetSpec | None, key: dg.AssetKey) -> str | None:
+    """What is wrong with one input of a dataset; None if it is a table of the dataset's tenant."""
+    name, tenant = key.to_user_string(), dataset.tags["tenant"]
+    if spec is None:
+        return f"unknown input {name}"
+    if spec.tags.get("stage") == "refined":
+        return None if spec.tags["tenant"] == tenant else f"input {name} belongs to another tenant"
+    if (place := spec.metadata.get(TABLE)) is None:
+        return f"input {name} is no table"
+    if (of := text(place).split("/")[0]) != tenant:
+        return f"input {name} is a table of tenant '{of}'; give its asset the tag tenant: {tenant}"
+    return None
+
+
+def _stand_ins(defs: dg.Definitions, declared_in: Mapping[dg.AssetKey, str]) -> dg.Definitions:
+    """What own assets read and nothing makes: Dagster would refuse everything without it."""
+    missing = missing_inputs(defs, declared_in)
+    for spec in missing:
+        if os.environ.get(STRICT):
+            raise ConfigError(text(spec.metadata[REASON]), where=f"defs/{spec.metadata[DECLARED_IN]}")
+        _log.error("defs/%s: %s", spec.metadata[DECLARED_IN], spec.metadata[REASON])
+    return dg.Definitions(assets=missing)
+
+
+def load_problems(defs: dg.Definitions) -> list[tuple[str, str]]:
+    """What is wrong in loaded definitions: the entry of ``defs/``, and why."""
+    found = [spec.metadata for spec in specs_of(defs).values() if REASON in spec.metadata]
+    return [(text(m[DECLARED_IN]), text(m[REASON])) for m in found]

@@ -39,6 +39,8 @@ class AssetOutcome:
     rows: int = 0
     checks_passed: int = 0
     checks_failed: int = 0
+    checks_broken: int = 0
+    """Those of the failed ones that could not be run: they say nothing of the data."""
     checks_warned: int = 0
     error: str | None = None
 
@@ -54,10 +56,10 @@ class RunOutcome:
 
     @property
     def exit_code(self) -> int:
-        """0 ok, 2 configuration, 3 data over threshold or a blocking check, 1 anything else."""
+        """0 ok, 2 configuration, 3 data over threshold or a blocking check that found it bad, 1 anything else."""
         if not self.errors:
             return 0
-        if self.error_classes & {"ThresholdError", "DataError", "DagsterAssetCheckFailedError"}:
+        if self.error_classes & {"ThresholdError", "DataError"}:
             return 3
         return 2 if self.error_classes == {"ConfigError"} else 1
 
@@ -274,6 +276,13 @@ def _checked(outcome: RunOutcome, evaluation: Any) -> None:
         found.checks_passed += 1
     elif evaluation.severity == dg.AssetCheckSeverity.ERROR:
         found.checks_failed += 1
+        if error := evaluation.metadata.get("sis/check_error"):
+            found.checks_broken += 1
+            outcome.errors.append(
+                f"check {evaluation.check_name} of {found.asset} could not run: {error.value}"
+            )
+        elif evaluation.blocking:
+            outcome.error_classes.add("DataError")
     else:
         found.checks_warned += 1
 

@@ -58,7 +58,7 @@ def run_requests(source: SourceSpec, streams: Sequence[StreamSpec], now: datetim
             partition_key=group.rsplit("|", 1)[1] if group else None,
             asset_selection=[key for s in members for key in pulled_keys(source, s)],
             tags={
-                "dagster/priority": str(max(s.priority or 0 for s in members)),
+                keys.PRIORITY_TAG: str(max(s.priority or 0 for s in members)),
                 "source": source.name,
                 "tenant": source.tenant,
             },

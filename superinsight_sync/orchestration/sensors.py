@@ -1,7 +1,11 @@
 """Sensors: downstream follows upstream, and a failed run becomes an alert."""
 
+from collections import defaultdict
+from collections.abc import Mapping
+
 import dagster as dg
 
+from superinsight_sync.orchestration.keys import PRIORITY_TAG, priority_of
 from superinsight_sync.security.secrets import redact
 
 
@@ -27,13 +31,34 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
     )
 
 
-def project_sensors() -> list[dg.SensorDefinition]:
-    """The project's sensors, all running by default."""
-    follow = dg.AutomationConditionSensorDefinition(
-        name="follow_upstream",
-        target=dg.AssetSelection.all(),
+def project_sensors(specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> list[dg.SensorDefinition]:
+    """The project's sensors, all running by default.
+
+    A sensor's runs all have the same tags, so there is one for each priority that streams declare: it follows what
+    is made of such streams. `follow_upstream` follows everything else.
+    """
+    by_priority: dict[int, list[dg.AssetKey]] = defaultdict(list)
+    for key in specs:
+        by_priority[priority_of(key, specs)].append(key)
+    by_priority.pop(0, None)
+    others = [key for found in by_priority.values() for key in found]
+    rest = dg.AssetSelection.all() - dg.AssetSelection.assets(*others) if others else dg.AssetSelection.all()
+    follow = [_follow("follow_upstream", rest, {})]
+    for priority, found in sorted(by_priority.items()):
+        name = f"follow_upstream_priority_{priority}".replace("-", "minus_")
+        tags = {PRIORITY_TAG: str(priority)}
+        follow.append(_follow(name, dg.AssetSelection.assets(*found), tags))
+    return [*follow, alert_on_failure]
+
+
+def _follow(
+    name: str, target: dg.AssetSelection, run_tags: Mapping[str, str]
+) -> dg.AutomationConditionSensorDefinition:
+    return dg.AutomationConditionSensorDefinition(
+        name=name,
+        target=target,
+        run_tags=run_tags,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
         description="Refines, describes and exports what has new data upstream.",
     )
-    return [follow, alert_on_failure]

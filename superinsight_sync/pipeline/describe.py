@@ -9,6 +9,7 @@ from typing import Any
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import DescribeResult
 from superinsight_sync.model.tables import TableRef
@@ -41,12 +42,8 @@ def describe_stream(
 
     def work(tally: Tally, _lease: Lease) -> DescribeResult:
         store = engine.store(source, stream, "refined")
-        if not store.exists(table):
-            raise ConfigError("there is no refined table yet", hint="Run its refine first")
         llm = settings_from_env() if stream.dictionary.use_llm else None
-        said = stream.model_dump(mode="json", include={"dictionary", "primary_key", "description"})
-        asked = [llm.model, llm.host] if llm else None
-        identity = fingerprint([rows_identity(store, table), said, asked, RULES_VERSION])
+        identity = _identity(store, table, stream, llm)
         if not force and (kept := _kept(engine, table, identity)) is not None:
             tally.unchanged = True
             return kept
@@ -68,6 +65,23 @@ def describe_stream(
         return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
 
     return execute(engine, Task.on("describe", table, force=force), work)
+
+
+def is_due(engine: Engine, source: SourceSpec, stream: StreamSpec) -> bool:
+    """Whether `describe_stream` would make it anew. Raises ConfigError if there is no refined table yet."""
+    table = table_of(source, stream, "refined")
+    llm = settings_from_env() if stream.dictionary.use_llm else None
+    identity = _identity(engine.store(source, stream, "refined"), table, stream, llm)
+    return _kept(engine, table, identity) is None
+
+
+def _identity(store: Store, table: TableRef, stream: StreamSpec, llm: LlmSettings | None) -> str:
+    """What the dictionary is made of: the rows, what was declared, and who describes."""
+    if not store.exists(table):
+        raise ConfigError("there is no refined table yet", hint="Run its refine first")
+    said = stream.model_dump(mode="json", include={"dictionary", "primary_key", "description"})
+    asked = [llm.model, llm.host] if llm else None
+    return fingerprint([rows_identity(store, table), said, asked, RULES_VERSION])
 
 
 @contextmanager

@@ -36,9 +36,8 @@ def export_dataset(engine: Engine, spec: DatasetSpec, *, force: bool = False) ->
 
     def work(tally: Tally, lease: Lease) -> ExportResult:
         started = time.perf_counter()
-        inputs = {alias: _table(engine, spec, alias) for alias in spec.inputs}
-        rows = {alias: rows_identity(engine.lake, table) for alias, table in inputs.items()}
-        identity = fingerprint([configuration_fingerprint(spec), rows])
+        inputs = {alias: input_table(engine, spec, alias) for alias in spec.inputs}
+        identity = _identity(engine, spec, inputs)
         kept = None if force else _kept(engine, spec, identity)
         if kept is not None:
             tally.unchanged = True
@@ -51,13 +50,32 @@ def export_dataset(engine: Engine, spec: DatasetSpec, *, force: bool = False) ->
     return execute(engine, task, work)
 
 
-def _table(engine: Engine, spec: DatasetSpec, alias: str) -> TableRef:
-    source, stream = spec.inputs[alias].split("/")
-    table = TableRef(spec.tenant, source, stream, "refined")
+def is_due(engine: Engine, spec: DatasetSpec) -> bool:
+    """Whether `export_dataset` would build it. Raises ConfigError for an input without a refined table."""
+    inputs = {alias: input_table(engine, spec, alias) for alias in spec.inputs}
+    return _kept(engine, spec, _identity(engine, spec, inputs)) is None
+
+
+def _identity(engine: Engine, spec: DatasetSpec, inputs: Mapping[str, TableRef]) -> str:
+    """What a version is made of: the declaration and the rows of its inputs."""
+    rows = {alias: rows_identity(engine.lake, table) for alias, table in inputs.items()}
+    return fingerprint([configuration_fingerprint(spec), rows])
+
+
+def table_of_input(spec: DatasetSpec, alias: str) -> TableRef:
+    """Where an input's rows are: a stream's refined table, or an own asset's, whose key of one part is in `assets`."""
+    group, _, name = spec.inputs[alias].rpartition("/")
+    return TableRef(spec.tenant, group or "assets", name, "refined")
+
+
+def input_table(engine: Engine, spec: DatasetSpec, alias: str) -> TableRef:
+    """The table of one input. Raises ConfigError if it has not landed in the lake."""
+    table = table_of_input(spec, alias)
     if not engine.lake.exists(table):
+        key = spec.inputs[alias]
         raise ConfigError(
-            f"input '{alias}': {spec.inputs[alias]} has no refined table in the lake",
-            hint=f"Run it first, and keep it there (save: {{refined: persistent}}): sis run {source}.{stream}",
+            f"input '{alias}': {key} has no table in the lake",
+            hint=f"Run it first, and keep it there (save: {{refined: persistent}}): sis run {key.replace('/', '.')}",
         )
     return table
 

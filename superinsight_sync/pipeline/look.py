@@ -1,7 +1,6 @@
-"""Look without touching: connection tests, discovery, previews and plans. Nothing here writes to source or lake."""
+"""Look without touching: connection tests, discovery and previews. Nothing here writes to source or lake."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +10,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import TableRef
-from superinsight_sync.model.window import window_of_keys
-from superinsight_sync.pipeline.engine import Engine, table_of
+from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_source
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
@@ -120,46 +118,6 @@ def landed(engine: Engine, table: TableRef, *, limit: int, version: int | None =
         if rows >= limit:
             break
     return pa.Table.from_batches(batches, reader.schema)
-
-
-@dataclass(frozen=True)
-class PlannedStream:
-    """What a run would do with a stream now."""
-
-    stream: str
-    action: str
-    rows: int | None
-    disposition: str
-    target: str
-    checkpoint: str | None
-    steps: tuple[str, ...]
-
-
-def plan_stream(
-    engine: Engine, source: SourceSpec, stream: StreamSpec, partitions: Sequence[str] = ()
-) -> PlannedStream:
-    """What a pull would read and where it would land."""
-    table = table_of(source, stream, "raw")
-    store = engine.store(source, stream, "raw")
-    connection = open_source(source.connection, engine.settings)
-    point = store.checkpoint(table, partitions[-1] if partitions else "")
-    incremental = stream.sync.mode == "incremental" and not partitions and stream.sync.by != "hash"
-    window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None
-    request = ReadRequest(stream, window=window, after=point.cursor if incremental and point else None)
-    action = "read everything"
-    if partitions:
-        action = f"read partitions {partitions[0]}…{partitions[-1]}"
-    elif incremental and point is not None:
-        action = f"read from {point.cursor} on"
-    return PlannedStream(
-        f"{source.name}/{stream.name}",
-        action,
-        connection.count(request),
-        stream.disposition,
-        table.path,
-        None if point is None else str(point.cursor or point.at),
-        tuple(s.step for s in stream.refine),
-    )
 
 
 def set_aside(engine: Engine, table: TableRef, limit: int) -> list[dict[str, Any]]:

@@ -34,6 +34,10 @@ class Project:
     datasets: dict[str, DatasetSpec] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     push_sources: dict[str, PushSourceSpec] = field(default_factory=dict)
+    own_code: bool = False
+    """Whether there are Python files beside the declarations: what they define, only Dagster can tell."""
+    undecided: tuple[tuple[str, Problem], ...] = ()
+    """Inputs of datasets that are no streams, and the problem that each is if no own asset has that key either."""
 
     def source(self, name: str) -> SourceSpec:
         """Raises ConfigError naming the sources there are."""
@@ -112,16 +116,28 @@ def load_folder(folder: Path) -> Project:
                 if spec.name in datasets:
                     problems.append(Problem(file, line, f"dataset '{spec.name}' is declared twice"))
                 datasets[spec.name], places[spec.name] = spec, (file, node)
-    for key, place, message in _bad_references(sources, datasets):
-        file, node = places[key]
-        problems.append(Problem(file, line_of(node, ("attributes", *place)), message))
-    return Project(folder, sources, datasets, tuple(problems), push_sources)
+    own_code = _has_own_code(folder)
+    undecided: list[tuple[str, Problem]] = []
+    for owner, place, unknown, message in _bad_references(sources, datasets):
+        file, node = places[owner]
+        problem = Problem(file, line_of(node, ("attributes", *place)), message)
+        if own_code and unknown and place[0] == "inputs":
+            undecided.append((unknown, problem))
+        else:
+            problems.append(problem)
+    return Project(folder, sources, datasets, tuple(problems), push_sources, own_code, tuple(undecided))
+
+
+def _has_own_code(folder: Path) -> bool:
+    files = (p.relative_to(folder).parts for p in folder.rglob("*.py") if p.name != "__init__.py")
+    return any(not part[0].startswith((".", "_")) for part in files)
 
 
 def _bad_references(
     sources: dict[str, SourceSpec], datasets: dict[str, DatasetSpec]
-) -> Iterator[tuple[str, tuple[str | int, ...], str]]:
-    """Streams that are named and not there, or another tenant's: whose declaration, where in it, and the message."""
+) -> Iterator[tuple[str, tuple[str | int, ...], str | None, str]]:
+    """Streams that are named and not there, or another tenant's: whose declaration, where in it, the key if it is
+    not there, and the message."""
     named: list[tuple[str, tuple[str | int, ...], str, str, str]] = []
     for name, dataset in datasets.items():
         for alias, key in dataset.inputs.items():
@@ -137,9 +153,9 @@ def _bad_references(
     known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
     for owner, place, where, key, tenant in named:
         if key not in known:
-            yield owner, place, f"{where}: there is no stream '{key}'. {_valid(key, known)}"
+            yield owner, place, key, f"{where}: there is no stream '{key}'. {_valid(key, known)}"
         elif known[key] != tenant:
-            yield owner, place, f"{where}: '{key}' belongs to another tenant"
+            yield owner, place, None, f"{where}: '{key}' belongs to another tenant"
 
 
 def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, yaml.Node]]:
@@ -175,7 +191,10 @@ def _unknown_type(data: Any) -> str | None:
 
 
 def _problems(file: Path, node: yaml.Node, error: ValidationError) -> Iterator[Problem]:
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    for finding in findings:
+        if finding["type"] == "too_short" and any(_is_within(f["loc"], finding["loc"]) for f in findings):
+            continue  # what is wrong in it does not count for pydantic: it is not too short
         path = ("attributes", *finding["loc"])
         line = line_of(node, path)
         key = ".".join(str(p) for p in finding["loc"]) or "attributes"
@@ -183,6 +202,10 @@ def _problems(file: Path, node: yaml.Node, error: ValidationError) -> Iterator[P
         value = _shown(finding)
         valid = _valid_keys(finding, error)
         yield Problem(file, line, f"{key}: {message}{value}{valid}")
+
+
+def _is_within(place: tuple[object, ...], outer: tuple[object, ...]) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _shown(finding: Any) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
@@ -40,15 +41,40 @@ class _Input:
 
 
 @dataclass(frozen=True)
-class _Refine:
+class Due:
+    """What a refine would read now.
+
+    Attributes:
+        partitions: those whose raw rows or steps changed; ``("",)`` for a stream without partitions.
+        raw_version: the raw table's version that was looked at.
+        loads: the raw loads it would read; None for all rows (of the partitions).
+    """
+
+    partitions: tuple[str, ...]
+    raw_version: int
+    loads: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Whose raw rows become whose refined ones."""
+
     engine: Engine
     source: SourceSpec
     stream: StreamSpec
     partitions: tuple[str, ...]
-    raw: Store
-    store: Store
-    table: TableRef
-    lease: Lease
+
+    @property
+    def table(self) -> TableRef:
+        return table_of(self.source, self.stream, "refined")
+
+    @cached_property
+    def raw(self) -> Store:
+        return self.engine.store(self.source, self.stream, "raw")
+
+    @cached_property
+    def store(self) -> Store:
+        return self.engine.store(self.source, self.stream, "refined")
 
     @property
     def context(self) -> StepContext:
@@ -58,6 +84,21 @@ class _Refine:
     def key(self) -> str:
         """Where the checkpoint of a run over these partitions is kept."""
         return self.partitions[0] if self.partitions else ""
+
+
+@dataclass(frozen=True)
+class _Refine(_Stream):
+    lease: Lease
+
+
+def due(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, *, partitions: Sequence[str] = ()
+) -> Due | None:
+    """What `refine_stream` would read now; None if nothing is new. Raises ConfigError without raw rows."""
+    job = _Stream(engine, source, stream, tuple(partitions))
+    rows = _input(job, force=False)
+    changed = _changed(job, rows, force=False)
+    return Due(tuple(changed), rows.raw_version, rows.loads) if changed else None
 
 
 def refine_stream(
@@ -76,33 +117,18 @@ def refine_stream(
         ThresholdError: more records failed than declared; quarantine is kept, nothing else is published.
         ConfigError: a step does not fit the columns, or there is no raw table yet.
     """
-    table = table_of(source, stream, "refined")
-    task = Task.on("refine", table, tuple(partitions), force=force)
+    task = Task.on("refine", table_of(source, stream, "refined"), tuple(partitions), force=force)
 
     def work(tally: Tally, lease: Lease) -> RefineResult:
-        job = _Refine(
-            engine,
-            source,
-            stream,
-            tuple(partitions),
-            engine.store(source, stream, "raw"),
-            engine.store(source, stream, "refined"),
-            table,
-            lease,
-        )
-        return _refine(job, tally, force=force)
+        return _refine(_Refine(engine, source, stream, tuple(partitions), lease), tally, force=force)
 
     return execute(engine, task, work)
 
 
 def _refine(job: _Refine, tally: Tally, *, force: bool) -> RefineResult:
     started = time.perf_counter()
-    if not job.raw.exists(job.table.at("raw")):
-        raise ConfigError(
-            "there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first"
-        )
     rows = _input(job, force=force)
-    changed = [k for k, identity in rows.identities.items() if force or _landed(job, k) != identity]
+    changed = _changed(job, rows, force=force)
     if not changed:
         tally.unchanged = True
         return _unchanged(job)
@@ -132,9 +158,10 @@ def _reader(job: _Refine, rows: _Input) -> ReadBatches:
     )
 
 
-def _landed(job: _Refine, key: str) -> str | None:
-    point = job.store.checkpoint(job.table, key)
-    return point.token if point else None
+def _changed(job: _Stream, rows: _Input, *, force: bool) -> list[str]:
+    """Partitions to refine; of a stream without any, the key "" stands for all of it."""
+    landed = {} if force else job.store.checkpoints(job.table)
+    return [k for k, made_of in rows.identities.items() if k not in landed or landed[k].token != made_of]
 
 
 def _unchanged(job: _Refine) -> RefineResult:
@@ -154,9 +181,13 @@ def _unchanged(job: _Refine) -> RefineResult:
     )
 
 
-def _input(job: _Refine, *, force: bool) -> _Input:
+def _input(job: _Stream, *, force: bool) -> _Input:
     """What is to be refined now."""
     raw = job.table.at("raw")
+    if not job.raw.exists(raw):
+        raise ConfigError(
+            "there are no raw rows yet", hint=f"Run the pull of {job.source.name}/{job.stream.name} first"
+        )
     version = job.raw.version(raw) or 0
     how = job.stream.model_dump(mode="json", include={"refine", "primary_key", "sync", "partition"})
     steps = fingerprint([RULES_VERSION, how])
@@ -172,7 +203,7 @@ def _input(job: _Refine, *, force: bool) -> _Input:
     return everything if since is None else replace(everything, loads=tuple(since))
 
 
-def _can_increment(job: _Refine) -> bool:
+def _can_increment(job: _Stream) -> bool:
     """Whether refining the new rows alone gives the same tables as refining all of them.
 
     Each step must work row by row, or be a dedupe by the primary key that the raw table's merge has done already.

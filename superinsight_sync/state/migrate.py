@@ -48,9 +48,8 @@ def migrate(database: Database) -> None:
         ConfigError: a newer version of the project has been at the database.
         TransientError, AccessError: it cannot be reached.
     """
-    with database.read() as connection:
-        if _version(connection) == known_versions()[-1]:
-            return
+    if is_newest(database):
+        return
     if database.engine.dialect.name == "sqlite":
         with_retry(lambda: _use_wal(database), RetryPolicy(retries=20, base_s=0.05, max_s=1.0))
     with database.write() as connection:
@@ -61,6 +60,12 @@ def migrate(database: Database) -> None:
             _make(connection)
         elif found != known_versions()[-1]:
             upgrade(connection)
+
+
+def is_newest(database: Database) -> bool:
+    """Whether the tables are those this code expects."""
+    with database.read() as connection:
+        return _version(connection) == known_versions()[-1]
 
 
 def _version(connection: Connection) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 
 from superinsight_sync.state.checkpoints import Checkpoints
 from superinsight_sync.state.database import Database
@@ -10,11 +11,12 @@ from superinsight_sync.state.executions import Executions, Logs
 from superinsight_sync.state.exports import Exports
 from superinsight_sync.state.keys import ApiKeys, RefreshTokens
 from superinsight_sync.state.leases import Leases
-from superinsight_sync.state.migrate import migrate
+from superinsight_sync.state.migrate import is_newest, migrate
 from superinsight_sync.state.purge import HISTORY, Noun, purge
 from superinsight_sync.state.quarantine import Quarantine
 from superinsight_sync.state.semantic_cache import SemanticCache
 from superinsight_sync.state.sources import Sources
+from superinsight_sync.state.urls import is_postgres, parse_url
 
 
 class State:
@@ -55,3 +57,18 @@ def open_state(database_url: str) -> State:
     database = Database(database_url)
     migrate(database)
     return State(database)
+
+
+def is_made(database_url: str) -> bool:
+    """Whether the state is there in this code's version. Makes and upgrades nothing, not even the file.
+
+    Raises what `open_state` raises.
+    """
+    url = parse_url(database_url)
+    if not is_postgres(url) and not Path(url.database or "").exists():
+        return False
+    database = Database(database_url)
+    try:
+        return is_newest(database)
+    finally:
+        database.close()

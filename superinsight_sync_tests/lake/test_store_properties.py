@@ -130,7 +130,7 @@ def test_any_arrow_value_of_a_supported_type_survives(store: Store, rows: pa.Tab
 
 
 @given(rows=columns())
-@settings(max_examples=15)
+@settings(max_examples=100)
 def test_any_arrow_value_of_a_supported_type_survives_on_s3(s3_store: Store, rows: pa.Table) -> None:
     check_values_survive(s3_store, rows)
 
@@ -155,16 +155,15 @@ class Step:
     verb: str
 
 
-STEPS = st.lists(
-    st.builds(
-        Step,
-        st.sampled_from(["land", "land", "break", "break late", "repeat", "maintain", "rollback"]),
-        st.integers(0, 3),
-        st.sampled_from(["append", "merge", "replace"]),
-    ),
-    min_size=1,
-    max_size=7,
+STEP = st.builds(
+    Step,
+    st.sampled_from(["land", "land", "break", "break late", "repeat", "maintain", "rollback"]),
+    st.integers(0, 3),
+    st.sampled_from(["append", "merge", "replace"]),
 )
+STEPS = st.lists(STEP, min_size=1, max_size=7)
+FEW_STEPS = st.lists(STEP, min_size=1, max_size=3)
+"""For S3, where each step takes longer."""
 
 
 class Lost(TransientError):
@@ -179,8 +178,8 @@ def test_a_checkpoint_saved_is_the_one_restored_after_any_interruption(
     check_checkpoint_restored(store, steps)
 
 
-@given(steps=STEPS)
-@settings(max_examples=10)
+@given(steps=FEW_STEPS)
+@settings(max_examples=100)
 def test_a_checkpoint_saved_is_the_one_restored_on_s3(s3_store: Store, steps: list[Step]) -> None:
     check_checkpoint_restored(s3_store, steps)
 

@@ -27,7 +27,7 @@ TILL: dict[str, Any] = {
         "tenant": "acme",
         "streams": [
             {"name": "sales", "primary_key": ["id"], "expect": [{"type": "not_null", "column": "id"}]},
-            {"name": "visits"},
+            {"name": "visits", "priority": 6},
             {"name": "clicks", "realtime": True},
         ],
     },
@@ -90,7 +90,7 @@ def test_all_that_waits_is_one_run_and_downstream_follows(defs: dg.Definitions) 
         assert isinstance(first, dg.SensorResult) and first.run_requests is not None
         (request,) = first.run_requests
         assert {k.path[-1] for k in request.asset_selection or ()} == {"raw_sales", "raw_visits"}
-        assert request.tags["tenant"] == "acme"
+        assert (request.tags["tenant"], request.tags["dagster/priority"]) == ("acme", "6")
         again = look(defs, instance, first.cursor)
         assert isinstance(again, dg.SkipReason)
         assert run(defs, instance, request)

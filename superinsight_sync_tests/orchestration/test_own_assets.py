@@ -22,6 +22,23 @@ attributes:
       primary_key: [visit_id]
       sync: {{mode: incremental, cursor: seen_at}}
       partition: {MONTHS}
+    - {{name: in_memory, table: pages, save: {{refined: memory}}}}
+    - {{name: small, table: pages, save: {{refined: hybrid}}}}
+"""
+ACME = """type: superinsight_sync.SyncSource
+attributes:
+  name: acme
+  tenant: acme
+  connection: {kind: sqlite, path: web.db}
+  streams: [{name: pages, table: pages}]
+---
+type: superinsight_sync.Dataset
+attributes:
+  name: of_mine
+  tenant: acme
+  inputs: {rows: mine/of_acme, loose: loose, pages: acme/pages}
+  select: SELECT r.page, r.title, l.page AS other FROM rows r JOIN loose l USING (page) JOIN pages p USING (page)
+  split: {ratios: {all: 1.0}}
 """
 
 OWN = """
@@ -74,6 +91,36 @@ def whole_range(visits: pa.Table) -> None:
     assert visits.num_rows == 60, visits.num_rows
 
 
+@dg.asset(key=["mine", "of_memory"], ins={"rows": dg.AssetIn(["web", "in_memory"])})
+def of_memory(rows: pa.Table) -> None:
+    assert rows.num_rows == 5, rows.num_rows
+
+
+@dg.asset(key=["mine", "of_hybrid"], ins={"rows": dg.AssetIn(["web", "small"])})
+def of_hybrid(rows: pa.RecordBatchReader) -> None:
+    assert rows.read_all().num_rows == 5
+
+
+@dg.asset(key=["mine", "of_acme"], ins={"rows": dg.AssetIn(["acme", "pages"])})
+def of_acme(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+@dg.asset(ins={"rows": dg.AssetIn(["mine", "of_acme"])})
+def loose(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+@dg.asset(key=["mine", "of_both"], ins={"rows": dg.AssetIn(["acme", "pages"]), "visits": dg.AssetIn(KEY)})
+def of_both(rows: pa.Table, visits: pa.Table) -> pa.Table:
+    return rows
+
+
+@dg.asset(key=["mine", "tagged"], tags={"tenant": "third"}, ins={"rows": dg.AssetIn(["acme", "pages"])})
+def tagged(rows: pa.Table) -> pa.Table:
+    return rows
+
+
 @dg.asset(key=["mine", "as_list"], ins={"visits": dg.AssetIn(KEY)})
 def as_list(visits: list) -> None: ...
 
@@ -87,7 +134,7 @@ def returns_text() -> str:
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
     folder = tmp_path_factory.mktemp("own")
-    project(folder, {"web": WEB}, name="ownproj")
+    project(folder, {"web": WEB, "acme": ACME}, name="ownproj")
     make_web(folder / "web.db")
     (folder / "ownproj" / "defs" / "mine.py").write_text(OWN)
     with pytest.MonkeyPatch.context() as patch:
@@ -161,6 +208,43 @@ def test_a_run_over_a_range_reads_the_range(defs: dg.Definitions) -> None:
     }
     result = run(defs, "mine/whole_range", tags=span)
     assert result.success, why(result)
+
+
+@pytest.mark.parametrize("stream", ["in_memory", "small"])
+def test_a_stream_is_read_from_where_it_keeps_its_rows(defs: dg.Definitions, stream: str) -> None:
+    own = {"in_memory": "of_memory", "small": "of_hybrid"}[stream]
+    result = run(defs, f"web/raw_{stream}", f"web/{stream}", f"mine/{own}")
+    assert result.success, why(result)
+    alone = run(defs, f"mine/{own}")
+    assert not alone.success
+    assert "for the same run only" in why(alone)
+
+
+def test_a_returned_table_is_of_the_tenant_of_its_tag_or_else_of_its_one_input(defs: dg.Definitions) -> None:
+    names = ("of_acme", "of_both", "tagged")
+    result = run(defs, "acme/raw_pages", "acme/pages", *(f"mine/{n}" for n in names), "loose")
+    assert result.success, why(result)
+    lake = Path(".sis/lake")
+    found = {str(p.parent.parent.relative_to(lake)) for p in lake.glob("*/*/*/refined/_delta_log")}
+    assert found >= {"acme/mine/of_acme", "acme/assets/loose", "default/mine/of_both", "third/mine/tagged"}
+
+
+def test_a_dataset_takes_own_tables_with_their_lineage(defs: dg.Definitions) -> None:
+    assert run(defs, "acme/raw_pages", "acme/pages", "mine/of_acme", "loose").success
+    result = run(defs, "datasets/of_mine")
+    assert result.success, why(result)
+    assert count(result, "datasets/of_mine") == 5
+    (event,) = result.get_asset_materialization_events()
+    lineage = event.materialization.metadata["dagster/column_lineage"].value.deps_by_column
+    sources = {name: [d.asset_key.to_user_string() for d in deps] for name, deps in lineage.items()}
+    assert (sources["title"], sources["other"]) == (["mine/of_acme"], ["loose"])
+    deps = {
+        d.asset_key.to_user_string()
+        for s in defs.resolve_all_asset_specs()
+        if s.key.path[-1] == "of_mine"
+        for d in s.deps
+    }
+    assert deps == {"mine/of_acme", "loose", "acme/pages"}
 
 
 @pytest.mark.parametrize("asset", ["as_list", "returns_text"])

@@ -25,7 +25,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
-def call(folder: Path, *command: str, **env: str) -> str:
+def call(folder: Path, *command: str, fails: bool | None = False, **env: str) -> str:
+    """What the command says. `fails`: whether it must; None if either will do."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SIS_")}
     path = os.pathsep.join([str(ROOT), str(folder)])
     own = {"DAGSTER_HOME": str(folder), "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
@@ -38,7 +39,7 @@ def call(folder: Path, *command: str, **env: str) -> str:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert fails is None or bool(done.returncode) == fails, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -68,3 +69,31 @@ def test_dg_accepts_the_project_and_what_it_scaffolds(shop: Path) -> None:
     assert "datasets/sample" in listed
     assert "web/visits_dictionary" in call(shop, "dagster", "asset", "list", "-m", "plainshop.definitions")
     assert "Schedule: web_" in call(shop, "dagster", "schedule", "list")
+
+
+@pytest.mark.slow
+def test_dg_of_a_new_project_knows_the_vocabulary_and_what_its_yaml_check_misses(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Of several files of one type `dg check yaml` looks at one alone; `sis check` at all."""
+    folder = tmp_path_factory.mktemp("new") / "newshop"
+    assert sis("init", str(folder)).code == 0
+    listed = call(folder, "dg", "list", "components", "--json")
+    for name in ("SyncSource", "PushSource", "Dataset"):
+        assert f"superinsight_sync.{name}" in listed
+    call(folder, "dg", "scaffold", "defs", "superinsight_sync.SyncSource", "zoo")
+    call(folder, "dg", "scaffold", "defs", "superinsight_sync.PushSource", "till")
+    call(folder, "dg", "check", "yaml")
+    wrong = {"shop": "conection:", "zoo": "strems:"}
+    for name, key in wrong.items():
+        file = folder / "newshop" / "defs" / name / "defs.yaml"
+        file.write_text(file.read_text().replace({"shop": "connection:", "zoo": "streams:"}[name], key))
+    told = {how: call(folder, *how.split(), fails=True) for how in ("sis check --offline", "dg check yaml")}
+    found = {how: {key for key in wrong.values() if key[:-1] in text} for how, text in told.items()}
+    assert found["sis check --offline"] == set(wrong.values())
+    assert len(found["dg check yaml"]) == 1, "it looks at all files now: mend what the guide says"
+    for name, key in wrong.items():
+        assert key[:-1] in call(folder, "dg", "check", "yaml", f"newshop/defs/{name}", fails=True)
+    assert any(
+        key[:-1] in call(folder, "dg", "check", "defs", fails=True, SIS_STRICT="1") for key in wrong.values()
+    )

@@ -35,6 +35,19 @@ STREAMS = [
         "expect": [{"type": "set", "column": "page", "values": ["p0"], "severity": "critical"}],
     },
     {
+        "name": "unasked",
+        "table": "pages",
+        "expect": [{"type": "not_null", "column": "no_such_column", "severity": "critical"}],
+    },
+    {
+        "name": "unasked_and_bad",
+        "table": "pages",
+        "expect": [
+            {"type": "not_null", "column": "no_such_column", "severity": "critical"},
+            {"type": "set", "column": "page", "values": ["p0"], "severity": "critical"},
+        ],
+    },
+    {
         "name": "barred",
         "table": "visits",
         "sync": {"mode": "incremental", "cursor": "seen_at"},
@@ -100,6 +113,15 @@ def test_a_critical_check_stops_what_is_downstream(defs: dg.Definitions) -> None
     assert done.exit_code == 3
     assert done.assets["web/blocked"].checks_failed == 1
     assert not done.assets["web/blocked_dictionary"].materialized
+
+
+def test_a_blocking_check_that_could_not_run_is_no_verdict_on_the_data(defs: dg.Definitions) -> None:
+    done = run(defs, "web.unasked")
+    assert done.exit_code == 1
+    assert (done.assets["web/unasked"].checks_failed, done.assets["web/unasked"].checks_broken) == (1, 1)
+    assert not done.assets["web/unasked_dictionary"].materialized
+    assert any("could not run" in e and "no_such_column" in e for e in done.errors)
+    assert run(defs, "web.unasked_and_bad").exit_code == 3
 
 
 def test_a_critical_check_of_partitions_stops_what_runs_after_them(defs: dg.Definitions) -> None:
@@ -241,7 +263,35 @@ def test_specs_carry_groups_tags_kinds_owners_pools_and_priorities(defs: dg.Defi
     assert {op.pool for op in steps[0].node_def.iterate_node_defs()} == {"source_web"}  # type: ignore[attr-defined]
     assert steps[0].op.tags["dagster/priority"] == "7"
     sensors = {s.name for s in defs.sensors or ()}
-    assert sensors == {"follow_upstream", "alert_on_failure"}
+    assert sensors == {"follow_upstream", "follow_upstream_priority_7", "alert_on_failure"}
+
+
+def test_what_follows_a_stream_is_started_with_its_priority(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    sensors = {s.name: s for s in defs.sensors or () if isinstance(s, dg.AutomationConditionSensorDefinition)}
+    targets = {name: s.asset_selection.resolve(graph) for name, s in sensors.items()}
+    first, rest = targets["follow_upstream_priority_7"], targets["follow_upstream"]
+    assert sensors["follow_upstream_priority_7"].run_tags["dagster/priority"] == "7"
+    assert "dagster/priority" not in sensors["follow_upstream"].run_tags
+    names = {"raw_visits", "visits", "visits_dictionary"}
+    assert {k.path[-1] for k in first} == names
+    assert rest == graph.materializable_asset_keys - first
+
+
+def test_what_is_made_of_several_streams_has_the_highest_priority_of_theirs() -> None:
+    from superinsight_sync.model.dataset import DatasetSpec
+    from superinsight_sync.orchestration.build import dataset_definitions, source_definitions
+    from superinsight_sync.orchestration.keys import priority_of
+    from superinsight_sync.orchestration.own import specs_of
+
+    streams = [{"name": n, "table": n, "priority": p} for n, p in (("low", -3), ("none", None), ("high", 4))]
+    source = SourceSpec.model_validate({**WEB["attributes"], "streams": streams})
+    found = specs_of(source_definitions(source))
+    for name, inputs in (("a", ("low",)), ("b", ("low", "none")), ("c", ("low", "high"))):
+        given = {"name": name, "inputs": {i: f"web/{i}" for i in inputs}, "select": "SELECT 1 AS x"}
+        found |= specs_of(dataset_definitions(DatasetSpec.model_validate(given)))
+    priorities = {n: priority_of(dg.AssetKey(["datasets", n]), found) for n in ("a", "b", "c")}
+    assert priorities == {"a": -3, "b": 0, "c": 4}
 
 
 def scheduled(*streams: dict[str, Any]) -> SourceSpec:

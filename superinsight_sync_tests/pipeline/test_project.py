@@ -121,3 +121,13 @@ attributes: {name: d, tenant: other, inputs: {o: shop/orders}, select: SELECT * 
     found = problems(tmp_path, GOOD + "---\n" + dataset)
     assert len(found) == 1
     assert "another tenant" in found[0]
+
+
+def test_a_wrong_stream_is_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "defs.yaml").write_text(GOOD.replace("table: orders", "tabel: orders"))
+    problems = load_folder(tmp_path).problems
+    assert [p.message.split(":")[0] for p in problems] == ["streams.0.tabel"]
+    (tmp_path / "shop" / "defs.yaml").write_text(GOOD.split("  streams:")[0] + "  streams: []\n")
+    (problem,) = load_folder(tmp_path).problems
+    assert "at least 1 item" in problem.message

@@ -1,0 +1,255 @@
+"""Plan: what a run would read and write now, asset by asset. Nothing here writes, or makes a table or a file."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from superinsight_sync.core.errors import NothingYetError, SisError
+from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.tables import Checkpoint, Stage
+from superinsight_sync.model.window import window_of_keys
+from superinsight_sync.pipeline import describe, export, refine
+from superinsight_sync.pipeline.engine import Engine, table_of
+from superinsight_sync.pipeline.reach import first_cursor, read_token
+from superinsight_sync.security.secrets import redact
+from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, open_source
+from superinsight_sync.state.opening import is_made
+
+Outcome = Literal["made", "unchanged", "waits", "fails"]
+"""`waits`: nothing has come of what it is made of. `fails`: as things are, the run would fail there."""
+
+
+@dataclass(frozen=True)
+class PlannedAsset:
+    """What a run would do with one asset now.
+
+    Attributes:
+        asset: its key, as who asks for the plan names it.
+        would: in words.
+        reads: what it is made of, with versions where they are known.
+        into: where it lands; empty if nobody knows yet.
+        rows: rows the source would give now; None where that is not asked.
+        first_partition, last_partition: of the range that the run covers.
+        checkpoint: how far the stream (or its last partition) has landed.
+        how: disposition, refine steps, or formats.
+    """
+
+    stage: str
+    outcome: Outcome
+    would: str
+    reads: tuple[str, ...] = ()
+    into: str = ""
+    rows: int | None = None
+    first_partition: str | None = None
+    last_partition: str | None = None
+    checkpoint: str | None = None
+    how: tuple[str, ...] = ()
+    asset: str = ""
+
+    def over(self, partitions: Sequence[str]) -> "PlannedAsset":
+        """The same over a range of partitions."""
+        if not partitions:
+            return self
+        return replace(self, first_partition=partitions[0], last_partition=partitions[-1])
+
+
+Upstream = Sequence[PlannedAsset]
+"""What the same plan says of an asset's inputs."""
+
+
+def plan_raw(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, partitions: Sequence[str] = ()
+) -> PlannedAsset:
+    """What a pull would read (a window, from a cursor on, or everything) and where it would land."""
+    place, value = stream.place
+    planned = PlannedAsset(
+        "raw",
+        "made",
+        "read everything",
+        reads=(f"{source.connection['kind']}: {place if place == 'query' else value}",),
+        into=_place(engine, source, stream, "raw"),
+        how=(stream.disposition,),
+    ).over(partitions)
+    return _told(planned, lambda: _of_source(engine, source, stream, tuple(partitions), planned))
+
+
+def _of_source(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, partitions: tuple[str, ...], planned: PlannedAsset
+) -> PlannedAsset:
+    if source.connection["kind"] == "inbox" and not is_made(engine.settings.database_url):
+        return replace(planned, outcome="waits", would="wait: nothing was pushed yet")
+    store, table = engine.store(source, stream, "raw"), table_of(source, stream, "raw")
+    held = store.exists(table)
+    points: Mapping[str, Checkpoint] = store.checkpoints(table) if held else {}
+    last = points.get(partitions[-1] if partitions else "")
+    planned = replace(planned, checkpoint=_checkpoint(last))
+    connection = open_source(source.connection, engine.settings)
+    if isinstance(connection, Accompanied):
+        import pyarrow as pa
+
+        known = store.schema(table) if held else pa.schema([])
+        connection.prepare(stream, known, last.detail.get("position") if last else None)
+    token = read_token(connection, _windowed(stream, partitions))
+    due = [k for k in partitions or ("",) if token is None or k not in points or points[k].token != token]
+    if not due:
+        return replace(planned, outcome="unchanged", would="find nothing new")
+    try:
+        return _counted(connection, stream, _between(partitions, due), last, planned)
+    except NothingYetError:
+        return replace(planned, outcome="waits", would="wait: nothing has come of it yet")
+
+
+def _counted(
+    connection: Source,
+    stream: StreamSpec,
+    partitions: tuple[str, ...],
+    last: Checkpoint | None,
+    planned: PlannedAsset,
+) -> PlannedAsset:
+    """With the rows, the window or cursor they are read by, and the words for it."""
+    request, would = _windowed(stream, partitions), planned.would
+    if request.window is not None:
+        would = f"read {stream.sync.cursor} from {_text(request.window.start)} to before {_text(request.window.end)}"
+    elif stream.sync.mode == "incremental" and last is not None:
+        after = first_cursor(connection, stream, last.cursor)
+        request = ReadRequest(stream, after=after, position=last.detail.get("position"))
+        if after is not None:
+            would = f"read {stream.sync.cursor} from {_text(after)} on"
+        elif request.position:
+            would = "read what came after the last position"
+    if stream.sync.by == "hash" and last is not None:
+        would = "read everything, land the rows that are new"
+    return replace(planned, would=would, rows=connection.count(request)).over(partitions)
+
+
+def plan_refined(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, partitions: Sequence[str], upstream: Upstream
+) -> PlannedAsset:
+    """Which raw rows would be refined, and into what."""
+    raw = table_of(source, stream, "raw")
+    planned = PlannedAsset(
+        "refined",
+        "made",
+        "refine what the pull lands",
+        reads=(_place(engine, source, stream, "raw"),),
+        into=_place(engine, source, stream, "refined"),
+        how=tuple(s.step for s in stream.refine),
+    ).over(partitions)
+
+    def look() -> PlannedAsset:
+        found = refine.due(engine, source, stream, partitions=partitions)
+        if found is None:
+            version = engine.store(source, stream, "raw").version(raw)
+            read = (f"{planned.reads[0]} version {version}",)
+            return replace(planned, outcome="unchanged", would="find nothing new", reads=read)
+        would = "refine all rows" if found.loads is None else f"refine {len(found.loads)} new load(s)"
+        read = (f"{planned.reads[0]} version {found.raw_version}",)
+        return replace(planned, would=would, reads=read).over(found.partitions if partitions else ())
+
+    return _after(planned, upstream, look)
+
+
+def plan_dictionary(
+    engine: Engine, source: SourceSpec, stream: StreamSpec, upstream: Upstream
+) -> PlannedAsset:
+    """Whether the refined table would be described anew."""
+    table = table_of(source, stream, "refined")
+    planned = PlannedAsset(
+        "dictionary",
+        "made",
+        "describe the refined rows",
+        reads=(_place(engine, source, stream, "refined"),),
+        into=describe.dictionary_prefix(table),
+        how=("json", "markdown"),
+    )
+
+    def look() -> PlannedAsset:
+        due = describe.is_due(engine, source, stream)
+        version = engine.store(source, stream, "refined").version(table)
+        found = replace(planned, reads=(f"{planned.reads[0]} version {version}",))
+        return found if due else replace(found, outcome="unchanged", would="find nothing new")
+
+    return _after(planned, upstream, look)
+
+
+def plan_dataset(engine: Engine, spec: DatasetSpec, upstream: Upstream) -> PlannedAsset:
+    """Whether a new version would be built, of which inputs, in which formats."""
+    planned = PlannedAsset(
+        "dataset",
+        "made",
+        "build a version, published if its content is new",
+        reads=tuple(spec.inputs.values()),
+        into=export.dataset_prefix(spec),
+        how=spec.formats,
+    )
+
+    def look() -> PlannedAsset:
+        due = export.is_due(engine, spec)
+        tables = {key: export.input_table(engine, spec, alias) for alias, key in spec.inputs.items()}
+        read = tuple(f"{key} version {engine.lake.version(table)}" for key, table in tables.items())
+        found = replace(planned, reads=read)
+        return found if due else replace(found, outcome="unchanged", would="find nothing new")
+
+    return _after(planned, upstream, look)
+
+
+def plan_own(reads: Sequence[str], into: str, upstream: Upstream) -> PlannedAsset:
+    """An asset that is not declared but written: its function is run whenever it is asked for."""
+    planned = PlannedAsset("own", "made", "run its function", reads=tuple(reads), into=into)
+    return _after(planned, upstream, lambda: planned)
+
+
+def _after(planned: PlannedAsset, upstream: Upstream, look: Callable[[], PlannedAsset]) -> PlannedAsset:
+    """What becomes of an asset after its inputs; `look` says it where none of them changes before."""
+    for outcome in ("fails", "waits"):
+        if bad := [u.asset for u in upstream if u.outcome == outcome]:
+            return replace(planned, outcome="waits", would=f"wait: nothing comes of {', '.join(bad)}")
+    if any(u.outcome == "made" for u in upstream):
+        return planned
+    return _told(planned, look)
+
+
+def _told(planned: PlannedAsset, look: Callable[[], PlannedAsset]) -> PlannedAsset:
+    """What `look` finds; an error is what the run would fail with."""
+    try:
+        return look()
+    except SisError as error:
+        return replace(planned, outcome="fails", would=f"fail: {redact(str(error))}")
+
+
+def _between(partitions: tuple[str, ...], due: Sequence[str]) -> tuple[str, ...]:
+    """From the first to the last that is due: a pull reads one window."""
+    if not partitions:
+        return ()
+    return partitions[partitions.index(due[0]) : partitions.index(due[-1]) + 1]
+
+
+def _windowed(stream: StreamSpec, partitions: Sequence[str]) -> ReadRequest:
+    window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None
+    return ReadRequest(stream, window=window)
+
+
+def _place(engine: Engine, source: SourceSpec, stream: StreamSpec, stage: Stage) -> str:
+    """Where a stage's rows are kept, as a person would say it; never an address with credentials."""
+    table = table_of(source, stream, stage)
+    save = stream.saves.raw if stage == "raw" else stream.saves.refined
+    match save.strategy:
+        case "database":
+            from superinsight_sync.lake.database import default_place
+
+            return f"database table {save.table or '.'.join(default_place(table))}"
+        case "memory":
+            return f"{table.path} (memory of the run)"
+        case "hybrid":
+            return f"{table.path} (memory of the run, or the lake above {save.max_memory:,} bytes)"
+    return table.path
+
+
+def _checkpoint(point: Checkpoint | None) -> str | None:
+    return None if point is None else _text(point.cursor if point.cursor is not None else point.at)
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
