@@ -13,7 +13,7 @@ from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.engine import Engine, table_of
-from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_source
+from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_declared
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
 
@@ -31,7 +31,7 @@ def probe_source(source: SourceSpec, settings: Settings) -> ConnectionReport:
 def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec]) -> ConnectionReport:
     kind = source.connection["kind"]
     try:
-        probe = open_source(source.connection, settings).probe()
+        probe = open_declared(source, settings).probe()
         for stream in streams:
             _check_columns(source, stream, settings)
     except SisError as error:
@@ -47,7 +47,7 @@ def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec
 def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -> None:
     where = f"source '{source.name}', stream '{stream.name}'"
     try:
-        shape = open_source(source.connection, settings).describe(stream)
+        shape = open_declared(source, settings).describe(stream)
         schema = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
         plan_steps(stream.refine, schema, StepContext(stream.primary_key, stream.sync.cursor))
     except SisError as error:
@@ -56,7 +56,7 @@ def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -
 
 def discover(source: SourceSpec, settings: Settings) -> list[FoundStream]:
     """What there is to read in a source."""
-    return sorted(open_source(source.connection, settings).discover(), key=lambda s: s.name)
+    return sorted(open_declared(source, settings).discover(), key=lambda s: s.name)
 
 
 def proposal(source: SourceSpec, found: Sequence[FoundStream]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def preview(
     engine: Engine, source: SourceSpec, stream: StreamSpec, *, limit: int, refined: bool = False
 ) -> pa.Table:
     """The first rows as the source gives them, or as the refine steps make them of those."""
-    connection = open_source(source.connection, engine.settings)
+    connection = open_declared(source, engine.settings)
     with connection.read(ReadRequest(stream, limit=limit)) as batches:
         rows = batches.read_all()
     if not refined:
@@ -141,7 +141,7 @@ def plan_stream(
     """What a pull would read and where it would land."""
     table = table_of(source, stream, "raw")
     store = engine.store(source, stream, "raw")
-    connection = open_source(source.connection, engine.settings)
+    connection = open_declared(source, engine.settings)
     point = store.checkpoint(table, partitions[-1] if partitions else "")
     incremental = stream.sync.mode == "incremental" and not partitions and stream.sync.by != "hash"
     window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None

@@ -26,7 +26,7 @@ from superinsight_sync.pipeline.execution import Tally, Task, execute, still_our
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import widen_table
-from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, StreamShape, open_source
+from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, StreamShape, open_declared
 from superinsight_sync.state.leases import Lease
 
 
@@ -115,7 +115,7 @@ def pull_stream(
             tuple(partitions),
             engine.store(source, stream, "raw"),
             table,
-            open_source(source.connection, engine.settings),
+            open_declared(source, engine.settings),
             new_load_id(),
             lease,
         )

@@ -9,7 +9,7 @@ import pytest
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
-from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
 from superinsight_sync_tests.servers.ports import free_port
@@ -84,6 +84,27 @@ def test_mariadb_restarts_in_the_middle(settings: Settings, monkeypatch: pytest.
     with running_mariadb() as server:
         monkeypatch.setenv("AWAY_DSN", fill_mariadb(server))
         assert pull_through(settings, declared("mysql", "big"), server.restart) == 1
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+def test_a_restart_between_two_pulls_goes_unnoticed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    engine = open_engine("run-1", settings)
+    with ExitStack() as stack:
+        server: PostgresServer | MariadbServer
+        if kind == "postgres":
+            server = postgres = stack.enter_context(running_postgres())
+            fill_postgres(postgres)
+            monkeypatch.setenv("AWAY_DSN", postgres.dsn("away"))
+        else:
+            server = mariadb = stack.enter_context(running_mariadb())
+            monkeypatch.setenv("AWAY_DSN", fill_mariadb(mariadb))
+        source = declared(kind, "public.big" if kind == "postgres" else "big")
+        assert pull_stream(engine, source, source.streams[0]).stats.rows == ROWS
+        server.restart()
+        again = pull_stream(engine, source, source.streams[0])
+    assert (again.stats.rows, again.retries) == (ROWS, 0)
 
 
 def test_a_second_postgres_takes_over_when_the_first_dies(
