@@ -1,7 +1,5 @@
 """Sessions on a MySQL or MariaDB server that can write nothing, as a pool keeps them."""
 
-import contextlib
-import socket
 import struct
 from dataclasses import dataclass
 from functools import partial
@@ -91,11 +89,13 @@ class Access:
         return connection
 
     def _connect(self) -> Connection:
-        """To the first of several servers that listens; to the last if none does, whose error is the one told."""
+        """To the first of several servers that gives a session; if none does, the last one's error is told."""
         for place in self.places[:-1]:
-            with contextlib.suppress(OSError):
-                socket.create_connection((place.host, place.port), self.connect_timeout_s).close()
+            try:
                 return self.connect_to(place)
+            except pymysql.Error as error:
+                if error.args and error.args[0] in _REFUSED:
+                    raise
         return self.connect_to(self.places[-1])
 
     def _prepare(self, connection: Connection) -> None:
