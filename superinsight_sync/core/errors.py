@@ -10,6 +10,8 @@ SisError
 └── StopRequested    pause or cancel: stop at the next batch, keep the checkpoint
 """
 
+import copy
+
 
 class SisError(Exception):
     """Base of all our errors.
@@ -30,7 +32,7 @@ class SisError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message, self.where, self.hint))
+        return (_rebuild, (type(self), self.message, self.where, self.hint), self.__dict__)
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.message}" if self.where else self.message
@@ -38,7 +40,11 @@ class SisError(Exception):
 
     def at(self, where: str) -> "SisError":
         """The same error, told where it happened unless it knows already."""
-        return self if self.where else type(self)(self.message, where=where, hint=self.hint)
+        if self.where:
+            return self
+        located = copy.copy(self)
+        located.where, located.args = where, (self.message, where, self.hint)
+        return located
 
 
 def _rebuild(cls: type[SisError], message: str, where: str, hint: str) -> SisError:
@@ -46,9 +52,16 @@ def _rebuild(cls: type[SisError], message: str, where: str, hint: str) -> SisErr
 
 
 class TransientError(SisError):
-    """May succeed if tried again: network, timeout, lock, 429, 5xx."""
+    """May succeed if tried again: network, timeout, lock, 429, 5xx.
+
+    Attributes:
+        wait_s: the seconds that the other side asked to wait for before the next try; None if it did not.
+        retried: whether all retries have been made: who gets it makes no more.
+    """
 
     retryable = True
+    wait_s: float | None = None
+    retried: bool = False
 
 
 class ConfigError(SisError):

@@ -26,6 +26,10 @@ class RetryPolicy:
         """Seconds to wait before repeat number `attempt`, counted from 0."""
         return random.uniform(0.0, min(self.max_s, self.base_s * 2**attempt))
 
+    def wait_s(self, attempt: int, error: TransientError) -> float:
+        """The same, but as long as the error asks for."""
+        return max(self.delay_s(attempt), error.wait_s or 0.0)
+
 
 def with_retry(
     work: Callable[[], T],
@@ -34,12 +38,19 @@ def with_retry(
     on_retry: Callable[[int, TransientError], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Calls `work` until it returns, repeating on TransientError; the last error is raised as it is."""
-    for attempt in range(policy.retries):
+    """Calls `work` until it returns, repeating on TransientError, not before the time that the error asks for.
+
+    The last error is raised as `retried`, and such an error of `work` at once: retries within retries do not multiply.
+    """
+    attempt = 0
+    while True:
         try:
             return work()
         except TransientError as error:
+            error.retried = error.retried or attempt >= policy.retries
+            if error.retried:
+                raise
             if on_retry:
                 on_retry(attempt + 1, error)
-            sleep(policy.delay_s(attempt))
-    return work()
+            sleep(policy.wait_s(attempt, error))
+            attempt += 1

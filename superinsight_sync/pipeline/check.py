@@ -12,7 +12,7 @@ from superinsight_sync.model.tables import PARTITION, TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.quality.run import run_checks
-from superinsight_sync.sources.protocol import ReadRequest, open_source
+from superinsight_sync.sources.protocol import ReadRequest, open_declared
 
 
 def check_stream(
@@ -36,7 +36,7 @@ def check_stream(
 
     def source_count() -> int:
         window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None
-        there = open_source(source.connection, engine.settings).count(ReadRequest(stream, window=window))
+        there = open_declared(source, engine.settings).count(ReadRequest(stream, window=window))
         return there - engine.lake.count(table.at("quarantine"), partitions=partitions or None)
 
     return run_checks(

@@ -12,7 +12,7 @@ from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.quality.expectations import validate_specs
 from superinsight_sync.security.secrets import holds_literal_secret
-from superinsight_sync.sources.protocol import SOURCE_KINDS, Capabilities, open_source, options_of
+from superinsight_sync.sources.protocol import SOURCE_KINDS, Capabilities, open_declared, options_of
 from superinsight_sync.transform.protocol import STEPS
 
 Place = tuple[str | int, ...]
@@ -43,7 +43,7 @@ def _of_source(source: SourceSpec) -> Iterator[tuple[Place, ConfigError]]:
     if kind not in SOURCE_KINDS.names():
         yield from _tried(("connection", "kind"), "", partial(SOURCE_KINDS.module, kind))
         return
-    yield from _tried(("connection",), "", partial(open_source, source.connection, load_settings()))
+    yield from _tried(("connection",), "", partial(open_declared, source, load_settings()))
     able = SOURCE_KINDS.load(kind).capabilities
     for i, stream in enumerate(source.streams):
         where = f"source '{source.name}', stream '{stream.name}'"

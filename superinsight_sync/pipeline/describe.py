@@ -20,7 +20,7 @@ from superinsight_sync.semantics.dictionary import Described, describe
 from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
 from superinsight_sync.semantics.profile import profile
 from superinsight_sync.semantics.rules import RULES_VERSION, Shape
-from superinsight_sync.sources.protocol import open_source
+from superinsight_sync.sources.protocol import open_declared
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.state.semantic_cache import Answer, SemanticCache
 
@@ -103,7 +103,7 @@ def _scratch(engine: Engine) -> Any:
 
 def _shape(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Shape:
     """What the source's catalogue and the declaration know of the stream."""
-    found = open_source(source.connection, engine.settings).describe(stream)
+    found = open_declared(source, engine.settings).describe(stream)
     return Shape(
         stream=f"{source.name}/{stream.name}",
         comment=stream.description or found.comment,

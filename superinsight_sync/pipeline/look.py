@@ -11,7 +11,7 @@ from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_source
+from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_declared
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
 
@@ -29,7 +29,7 @@ def probe_source(source: SourceSpec, settings: Settings) -> ConnectionReport:
 def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec]) -> ConnectionReport:
     kind = source.connection["kind"]
     try:
-        probe = open_source(source.connection, settings).probe()
+        probe = open_declared(source, settings).probe()
         for stream in streams:
             _check_columns(source, stream, settings)
     except SisError as error:
@@ -45,7 +45,7 @@ def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec
 def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -> None:
     where = f"source '{source.name}', stream '{stream.name}'"
     try:
-        shape = open_source(source.connection, settings).describe(stream)
+        shape = open_declared(source, settings).describe(stream)
         schema = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
         plan_steps(stream.refine, schema, StepContext(stream.primary_key, stream.sync.cursor))
     except SisError as error:
@@ -54,7 +54,7 @@ def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -
 
 def discover(source: SourceSpec, settings: Settings) -> list[FoundStream]:
     """What there is to read in a source."""
-    return sorted(open_source(source.connection, settings).discover(), key=lambda s: s.name)
+    return sorted(open_declared(source, settings).discover(), key=lambda s: s.name)
 
 
 def proposal(source: SourceSpec, found: Sequence[FoundStream]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def preview(
     engine: Engine, source: SourceSpec, stream: StreamSpec, *, limit: int, refined: bool = False
 ) -> pa.Table:
     """The first rows as the source gives them, or as the refine steps make them of those."""
-    connection = open_source(source.connection, engine.settings)
+    connection = open_declared(source, engine.settings)
     with connection.read(ReadRequest(stream, limit=limit)) as batches:
         rows = batches.read_all()
     if not refined:

@@ -14,7 +14,7 @@ from superinsight_sync.pipeline import describe, export, refine
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.reach import first_cursor, read_token
 from superinsight_sync.security.secrets import redact
-from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, open_source
+from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, open_declared
 from superinsight_sync.state.opening import is_made
 
 Outcome = Literal["made", "unchanged", "waits", "fails"]
@@ -85,7 +85,7 @@ def _of_source(
     points: Mapping[str, Checkpoint] = store.checkpoints(table) if held else {}
     last = points.get(partitions[-1] if partitions else "")
     planned = replace(planned, checkpoint=_checkpoint(last))
-    connection = open_source(source.connection, engine.settings)
+    connection = open_declared(source, engine.settings)
     if isinstance(connection, Accompanied):
         import pyarrow as pa
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.errors import NothingYetError, SisError
+from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
 from superinsight_sync.lake.store import Store
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
@@ -26,7 +26,7 @@ from superinsight_sync.pipeline.execution import Tally, Task, execute, still_our
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import widen_table
-from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, StreamShape, open_source
+from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, StreamShape, open_declared
 from superinsight_sync.state.leases import Lease
 
 
@@ -116,7 +116,7 @@ def pull_stream(
             tuple(partitions),
             engine.store(source, stream, "raw"),
             table,
-            open_source(source.connection, engine.settings),
+            open_declared(source, engine.settings),
             new_load_id(),
             lease,
         )

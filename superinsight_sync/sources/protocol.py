@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_chec
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.plugins import PluginConfig, Registry
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.model.window import Window
 
@@ -229,6 +229,24 @@ class SettingAside(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose a connection is, and how many streams are read at once through it."""
+
+    tenant: str = ""
+    source: str = ""
+    streams_at_once: int = 4
+
+
+@runtime_checkable
+class Pooling(Protocol):
+    """A source that keeps connections for the next who opens it, but never for another owner."""
+
+    def pool_for(self, owner: Owner) -> None:
+        """Called before anything else."""
+        ...
+
+
 SOURCE_KINDS: Registry[Source] = Registry("superinsight_sync.sources.kinds", "source kind")
 
 
@@ -237,6 +255,14 @@ def open_source(connection: dict[str, Any], settings: Settings) -> Source:
     from superinsight_sync.sources.opening import open_connection
 
     return open_connection(connection, settings)
+
+
+def open_declared(source: SourceSpec, settings: Settings) -> Source:
+    """The source as declared; what it keeps open is for all in this process that open it. Raises as `open_source`."""
+    opened = open_source(source.connection, settings)
+    if isinstance(opened, Pooling):
+        opened.pool_for(Owner(source.tenant, source.name, source.max_concurrency))
+    return opened
 
 
 class KindConfig(PluginConfig):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from superinsight_sync.core.errors import TransientError
 from superinsight_sync.core.retry import RetryPolicy
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
@@ -74,14 +75,20 @@ def test_a_damaged_record_is_kept_and_gone_once_it_is_mended(engine: Engine, pla
 def test_a_transfer_that_is_cut_lands_each_row_once(
     engine: Engine, request: pytest.FixtureRequest, protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three cuts are mended within the read, further ones by the pull's own retries."""
+    """Three cuts are mended within the read; the fourth ends the pull, which is not tried another three times."""
     monkeypatch.setattr(RetryPolicy, "delay_s", lambda *_: 0.01)
     numbers = range(1_000_000, 1_400_000)
     with place_in(request, protocol) as place:
         place.put("big.csv", csv_of(*numbers))
         source = declared(place, primary_key=[])
-        place.server.drops[:] = [1, 1_500_000, 70_000, 30_000, 900_000, 100_000]
-        result = pull_stream(engine, source, source.streams[0])
+        pull_stream(engine, source, source.streams[0])
+        place.server.drops[:] = [100_000] * 9
+        with pytest.raises(TransientError):
+            pull_stream(engine, source, source.streams[0], force=True)
+        assert len(place.server.drops) >= 4
+        assert [letter.attempts for letter in engine.state.dead_letters.list()] == [4]
+        place.server.drops[:] = [1, 1_500_000, 70_000]
+        result = pull_stream(engine, source, source.streams[0], force=True)
         assert place.server.drops == []
     assert result.stats.rows == len(numbers)
     assert landed(engine) == list(numbers)

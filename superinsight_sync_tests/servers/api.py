@@ -58,12 +58,12 @@ def fake_api() -> Iterator[FakeApi]:
                     self.send_header(key, value)
                 self.send_header("Content-Length", str(len(data) + 100 * cut))
                 self.end_headers()
-                self.wfile.write(data)
+                self.wfile.write(b"" if self.command == "HEAD" else data)
             except (BrokenPipeError, ConnectionResetError):
                 pass
             self.close_connection = self.close_connection or cut
 
-        do_POST = do_GET
+        do_POST = do_HEAD = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -26,6 +26,24 @@ def garbage_port() -> Iterator[int]:
 
 
 @contextmanager
+def greeting_port(greeting: bytes) -> Iterator[int]:
+    """Says this to whoever connects, as servers of other protocols do, and hangs up."""
+    with _listening() as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    client.sendall(greeting)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+@contextmanager
 def mute_port() -> Iterator[int]:
     """Takes connections and never says a word."""
     with _listening() as server:

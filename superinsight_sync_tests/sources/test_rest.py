@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.sources.http import client
-from superinsight_sync.sources.http.client import retry_after_s
+from superinsight_sync.sources.http.retry_after import retry_after_s
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.servers.api import Asked, FakeApi, Reply, answer, fake_api
 from superinsight_sync_tests.sources.reading import column, open_source, read, stream
@@ -33,7 +33,7 @@ STYLES: list[dict[str, Any]] = [
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    monkeypatch.setattr(client.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("superinsight_sync.core.retry.RetryPolicy.delay_s", lambda self, attempt: 0.0)
     with fake_api() as fake:
         yield fake
 
@@ -114,8 +114,8 @@ def test_retry_after_is_kept_and_capped(
 
 def test_a_date_says_when_to_try_again() -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert 85 < (retry_after_s(at) or 0) <= 90
-    assert retry_after_s("soon") is None
+    assert 85 < (retry_after_s({"retry-after": at}) or 0) <= 90
+    assert retry_after_s({"retry-after": "soon"}) is None
 
 
 HTML = (200, {"Content-Type": "text/html"}, b"<html>login</html>")
@@ -315,3 +315,12 @@ def test_a_key_in_the_query_keeps_the_query_of_the_next_link(
     )
     assert found == [1, 2, 3, 4, 5]
     assert all(a.params["key"] == "k3y" for a in api.asked)
+
+
+def test_a_busy_server_fails_the_connection_test_with_a_transient_error(
+    api: FakeApi, project: Settings
+) -> None:
+    api.otherwise = lambda asked: answer({}, 503)
+    opened = open_source({"kind": "rest", "base_url": api.url, "allow_private": True}, project)
+    with pytest.raises(TransientError, match="answered 503"):
+        opened.probe()

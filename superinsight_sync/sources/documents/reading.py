@@ -42,6 +42,8 @@ class Walk:
         self._given: list[Any] = []
         """The ids of the documents that have the last value of the field."""
         self._kinds: set[type] = set()
+        self.retried = False
+        """Whether what `batches` raised was tried again as often as may be."""
 
     def batches(self, rows: int) -> Iterator[Raw]:
         """The documents, at most about `rows` together. Raises PyMongoError, and InvalidBSON."""
@@ -53,7 +55,8 @@ class Walk:
                     yield documents
                 return
             except (ConnectionFailure, CursorNotFound):
-                if failures == policy.retries or not self._can_continue():
+                self.retried = failures == policy.retries
+                if self.retried or not self._can_continue():
                     raise
                 time.sleep(policy.delay_s(failures))
                 failures += 1

@@ -1,25 +1,23 @@
 """One API: its requests, bounded in size, time, rate and number, with credentials that go to it alone."""
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, TransientError
+from superinsight_sync.core.retry import RetryPolicy, with_retry
 from superinsight_sync.security.net import guard_of, guarded_client
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.http.auth import Credentials
 from superinsight_sync.sources.http.document import Document
 from superinsight_sync.sources.http.limits import limits_of
 from superinsight_sync.sources.http.options import HttpConfig
+from superinsight_sync.sources.http.retry_after import retry_after_s
 
-_RETRIES = 3
 _PORTS = {"http": 80, "https": 443}
 _RUNNING = "Check that the server runs and can be reached from here"
 
@@ -93,23 +91,19 @@ class Api:
             AccessError: 401, 403. ConfigError: 404, other 4xx, a redirect, HTML. DataError: too big.
         """
         renewed = False
-        for attempt in range(_RETRIES + 1):
-            try:
+
+        def asked() -> Document:
+            nonlocal renewed
+            response, body = self.send(call)
+            if response.status_code == 401 and not renewed and self._credentials.renew():
+                renewed = True
                 response, body = self.send(call)
-                if response.status_code == 401 and not renewed and self._credentials.renew():
-                    renewed = True
-                    response, body = self.send(call)
-                self._check_status(response, call)
-                document = Document(body, _where(call), response.links.get("next", {}).get("url"))
-                document.check()
-                return document
-            except _AskedToWaitError as error:
-                failure, wait_s = error.failure, error.wait_s
-            except TransientError as error:
-                failure, wait_s = error, None
-            if attempt < _RETRIES:
-                self._sleep(random.uniform(0, 0.5 * 2**attempt) if wait_s is None else wait_s)
-        raise failure
+            self._check_status(response, call)
+            document = Document(body, _where(call), response.links.get("next", {}).get("url"))
+            document.check()
+            return document
+
+        return with_retry(asked, RetryPolicy(), sleep=self._sleep)
 
     def probe(self, call: Call) -> str:
         """The server's name. Raises AccessError for refused credentials, TransientError if it is not there."""
@@ -170,14 +164,10 @@ class Api:
         said = f"the server answered {status}"
         if status in (401, 403):
             raise AccessError(said, where=where, hint="Check the credentials and their rights")
-        if status in (429, 503):
-            wait_s = retry_after_s(response.headers.get("retry-after"))
-            limit_s = self.config.max_retry_after.total_seconds()
-            raise _AskedToWaitError(
-                TransientError(said, where=where), None if wait_s is None else min(wait_s, limit_s)
-            )
-        if status >= 500 or status in (408, 425):
-            raise TransientError(said, where=where)
+        if status >= 500 or status in (408, 425, 429):
+            failure = TransientError(said, where=where)
+            failure.wait_s = retry_after_s(response.headers, self.config.max_retry_after.total_seconds())
+            raise failure
         hint = (
             "Check base_url and the endpoint" if status in (301, 302, 307, 308, 404) else "Check the options"
         )
@@ -192,27 +182,6 @@ class Api:
             start_s = max(now_s, self._limits.next_start_s)
             self._limits.next_start_s = start_s + 1 / rate
         self._sleep(start_s - now_s)
-
-
-class _AskedToWaitError(Exception):
-    """The server is busy and may have said until when."""
-
-    def __init__(self, failure: TransientError, wait_s: float | None) -> None:
-        super().__init__(failure, wait_s)
-        self.failure = failure
-        self.wait_s = wait_s
-
-
-def retry_after_s(text: str | None) -> float | None:
-    """The seconds that a Retry-After header says, as number or date (RFC 9110, 10.2.3); None if it does not."""
-    if not text:
-        return None
-    if text.strip().isdecimal():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - utc_now()).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -80,6 +80,7 @@ class MongodbSource(Sampled):
                 connectTimeoutMS=wait_ms,
                 socketTimeoutMS=int(self._config.read_timeout.total_seconds() * 1000),
                 appname="superinsight-sync",
+                retryReads=False,  # who reads does it
                 uuidRepresentation="standard",
                 datetime_conversion="DATETIME_AUTO",
                 unicode_decode_error_handler="strict",
@@ -188,6 +189,7 @@ class MongodbSource(Sampled):
 
         rows, where = max(1, min(BATCH_DOCUMENTS, request.batch_rows)), f"collection '{collection.name}'"
         reader, no_text = DocumentReader(shape), Document(b"{}", where)
+        walk: Walk | None = None
         try:
             walk = Walk(collection, _filter(request), _order(collection, request))
             for number, raw in enumerate(ahead(walk.batches(rows)), 1):
@@ -199,7 +201,10 @@ class MongodbSource(Sampled):
         except InvalidBSON:
             raise DataError("a document is no valid BSON", where=where) from None
         except PyMongoError as error:
-            raise _mapped(error) from error
+            failure = _mapped(error)
+            if isinstance(failure, TransientError) and walk is not None:
+                failure.retried = walk.retried
+            raise failure from error
 
 
 def _filter(request: ReadRequest) -> dict[str, Any]:

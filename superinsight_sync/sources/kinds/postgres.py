@@ -15,6 +15,7 @@ from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
     Capabilities,
     FoundStream,
+    Owner,
     Probe,
     ReadRequest,
     StreamOptions,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
+    from superinsight_sync.sources.sql.pool import Pool
     from superinsight_sync.sources.sql.postgres_types import PgColumn
 
 
@@ -65,6 +67,7 @@ class PostgresSource:
     def __init__(self, config: Config, settings: Settings) -> None:
         self._config = config
         self._settings = settings
+        self._owner = Owner()
 
     def _dsn(self) -> str:
         from psycopg import ProgrammingError
@@ -87,25 +90,38 @@ class PostgresSource:
         params["connect_timeout"] = str(max(1, int(self._config.connect_timeout.total_seconds())))
         params["client_encoding"] = "UTF8"
         params.setdefault("application_name", "superinsight-sync")
+        # A network that swallows everything must not make the look at an idle connection hang.
+        params.setdefault("tcp_user_timeout", str(int(self._config.connect_timeout.total_seconds() * 1000)))
         return make_conninfo(**params)  # type: ignore[arg-type]
 
+    def pool_for(self, owner: Owner) -> None:
+        self._owner = owner
+
+    def _pool(self) -> "Pool[psycopg.Connection[Any]]":
+        from superinsight_sync.sources.sql.pool import Pool, pool_of
+        from superinsight_sync.sources.sql.postgres_session import driver
+
+        dsn, wait_s = self._dsn(), self._config.connect_timeout.total_seconds()
+        return pool_of(
+            ("postgres", self._owner, dsn), lambda: Pool(driver(dsn), self._owner.streams_at_once, wait_s)
+        )
+
     @contextmanager
-    def _catalogue(self) -> "Iterator[psycopg.Connection[Any]]":
-        """A read-only connection for the catalogue and counts."""
+    def _connection(self) -> "Iterator[psycopg.Connection[Any]]":
+        """A session that can write nothing. It is the caller's only one."""
         import psycopg
 
         from superinsight_sync.sources.sql.errors import mapped
 
         try:
-            with psycopg.connect(self._dsn()) as connection:
-                connection.read_only = True
+            with self._pool().connection() as connection:
                 yield connection
         except psycopg.Error as error:
             raise mapped(error) from error
 
     def probe(self) -> Probe:
         started = time.perf_counter()
-        with self._catalogue() as db:
+        with self._connection() as db:
             version = db.execute("SHOW server_version").fetchone()
             latency_ms = 1000 * (time.perf_counter() - started)
             from superinsight_sync.sources.sql.postgres_catalogue import can_write
@@ -121,13 +137,13 @@ class PostgresSource:
     def discover(self) -> Iterator[FoundStream]:
         from superinsight_sync.sources.sql.postgres_catalogue import found_streams
 
-        with self._catalogue() as db:
+        with self._connection() as db:
             yield from found_streams(db, self._config.schemas)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
         from superinsight_sync.sources.sql.postgres_catalogue import describe
 
-        with self._catalogue() as db:
+        with self._connection() as db:
             return describe(db, stream)[0]
 
     @contextmanager
@@ -140,7 +156,7 @@ class PostgresSource:
         from superinsight_sync.sources.sql.postgres_late import Lateness
         from superinsight_sync.sources.sql.postgres_types import Converter
 
-        with self._catalogue() as db:
+        with self._connection() as db:
             shape, columns = describe(db, request.stream)
             late = Lateness(db, request)
             needed = request.needed(shape.columns)
@@ -161,9 +177,12 @@ class PostgresSource:
                     raise mapped(error) from error
                 late.finish()
 
+            db.commit()
             readers: list[int] = []
             with self._batches(db, late.request, columns, readers) as batches:
-                late.snapshot_taken(readers)
+                if late.watches:
+                    with self._pool().one_more() as beside:
+                        late.snapshot_taken(beside, readers)
                 yield pa.RecordBatchReader.from_batches(schema_of(needed), typed(batches))
 
     @contextmanager
@@ -180,6 +199,7 @@ class PostgresSource:
             readers: gets the backends that read.
         """
         import pyarrow as pa
+        from psycopg import IsolationLevel
 
         from superinsight_sync.sources.side_by_side import side_by_side
         from superinsight_sync.sources.sql.postgres_catalogue import block_ranges, select_sql
@@ -187,53 +207,71 @@ class PostgresSource:
         schema = pa.schema([(c.name, c.sent) for c in request.needed(columns)])
         wanted = options_of("postgres", request.stream).parallel
         ranges = block_ranges(db, request.stream, wanted) if wanted > 1 and request.limit is None else []
+        statements = [select_sql(db, request, columns, blocks) for blocks in ranges or (None,)]
+        db.commit()
+        readers.append(db.info.backend_pid)
+        db.isolation_level = IsolationLevel.REPEATABLE_READ
         if not ranges:
-            with self._stream(schema, select_sql(db, request, columns), readers) as batches:
+            with self._stream(db, schema, statements[0]) as batches:
                 yield batches
             return
-        with self._catalogue() as holder:
-            from psycopg import IsolationLevel
+        row = db.execute("SELECT pg_export_snapshot()").fetchone()
+        assert row is not None
+        parts = [partial(self._part, schema, statement, readers, row[0]) for statement in statements]
+        with side_by_side(parts, ahead=len(parts)) as batches:
+            yield batches
 
-            readers.append(holder.info.backend_pid)
-            holder.isolation_level = IsolationLevel.REPEATABLE_READ
-            row = holder.execute("SELECT pg_export_snapshot()").fetchone()
-            assert row is not None
-            statements = [select_sql(db, request, columns, blocks) for blocks in ranges]
-            parts = [partial(self._stream, schema, statement, readers, row[0]) for statement in statements]
-            with side_by_side(parts, ahead=len(parts)) as batches:
-                yield batches
+    @contextmanager
+    def _part(
+        self, schema: "pa.Schema", sql: str, readers: list[int], snapshot: str
+    ) -> "Iterator[Iterator[pa.RecordBatch]]":
+        """The statement's batches, read by a connection of its own that sees this snapshot."""
+        from psycopg import Error, IsolationLevel
+
+        from superinsight_sync.sources.sql.errors import mapped
+
+        try:
+            with self._pool().beside() as db:
+                readers.append(db.info.backend_pid)
+                db.isolation_level = IsolationLevel.REPEATABLE_READ
+                db.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
+                with self._stream(db, schema, sql) as batches:
+                    yield batches
+        except Error as error:
+            raise mapped(error) from error
 
     @contextmanager
     def _stream(
-        self, schema: "pa.Schema", sql: str, readers: list[int], snapshot: str | None = None
+        self, db: "psycopg.Connection[Any]", schema: "pa.Schema", sql: str
     ) -> "Iterator[Iterator[pa.RecordBatch]]":
-        """The statement's batches, in a transaction that reads one snapshot (that one, if given) and can write
-        nothing."""
-        from psycopg import Error, IsolationLevel
+        """The statement's batches. A connection whose statement was broken off is closed."""
+        from psycopg import Error
 
         from superinsight_sync.core.copy_out import copied
         from superinsight_sync.sources.sql.errors import mapped
         from superinsight_sync.sources.sql.postgres_types import several_dimensions
 
-        with self._catalogue() as db:
-            readers.append(db.info.backend_pid)
-            db.isolation_level = IsolationLevel.REPEATABLE_READ
-            if snapshot is not None:
-                db.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
+        done = False
+        try:
             with copied(db, sql, schema) as rows:
 
                 def batches() -> "Iterator[pa.RecordBatch]":
+                    nonlocal done
                     try:
                         yield from rows
                     except Error as error:
                         raise several_dimensions(error) or mapped(error) from error
+                    done = True
 
                 yield batches()
+        finally:
+            if not done:
+                db.close()
 
     def count(self, request: ReadRequest) -> int:
         from superinsight_sync.sources.sql.postgres_catalogue import count_sql, describe
 
-        with self._catalogue() as db:
+        with self._connection() as db:
             _, columns = describe(db, request.stream)
             row = db.execute(count_sql(db, request, columns)).fetchone()
         found = int(row[0]) if row else 0

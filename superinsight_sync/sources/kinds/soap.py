@@ -238,7 +238,7 @@ class SoapSource:
 
         def call(params: dict[str, Any]) -> Any:
             answer = contract.call(service, port, name, params, to)
-            return body_of(answer.content, answer.status_code, where)[0]
+            return body_of(answer, where)[0]
 
         return call
 

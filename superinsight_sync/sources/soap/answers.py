@@ -3,13 +3,16 @@
 import json
 import re
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.security.secrets import redact
 from superinsight_sync.sources.soap.transport import status_error
+
+if TYPE_CHECKING:
+    import httpx
 
 Element = Any
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -20,14 +23,15 @@ _MOST_DEPTH = 100
 _AUTH = ("auth", "security", "credential", "login", "accessdenied", "unauthorized", "forbidden")
 
 
-def body_of(content: bytes, status: int, where: str) -> Element:
+def body_of(answer: "httpx.Response", where: str) -> Element:
     """The answer's body. Raises our error for a fault, a status that is none, and what is no SOAP."""
+    content, status = answer.content, answer.status_code
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(content, parser)
     except (etree.XMLSyntaxError, ValueError):
         if status >= 300:
-            raise status_error(status).at(where) from None
+            raise status_error(status, answer.headers).at(where) from None
         raise TransientError(
             "the answer is no XML", where=where, hint="Look at what the service says"
         ) from None
@@ -36,13 +40,13 @@ def body_of(content: bytes, status: int, where: str) -> Element:
     body = next((e for e in root if _local(e) == "Body"), None)
     if _local(root) != "Envelope" or body is None:
         if status >= 300:
-            raise status_error(status).at(where)
+            raise status_error(status, answer.headers).at(where)
         raise TransientError("the answer is no SOAP", where=where)
     fault = next((e for e in body if _local(e) == "Fault"), None)
     if fault is not None:
         raise _fault(fault).at(where)
     if status >= 300:
-        raise status_error(status).at(where)
+        raise status_error(status, answer.headers).at(where)
     if len(body) == 0:
         raise TransientError("the answer is empty", where=where)
     return body

@@ -1,5 +1,6 @@
 """What a SOAP client may fetch: addresses outside only, bounded in size, no redirects, no other files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from zeep.transports import Transport
 
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
 from superinsight_sync.security.net import Guard, guarded_client
+from superinsight_sync.sources.http.retry_after import retry_after_s
 
 _UNREACHABLE = "Check that the server runs and can be reached"
 
@@ -45,7 +47,7 @@ class SoapTransport(Transport):
         if address.startswith(("http://", "https://")):
             response = self._send("GET", address)
             if response.status_code != 200:
-                raise status_error(response.status_code)
+                raise status_error(response.status_code, response.headers)
             return response.content
         path = Path(address.removeprefix("file://")).resolve()
         if self._folder is None or not path.is_relative_to(self._folder):
@@ -108,12 +110,14 @@ def host_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
 
 
-def status_error(status: int) -> SisError:
+def status_error(status: int, headers: Mapping[str, str]) -> SisError:
     """Our error for an HTTP status that is no answer."""
     if status in (401, 403):
         return AccessError(
             f"the service refuses the account (HTTP {status})", hint="Check auth, user and password"
         )
     if status >= 500 or status in (408, 425, 429):
-        return TransientError(f"the service fails (HTTP {status})", hint=_UNREACHABLE)
+        failure = TransientError(f"the service fails (HTTP {status})", hint=_UNREACHABLE)
+        failure.wait_s = retry_after_s(headers)
+        return failure
     return ConfigError(f"the service refuses the request (HTTP {status})", hint="Check the address")

@@ -86,8 +86,8 @@ class _Pending:
 class Lateness:
     """What one incremental read knows of transactions that ran beside it. Does nothing for other reads.
 
-    Made before the read's snapshot; then `snapshot_taken`, `see` for each batch, `finish` at the end, which fills
-    `next_position`.
+    Made before the read's snapshot; then `snapshot_taken` if it `watches`, `see` for each batch, `finish` at the end,
+    which fills `next_position`.
 
     Attributes:
         request: the read as it has to be made: reaching back by what the last one left.
@@ -95,7 +95,7 @@ class Lateness:
 
     def __init__(self, db: psycopg.Connection[Any], request: ReadRequest) -> None:
         sync = request.stream.sync
-        self._request, self._db = request, db
+        self._request = request
         self._by = sync.by if sync.mode == "incremental" and sync.cursor and not request.window else None
         if request.columns is not None or self._by not in ("timestamp", "version"):
             self._by = None
@@ -115,19 +115,8 @@ class Lateness:
             self._oldest = min(self._oldest, self._at - UNKNOWN_HOLD)
         if self._prepared is not None:
             self._oldest = min(self._oldest, self._prepared - UNKNOWN_HOLD)
-        self._ran_before = self._running(())[0] if self._by == "version" else frozenset()
+        self._ran_before = _running(db, ())[0] if self._by == "version" else frozenset()
         self.request = self._reaching_back()
-
-    def _running(self, own: Collection[int]) -> tuple[frozenset[str], frozenset[str], list[int]]:
-        """The virtual ids of the transactions that run now, those of them without an id, and the ids' low 32 bits.
-
-        Args:
-            own: backends that are left out.
-        """
-        found = self._db.execute(_RUNNING_IDS, [list(own)]).fetchall()
-        with_id = {virtual for virtual, xid in found if xid is not None}
-        virtual = frozenset(v for v, _ in found)
-        return virtual, virtual - with_id, [xid for _, xid in found if xid is not None]
 
     def _reaching_back(self) -> ReadRequest:
         before, after = dict(self._request.position or {}), self._request.after
@@ -142,18 +131,22 @@ class Lateness:
             after -= max(hold, timedelta(days=1)) if whole_days and hold else hold
         return replace(self._request, after=after)
 
-    def snapshot_taken(self, readers: Collection[int]) -> None:
+    @property
+    def watches(self) -> bool:
+        """Whether `snapshot_taken` has to be called."""
+        return self._by is not None
+
+    def snapshot_taken(self, db: psycopg.Connection[Any], readers: Collection[int]) -> None:
         """Called when the read's snapshot exists.
 
         Args:
+            db: another connection than those that read.
             readers: the backends that read it.
         """
-        if self._by is None:
-            return
         # Who runs comes before the snapshot: a transaction that gets its id in between is in the first without one.
-        _, without_id, ids = self._running([*readers, self._db.info.backend_pid])
-        found = self._db.execute(_NOW).fetchone()
-        self._db.commit()
+        _, without_id, ids = _running(db, [*readers, db.info.backend_pid])
+        found = db.execute(_NOW).fetchone()
+        db.commit()
         assert found is not None
         now, xmax = found
         self._hold = now - self._oldest
@@ -198,6 +191,20 @@ class Lateness:
         if pending.virtual and (self._prepared is not None or self._ran_before & set(pending.virtual)):
             return False  # a prepared transaction has lost its virtual id
         return pending.below <= self._xmin
+
+
+def _running(
+    db: psycopg.Connection[Any], own: Collection[int]
+) -> tuple[frozenset[str], frozenset[str], list[int]]:
+    """The virtual ids of the transactions that run now, those of them without an id, and the ids' low 32 bits.
+
+    Args:
+        own: backends that are left out.
+    """
+    found = db.execute(_RUNNING_IDS, [list(own)]).fetchall()
+    with_id = {virtual for virtual, xid in found if xid is not None}
+    virtual = frozenset(v for v, _ in found)
+    return virtual, virtual - with_id, [xid for _, xid in found if xid is not None]
 
 
 def _whole_id(low: int, near: int) -> int:

@@ -23,7 +23,6 @@ REST = Column("_rest", "fields", pa.string())
 _PAGE_BYTES = 8 << 20
 _FIRST_PAGE = 64
 _MOST_PAGE = 10_000
-_AGAIN = RetryPolicy(retries=8, base_s=0.1, max_s=5.0)
 
 Entry = tuple[bytes, list[bytes]]
 
@@ -182,7 +181,7 @@ class StreamReader:
                 info, entries = pipe.execute()
             return Info.of(info), entries
 
-        return with_retry(page, _AGAIN)
+        return with_retry(page, RetryPolicy())
 
     def _checked(self, place: Place, now: Info, aside: Aside) -> Place:
         """The place, moved on if entries behind it were removed. Raises DataError unless told to go on."""

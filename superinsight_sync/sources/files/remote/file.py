@@ -216,9 +216,12 @@ class ResumingFile(io.RawIOBase):
 
     def _wait(self, error: TransientError) -> None:
         """Before the next try. Raises the error if there is none."""
-        if not self._started or self._failures >= _POLICY.retries or isinstance(error, ChangedError):
+        if not self._started or isinstance(error, ChangedError):
             raise error
-        time.sleep(_POLICY.delay_s(self._failures))
+        if self._failures >= _POLICY.retries:
+            error.retried = True
+            raise error
+        time.sleep(_POLICY.wait_s(self._failures, error))
         self._failures += 1
 
     def _check_unchanged(self) -> None:

@@ -17,6 +17,7 @@ from superinsight_sync.security.net import Guard, guarded_client
 from superinsight_sync.sources.files.listing import UNKNOWN, FoundFile, Seen
 from superinsight_sync.sources.files.remote.file import changed
 from superinsight_sync.sources.files.remote.server import REACH, Connections, Entry, lost, unknown_host
+from superinsight_sync.sources.http.retry_after import retry_after_s
 
 _MAX_INDEX_BYTES = 10 << 20
 _MAX_REDIRECTS = 5
@@ -162,7 +163,9 @@ class HttpServer:
         if status in (401, 403, 407):
             raise AccessError(said, where=self.where, hint="Check user, password, headers and their rights")
         if status >= 500 or status in (408, 425, 429):
-            raise TransientError(said, where=self.where, hint=REACH)
+            failure = TransientError(said, where=self.where, hint=REACH)
+            failure.wait_s = retry_after_s(response.headers)
+            raise failure
         raise ConfigError(said, where=self.where, hint="Check `path`")
 
     def _check_same(self, response: httpx.Response, file: FoundFile, offset: int) -> None:

@@ -145,7 +145,7 @@ class S3Server:
                 self._files = fs.S3FileSystem(
                     connect_timeout=account.connect_timeout_s,
                     request_timeout=account.read_timeout_s,
-                    retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
+                    retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
                     background_writes=False,
                     **{k: v for k, v in keys.items() if v},
                 )
