@@ -103,7 +103,7 @@ def test_a_selection_is_what_run_takes(project: Path) -> None:
 def test_what_lacks_its_input_is_told_as_a_run_would(project: Path) -> None:
     found = plan("datasets/orders_sample", "web/pages")
     assert {a["outcome"] for a in found.values()} == {"fails"}
-    assert "has no refined table" in found["datasets/orders_sample"]["would"]
+    assert "has no table in the lake" in found["datasets/orders_sample"]["would"]
     assert "there are no raw rows yet" in found["web/pages"]["would"]
 
 
