@@ -11,8 +11,9 @@ from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.tables import Checkpoint, Stage
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline import describe, export, refine
+from superinsight_sync.pipeline.cursors import minus_lag
 from superinsight_sync.pipeline.engine import Engine, table_of
-from superinsight_sync.pipeline.reach import first_cursor, read_token
+from superinsight_sync.pipeline.reach import read_token
 from superinsight_sync.security.secrets import redact
 from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, open_declared
 from superinsight_sync.state.opening import is_made
@@ -113,7 +114,8 @@ def _counted(
     if request.window is not None:
         would = f"read {stream.sync.cursor} from {_text(request.window.start)} to before {_text(request.window.end)}"
     elif stream.sync.mode == "incremental" and last is not None:
-        after = first_cursor(connection, stream, last.cursor)
+        by_cursor = stream.sync.by in ("timestamp", "version")
+        after = minus_lag(stream, connection.capabilities, last.cursor) if by_cursor else None
         request = ReadRequest(stream, after=after, position=last.detail.get("position"))
         if after is not None:
             would = f"read {stream.sync.cursor} from {_text(after)} on"
