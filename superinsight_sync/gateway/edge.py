@@ -1,5 +1,6 @@
 """The outermost layer, plain ASGI: request ids, security headers, how many at once, errors as problems."""
 
+import asyncio
 import logging
 import re
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Edge:
             if started:
                 raise
             await problem(send_safely, error, {"request_id": request_id.decode()})
+        except asyncio.CancelledError:  # the server stops, and this one took longer than it waits
+            if started:
+                raise
+            stopping = RequestError(503, "the gateway is stopping", hint="Send it again")
+            await problem(send_safely, stopping, {"request_id": request_id.decode()})
         finally:
             self._crowd.count -= 1
 

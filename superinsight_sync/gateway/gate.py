@@ -12,6 +12,7 @@ from superinsight_sync.gateway.bodies import Room
 from superinsight_sync.gateway.edge import Crowd
 from superinsight_sync.gateway.receivers import Receiver, Receivers
 from superinsight_sync.gateway.sessions import Sessions
+from superinsight_sync.gateway.streams import Streams
 from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.state.inbox import Inbox
@@ -43,8 +44,7 @@ class Gate:
         self.inbox, self.receivers, self.access, self.rate = inbox, receivers, access, rate
         self.is_ready = False
         self.trouble = "the gateway is starting"
-        self.in_progress: set[tuple[str, str, str]] = set()
-        self.sessions = Sessions()
+        self.sessions, self.streams = Sessions(), Streams()
         self.crowd = Crowd()
         self.bodies, self.unsigned = Room(256 << 20), Room(128 << 20)
 

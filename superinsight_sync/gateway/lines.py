@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import SLOW_S, GoneError
@@ -29,6 +29,14 @@ class LineReader:
         self._rest = b""
         self._lines: list[bytes] = []
         self._ended = False
+        self._stopped_by: RequestError | None = None
+        self._clock: asyncio.Timeout | None = None
+
+    def stop(self, error: RequestError) -> None:
+        """Reads no more: what has come is given still, then the error is raised."""
+        self._stopped_by = error
+        if self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(asyncio.get_running_loop().time())
 
     async def line(self) -> bytes | None:
         """The next line; None at the end."""
@@ -39,7 +47,7 @@ class LineReader:
     async def chunk(self) -> list[bytes]:
         """The next lines, at least one; empty at the end.
 
-        Raises TooLargeError: a line is too long. RequestError: too slow (408), or the sender hung up.
+        Raises TooLargeError: a line is too long. RequestError: too slow (408), the sender hung up, or as stopped.
         """
         until = time.monotonic() + SLOW_S
         while not self._lines and not self._ended:
@@ -60,19 +68,28 @@ class LineReader:
         return len(self._lines) >= self._most_lines or sum(map(len, self._lines)) >= CHUNK_BYTES
 
     async def _more(self, wait_s: float, *, is_last: bool = True) -> bool:
-        """Reads one part more. False if none came in time; if that was the last chance, raises (408)."""
-        try:
-            async with asyncio.timeout(max(0.0, wait_s)):
-                message = await self._receive()
-        except TimeoutError:
+        """Reads one part more. False if none came in time; if that was the last chance, raises (408, or as stopped)."""
+        message = await self._part(wait_s) if self._stopped_by is None else None
+        if message is None:
             if is_last:
-                raise RequestError(408, "the lines come too slowly", hint="Send the rest again") from None
+                raise self._stopped_by or RequestError(
+                    408, "the lines come too slowly", hint="Send the rest again"
+                )
             return False
         if message["type"] == "http.disconnect":
             raise GoneError()
         self._ended = not message.get("more_body")
         self._cut(message.get("body", b""))
         return True
+
+    async def _part(self, wait_s: float) -> Message | None:
+        try:
+            async with asyncio.timeout(max(0.0, wait_s)) as self._clock:
+                return await self._receive()
+        except TimeoutError:
+            return None
+        finally:
+            self._clock = None
 
     def _cut(self, part: bytes) -> None:
         lines = (self._rest + part).split(b"\n")

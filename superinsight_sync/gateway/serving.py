@@ -1,5 +1,6 @@
 """Runs the gateway in this process, on uvicorn."""
 
+import asyncio
 import gc
 import importlib.util
 import logging
@@ -116,7 +117,8 @@ def serve(config: "uvicorn.Config") -> None:
         async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
             gate = cast("Starlette", config.app).state.gate
             gate.uploading.end()
-            await gate.sessions.end()  # else they were cut before they are answered
+            # Else they were cut before they are answered.
+            await asyncio.gather(gate.sessions.end(), gate.streams.end())
             await super().shutdown(sockets)
 
     server = Server(config)

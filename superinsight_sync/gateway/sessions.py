@@ -46,8 +46,8 @@ class ClosingError(RequestError):
 
     close_code = 1012
 
-    def __init__(self) -> None:
-        super().__init__(503, "the gateway is stopping", hint="Connect again")
+    def __init__(self, hint: str = "Connect again") -> None:
+        super().__init__(503, "the gateway is stopping", hint=hint)
 
 
 @dataclass(frozen=True)

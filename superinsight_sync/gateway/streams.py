@@ -4,8 +4,12 @@ Lines are numbered from 1. A batch id names the whole stream: who sends it again
 first line or (NDJSON) from any line up to the next, stores no line twice.
 """
 
+import asyncio
 import re
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
@@ -14,8 +18,10 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.answers import RequestError, answer, problem
 from superinsight_sync.gateway.batches import admitted, asked_for
+from superinsight_sync.gateway.edge import log_failure
 from superinsight_sync.gateway.lines import CHUNK_LINES, LineReader
 from superinsight_sync.gateway.receivers import Receiver, check_format
+from superinsight_sync.gateway.sessions import ClosingError
 from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
 from superinsight_sync.receive.envelope import format_of
@@ -25,6 +31,7 @@ from superinsight_sync.receive.refusals import MalformedError, UnprocessableErro
 if TYPE_CHECKING:
     from superinsight_sync.gateway.gate import Gate
 
+_END_S = 10.0
 _BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -41,19 +48,24 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         raise UnsupportedError("a stream is NDJSON or CSV, not compressed")
     batch_id = _batch_id(headers.get("x-batch-id"))
     mine = (receiver.tenant, receiver.name, batch_id)
-    if mine in gate.in_progress:
-        raise RequestError(409, "this stream is being sent on another connection")
-    gate.in_progress.add(mine)
-    try:
+    limits = receiver.limits
+    reader = LineReader(
+        receive,
+        most_bytes=limits.record,
+        quoted=form == "csv",
+        most_lines=min(CHUNK_LINES, limits.records),
+    )
+    with gate.streams.sent(mine, reader):
         taken = _Taken(gate, receiver, found, form, batch_id, principal.key_id)
         try:
-            await taken.take(receive, _first_line(asked, form))
+            await taken.take(reader, _first_line(asked, form))
         except SisError as error:
-            await problem(send, error, taken.document)
+            if not isinstance(error, ClosingError):
+                log_failure(error, scope["request_id"])
+            told = {**taken.document, "request_id": scope["request_id"].decode()}
+            await problem(send, error, told)
         else:
             await answer(send, 202 if taken.is_new else 200, taken.document)
-    finally:
-        gate.in_progress.discard(mine)
 
 
 async def stream_position(scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +75,40 @@ async def stream_position(scope: Scope, receive: Receive, send: Send) -> None:
     batch_id = _batch_id(scope["path_params"]["batch"])
     committed, _ = await gate.taking.stream_position(receiver, batch_id)
     await answer(send, 200, {"batch_id": batch_id, "committed": committed})
+
+
+class Streams:
+    """The streams of lines that are being sent to a process."""
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[str, str, str], LineReader] = {}
+        self._is_ending = False
+
+    @contextmanager
+    def sent(self, key: tuple[str, str, str], reader: LineReader) -> Iterator[None]:
+        """While a stream is taken and answered. Raises RequestError: it is sent elsewhere (409), or all end (503)."""
+        if self._is_ending:
+            raise _ending()
+        if key in self._sent:
+            raise RequestError(409, "this stream is being sent on another connection")
+        self._sent[key] = reader
+        try:
+            yield
+        finally:
+            del self._sent[key]
+
+    async def end(self) -> None:
+        """Ends all, each after what has come is stored and answered; in at most 10 seconds."""
+        self._is_ending = True
+        for reader in self._sent.values():
+            reader.stop(_ending())
+        until = time.monotonic() + _END_S
+        while self._sent and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+
+
+def _ending() -> RequestError:
+    return ClosingError("Send the rest again, with the same batch id")
 
 
 class _Taken:
@@ -94,20 +140,13 @@ class _Taken:
             "rejected": [{"line": r.place, "reason": r.reason} for r in self._rejected],
         }
 
-    async def take(self, receive: Receive, line: int) -> None:
+    async def take(self, reader: LineReader, line: int) -> None:
         """Reads to the end, storing chunk by chunk. `line` is the number of the body's first line."""
         committed, stream = await self._gate.taking.stream_position(self._receiver, self._batch_id)
         if stream not in ("", self._stream.name):
             raise UnprocessableError("this batch id was used for another stream", hint="Use another batch id")
         self._committed = committed
         self._is_begun = committed > 0
-        limits = self._receiver.limits
-        reader = LineReader(
-            receive,
-            most_bytes=limits.record,
-            quoted=self._form == "csv",
-            most_lines=min(CHUNK_LINES, limits.records),
-        )
         header = b""
         if self._form == "csv":
             header = await reader.line() or b""

@@ -87,7 +87,12 @@ def served(tmp_path: Path, near: State) -> Iterator[Callable[..., str]]:
             time.sleep(0.05)
         return f"http://127.0.0.1:{port}"
 
+    def stop() -> None:
+        for server, _ in running:
+            server.should_exit = True
+
+    start.stop = stop  # type: ignore[attr-defined]
     yield start
-    for server, thread in running:
-        server.should_exit = True
+    stop()
+    for _, thread in running:
         thread.join()

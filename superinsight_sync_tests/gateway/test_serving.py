@@ -185,3 +185,14 @@ def test_bodies_that_come_slowly_do_not_fill_the_memory(served) -> None:  # type
     body = b'{"type": "order.big", "pad": "%s"}' % (b"x" * (3 << 20))
     answer = httpx.post(f"{url}{HOOK}/shop", content=body, headers=signed(body, "big"))
     assert answer.status_code == 202, answer.text
+
+
+def test_who_outlasts_the_shutdown_is_told_to_come_again(served) -> None:  # type: ignore[no-untyped-def]
+    url = served(lambda config: setattr(config, "timeout_graceful_shutdown", 1))
+    with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as connection:
+        connection.sendall(f"POST {HOOK}/shop HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode())
+        time.sleep(0.5)
+        served.stop()
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: " in answer
+    assert b"application/problem+json" in answer and b"x-request-id: " in answer

@@ -6,17 +6,20 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 
 import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.lines import LineReader
 from superinsight_sync.receive.parsing import parse
 from superinsight_sync.security.access import Access
+from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox
-from superinsight_sync_tests.gateway.doors import PUSH, Gateway
+from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
 from superinsight_sync_tests.waiting import until
 
 LINES = [b'{"n": %d, "t": "%s"}' % (n, b"x" * (n % 50)) for n in range(1, 3_501)]
@@ -182,3 +185,45 @@ def test_a_stream_may_be_longer_than_a_delivery_of_its_source(served, near) -> N
             headers={"authorization": f"Bearer {key}", "content-type": media},
         )
         assert (answer.status_code, answer.json()["records"]) == (202, 35), answer.text
+
+
+def test_a_gateway_that_stops_answers_what_it_took_of_a_stream(tmp_path: Path) -> None:
+    own = gateway(tmp_path)
+    own.start()
+    settings = load_settings(own.environment)
+    with closing(open_state(settings.database_url)) as state:
+        key = {"authorization": f"Bearer {state.api_keys.create('stop', 'pusher', tenant='acme').text}"}
+        inbox = Inbox(state.database, settings.landing_dir)
+        gone = threading.Event()
+        answers: dict[str, httpx.Response] = {}
+
+        def slowly(pause_s: float) -> Iterator[bytes]:
+            for line in LINES:
+                yield line + b"\n" + b'{"n": 0'
+                if gone.wait(pause_s):
+                    return
+                yield b"}\n"
+
+        def send(batch: str, pause_s: float) -> None:
+            answers[batch] = push(own, slowly(pause_s), key, batch)
+
+        senders = [threading.Thread(target=send, args=a) for a in (("steady", 0.01), ("silent", 20))]
+        for sender in senders:
+            sender.start()
+        until(lambda: stored(inbox, "steady") and stored(inbox, "silent"), "nothing is stored")
+        began = time.monotonic()
+        assert own.end() == 0
+        assert time.monotonic() - began < 5
+        gone.set()
+        for sender in senders:
+            sender.join(10)
+        for batch, answer in answers.items():
+            told = answer.json()
+            assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+            assert answer.headers["retry-after"] == "2"
+            assert told["detail"] == "the gateway is stopping. Send the rest again, with the same batch id"
+            assert told["request_id"] == answer.headers["x-request-id"]
+            assert told["committed"] == len(stored(inbox, batch)) > 0
+        assert set(answers) == {"steady", "silent"}
+        log = (own.folder / "gateway.log").read_text()
+        assert "Traceback" not in log and "failed" not in log
