@@ -21,6 +21,7 @@ from superinsight_sync.gateway.batches import admitted, asked_for
 from superinsight_sync.gateway.edge import log_failure
 from superinsight_sync.gateway.lines import CHUNK_LINES, LineReader
 from superinsight_sync.gateway.receivers import Receiver, check_format
+from superinsight_sync.gateway.resent import OtherLinesError, Resent
 from superinsight_sync.gateway.sessions import ClosingError
 from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
@@ -73,8 +74,8 @@ async def stream_position(scope: Scope, receive: Receive, send: Send) -> None:
     gate: Gate = scope["app"].state.gate
     receiver, _ = await admitted(gate, scope, headers_of(scope), asked_for(scope).get("source", ""))
     batch_id = _batch_id(scope["path_params"]["batch"])
-    committed, _ = await gate.taking.stream_position(receiver, batch_id)
-    await answer(send, 200, {"batch_id": batch_id, "committed": committed})
+    newest = await gate.taking.newest_chunk(receiver, batch_id)
+    await answer(send, 200, {"batch_id": batch_id, "committed": newest.last if newest else 0})
 
 
 class Streams:
@@ -142,11 +143,11 @@ class _Taken:
 
     async def take(self, reader: LineReader, line: int) -> None:
         """Reads to the end, storing chunk by chunk. `line` is the number of the body's first line."""
-        committed, stream = await self._gate.taking.stream_position(self._receiver, self._batch_id)
-        if stream not in ("", self._stream.name):
-            raise UnprocessableError("this batch id was used for another stream", hint="Use another batch id")
-        self._committed = committed
-        self._is_begun = committed > 0
+        newest = await self._gate.taking.newest_chunk(self._receiver, self._batch_id)
+        if newest is not None:
+            if (newest.stream, newest.format) != (self._stream.name, self._form):
+                raise OtherLinesError()
+            self._committed, self._is_begun = newest.last, True
         header = b""
         if self._form == "csv":
             header = await reader.line() or b""
@@ -156,17 +157,22 @@ class _Taken:
             raise UnprocessableError(
                 f"lines are missing: the next one is {self._committed + 1}", hint="Send from there"
             )
+        of = (self._receiver.tenant, self._receiver.name, self._batch_id)
+        resent = Resent(self._gate.inbox, of, header if self._form == "csv" else None)
         while chunk := await reader.chunk():
             fresh: list[bytes] = []
             first = line
             for text in chunk:
+                end = line + text.count(b"\n")
                 if line <= self._committed:
-                    first = line + text.count(b"\n") + 1
+                    await resent.check(text, line, end)
+                    first = end + 1
                 else:
                     fresh.append(text)
-                line += text.count(b"\n") + 1
+                line = end + 1
             if fresh:
                 await self._store(header, fresh, first, line - 1)
+        await resent.end()
 
     async def _store(self, header: bytes, lines: list[bytes], first: int, last: int) -> None:
         body = b"\n".join([header, *lines] if self._form == "csv" else lines)

@@ -14,6 +14,7 @@ from superinsight_sync.gateway.ids import new_id
 from superinsight_sync.gateway.receivers import Receiver
 from superinsight_sync.model.push import PushFormat
 from superinsight_sync.receive.parsing import Parsed
+from superinsight_sync.state.deliveries import Chunk
 from superinsight_sync.state.inbox import BIG_BODY_BYTES, Inbox
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, Result, settle
 
@@ -45,9 +46,16 @@ class Taking:
         Raises InboxFullError."""
         self.writer.submit(delivery, self._tell_soon, tell)
 
-    async def stream_position(self, receiver: Receiver, batch_id: str) -> tuple[int, str]:
-        """The last stored line of a stream of lines, and where it belongs; 0 and empty before the first."""
-        return await asyncio.to_thread(self.inbox.stream_position, receiver.tenant, receiver.name, batch_id)
+    async def newest_chunk(self, receiver: Receiver, batch_id: str) -> Chunk | None:
+        """The last stored part of a stream of lines; None before the first."""
+
+        def walk() -> Chunk | None:
+            newest = None
+            for newest in self.inbox.chunks(receiver.tenant, receiver.name, batch_id):  # noqa: B007
+                pass
+            return newest
+
+        return await asyncio.to_thread(walk)
 
     async def session_position(self, receiver: Receiver, session: str) -> int:
         """The last stored message of a numbered session; 0 before the first."""

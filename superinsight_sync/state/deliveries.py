@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from superinsight_sync.model.push import PushFormat
 
@@ -51,6 +51,17 @@ class StoredDelivery:
     marked_at: datetime | None
     error_text: str | None
     replay_of: int | None
+
+
+class Chunk(NamedTuple):
+    """A delivery that is a part of a stream of lines: those from `first` to `last`, both included."""
+
+    id: str
+    stream: str
+    format: PushFormat
+    fingerprint: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)

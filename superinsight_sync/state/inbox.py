@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.state.database import Database, clean
-from superinsight_sync.state.deliveries import Backlog, DeliveryState, Range, StoredDelivery, Wanted
+from superinsight_sync.state.deliveries import Backlog, Chunk, DeliveryState, Range, StoredDelivery, Wanted
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, lock_order
 from superinsight_sync.state.landing_files import LandingFiles
 from superinsight_sync.state.tables import inbox as t
@@ -285,26 +285,23 @@ class Inbox:
             found = connection.execute(select(t.c.seq, t.c.id).where(t.c.seq.in_(seqs)))
             return {row.seq: row.id for row in found}
 
-    def stream_position(self, tenant: str, source: str, batch: str) -> tuple[int, str]:
-        """The last line of a stream of lines that is stored, from its first on without a gap, and the stream of
-        records they are of; 0 and empty for none.
+    def chunks(self, tenant: str, source: str, batch: str) -> Iterator[Chunk]:
+        """The chunks of a stream of lines that are stored, from its first line on without a gap.
 
-        Its first chunk has the key ``stream:<batch>:start``, others ``stream:<batch>:<first line>``; each has
-        in its metadata the ``last``.
+        The first one has the key ``stream:<batch>:start``, others ``stream:<batch>:<first line>``; each has in its
+        metadata the ``first`` and the ``last``.
         """
-        wanted = (t.c.tenant == tenant, t.c.source == source)
+        columns = (t.c.id, t.c.stream, t.c.format, t.c.fingerprint, t.c.metadata)
         place: str | int = "start"
-        last, stream = 0, ""
-        with self._database.read() as connection:
-            while True:
-                key = f"stream:{batch}:{place}"
-                row = connection.execute(
-                    select(t.c.metadata, t.c.stream).where(*wanted, t.c.key == key)
-                ).first()
-                if row is None:
-                    return last, stream
-                last, stream = int(row.metadata["last"]), row.stream
-                place = last + 1
+        while True:
+            wanted = (t.c.tenant == tenant, t.c.source == source, t.c.key == f"stream:{batch}:{place}")
+            with self._database.read() as connection:
+                row = connection.execute(select(*columns).where(*wanted)).first()
+            if row is None:
+                return
+            first, last = int(row.metadata["first"]), int(row.metadata["last"])
+            yield Chunk(row.id, row.stream, row.format, row.fingerprint, first, last)
+            place = last + 1
 
     def session_position(self, tenant: str, source: str, session: str) -> int:
         """The last message of a numbered session that is stored; 0 if none is, or all are forgotten.

@@ -178,4 +178,4 @@ def test_a_batch_id_that_was_used_for_another_stream_is_told(door: Gateway, key:
         httpx.post(f"{url}{n}", content=b'{"id": 78}', headers=headers) for n in ("orders", "others")
     )
     assert [first.status_code, other.status_code] == [202, 422]
-    assert other.json()["detail"].startswith("this batch id was used for another stream")
+    assert other.json()["detail"].startswith("this batch id was used for other lines or another stream")

@@ -132,6 +132,55 @@ def test_csv_chunks_each_have_the_header(door: Gateway, inbox: Inbox, key: dict[
     assert stored(inbox, "csv") == list(range(1, 2_001))
 
 
+def test_other_lines_under_a_stored_batch_id_are_refused(
+    door: Gateway, inbox: Inbox, key: dict[str, str]
+) -> None:
+    whole = LINES[:2_500]
+    assert push(door, b"\n".join(whole), key, "other").status_code == 202
+    count = len(stored(inbox, "other"))
+
+    def told(lines: list[bytes], query: str = "") -> tuple[int, int]:
+        answer = push(door, b"\n".join(lines), key, "other", query)
+        if answer.status_code == 422:
+            expected = "this batch id was used for other lines or another stream. Use another batch id"
+            assert answer.json()["detail"] == expected
+        return answer.status_code, answer.json()["committed"]
+
+    for at in (0, 999, 1_000, 1_700, 2_499):
+        other = [*whole]
+        other[at] = b'{"n": 0}'
+        for lines in (other, [*other, b'{"n": 2501}'], other[: at + 1]):
+            assert told(lines) == (422, 2_500), at
+        first = max(1, at - 300)
+        assert told(other[first - 1 :], f"&line={first}") == (422, 2_500)
+    assert told([b"".join(whole[:2]), *whole[1:]]) == (422, 2_500)
+    for again in (whole[:1], whole[:1_500], whole[:1_000], whole):
+        assert told(again) == (200, 2_500)
+    assert told(whole[1_499:], "&line=1500") == told(whole[1_499:1_600], "&line=1500") == (200, 2_500)
+    headers = {**key, "x-batch-id": "other", "content-type": "text/csv"}
+    csv_answer = httpx.post(f"{door.url}{PUSH}/stream?source=till", content=b"n\n1\n", headers=headers)
+    assert csv_answer.status_code == 422
+    assert len(stored(inbox, "other")) == count, "nothing of the other lines is taken"
+
+
+def test_another_header_or_other_rows_of_csv_are_refused(
+    door: Gateway, inbox: Inbox, key: dict[str, str]
+) -> None:
+    headers = {**key, "x-batch-id": "csv-other", "content-type": "text/csv"}
+
+    def told(body: bytes) -> int:
+        return httpx.post(f"{door.url}{PUSH}/stream?source=till", content=body, headers=headers).status_code
+
+    assert told(b'n,t\n1,"a\nb"\n2,c\n') == 202
+    for body in (b'n,u\n1,"a\nb"\n2,c\n', b'n,t\n1,"a\nB"\n', b'n,t\n1,"a\nb"\n2,"c\n\n"\n',
+                 b'"n\n",t\n1,"a\nb"\n2,c\n', b"n,t\n1,a\n"):  # fmt: skip
+        assert told(body) == 422, body
+    for body in (b'n,t\n1,"a\nb"\n', b'n,t\n1,"a\nb"\n2,c', b"n,t\n"):
+        assert told(body) == 200, body
+    assert told(b'n,t\n1,"a\nb"\n2,c\n3,d\n') == 202
+    assert stored(inbox, "csv-other") == [1, 2, 3]
+
+
 def test_what_is_no_stream_is_refused(door: Gateway, key: dict[str, str]) -> None:
     for batch, query, status in (("a b", "", 400), ("x", "&line=0", 400), ("x", "&stream=no", 422)):
         assert push(door, b"{}", key, batch, query).status_code == status
