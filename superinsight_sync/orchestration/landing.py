@@ -1,6 +1,9 @@
 """What was pushed becomes runs: one for all that waits of a source, never one for each delivery."""
 
+import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -8,10 +11,11 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.orchestration.keys import PRIORITY_TAG, raw_key
+from superinsight_sync.state.deliveries import Range
 
 SOURCE_TAG = "sis/landing"
 """On a run that lands what was pushed: the source."""
-_LONGEST_WAIT_S = 3600
+_LONGEST_WAIT_S = 600
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -24,10 +28,13 @@ _UNFINISHED = [
 def landing_sensors(spec: PushSourceSpec) -> list[dg.SensorDefinition]:
     """None for a source whose streams are all `realtime`; else one.
 
-    It starts a run when something waits of a source's streams that are not `realtime`, one at a time.
+    It starts a run when something waits of a source's streams that are not `realtime`, one at a time. A stream that
+    a run was started for and that still waits is tried again later and later, whatever is pushed meanwhile; the others
+    go on.
 
-    The cursor holds the order number that the last run was started for, and how often. What lands is decided by
-    the position that is committed with the rows, so that no cursor, however old, loses or repeats anything.
+    The cursor holds for each stream the order number that the last run was started for, how often, and when. What
+    lands is decided by the position that is committed with the rows, so that no cursor, however old, loses or repeats
+    anything.
     """
     streams = {s.name: raw_key(spec.name, s.name) for s in spec.streams if not s.realtime}
     priorities = {s.name: s.priority or 0 for s in spec.streams}
@@ -48,40 +55,49 @@ def landing_sensors(spec: PushSourceSpec) -> list[dg.SensorDefinition]:
         going = dg.RunsFilter(tags={SOURCE_TAG: spec.name}, statuses=_UNFINISHED)
         if context.instance.get_runs(going, limit=1):
             return dg.SkipReason("a run is landing it")
-        last, tries, wait_s = _again(context.cursor, max(waiting.values()))
-        if wait_s > 0:
-            return dg.SkipReason(f"landing failed {tries} times; it is tried again in {wait_s:.0f} s")
-        cursor = json.dumps({"last": last, "tries": tries + 1, "at": utc_now().timestamp()})
+        tried = json.loads(context.cursor or "{}").get("streams", {})
+        due, wait_s = _due(waiting, tried)
+        if not due:
+            return dg.SkipReason(f"landing failed; it is tried again in {wait_s:.0f} s")
         request = dg.RunRequest(
-            run_key=f"{spec.name}:{last}:{tries}",
-            asset_selection=[streams[name] for name in sorted(waiting)],
+            run_key=f"{spec.name}:{hashlib.sha256(json.dumps(due, sort_keys=True).encode()).hexdigest()[:32]}",
+            asset_selection=[streams[name] for name in sorted(due)],
             tags={
                 SOURCE_TAG: spec.name,
                 "source": spec.name,
                 "tenant": spec.tenant,
-                PRIORITY_TAG: str(max(priorities[name] for name in waiting)),
+                PRIORITY_TAG: str(max(priorities[name] for name in due)),
             },
         )
-        return dg.SensorResult(run_requests=[request], cursor=cursor)
+        now = utc_now().timestamp()
+        begun = {name: [last, tries + 1, now] for name, (last, tries) in due.items()}
+        kept = {name: entry for name, entry in tried.items() if name in waiting}
+        return dg.SensorResult(run_requests=[request], cursor=json.dumps({"streams": {**kept, **begun}}))
 
     return [land]
 
 
-def _waiting(spec: PushSourceSpec, names: frozenset[str]) -> dict[str, int]:
-    """Stream → the newest order number that waits."""
+def _waiting(spec: PushSourceSpec, names: frozenset[str]) -> dict[str, Range]:
+    """Stream → what waits of it."""
     from superinsight_sync.state.inbox import Inbox
     from superinsight_sync.state.opening import open_state
 
     settings = load_settings()
     inbox = Inbox(open_state(settings.database_url).database, settings.landing_dir)
-    return {r.stream: r.last for r in inbox.pending(spec.tenant, spec.name) if r.stream in names}
+    return {r.stream: r for r in inbox.pending(spec.tenant, spec.name) if r.stream in names}
 
 
-def _again(cursor: str | None, newest: int) -> tuple[int, int, float]:
-    """The order number to land up to, how often that was tried, and how long to wait before the next try."""
-    before = json.loads(cursor) if cursor else {}
-    if before.get("last") != newest:
-        return newest, 0, 0.0
-    tries = int(before["tries"])
-    due = before["at"] + min(_LONGEST_WAIT_S, 30 * 2**tries)
-    return newest, tries, max(0.0, due - utc_now().timestamp())
+def _due(waiting: Mapping[str, Range], tried: Mapping[str, Any]) -> tuple[dict[str, tuple[int, int]], float]:
+    """Streams to land now, with the order number to land up to and how often that failed before; and after how many
+    seconds the next one is due, if none is."""
+    due: dict[str, tuple[int, int]] = {}
+    now, waits_s = utc_now().timestamp(), []
+    for name, found in waiting.items():
+        last, tries, at = tried.get(name, (0, 0, 0.0))
+        if found.first > last:  # what was tried has landed
+            tries = 0
+        left_s = at + min(_LONGEST_WAIT_S, 30 * 2**tries) - now if tries else 0.0
+        if left_s <= 0:
+            due[name] = (found.last, tries)
+        waits_s.append(left_s)
+    return due, min(waits_s)

@@ -2,14 +2,19 @@
 
 import hashlib
 import importlib
+import itertools
 import json
+import os
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import pytest
 
 from superinsight_sync.core.clock import utc_now
@@ -18,7 +23,12 @@ from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import open_engine
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery
+from superinsight_sync_tests.gateway.doors import Gateway
 from superinsight_sync_tests.orchestration.test_loading import project
+from superinsight_sync_tests.servers.ports import free_port
+from superinsight_sync_tests.servers.postgres import PostgresServer
+
+ROOT = Path(__file__).parents[2]
 
 TILL: dict[str, Any] = {
     "type": "superinsight_sync.PushSource",
@@ -53,6 +63,12 @@ def push(stream: str, *ids: int) -> None:
     digest, name = hashlib.sha256(body).hexdigest(), uuid.uuid4().hex
     delivery = Delivery(name, "acme", "till", stream, name, digest, "json", "", body, len(body), len(ids))
     Inbox(engine.state.database, settings.landing_dir).accept(delivery)
+
+
+def lands(stream: str) -> None:
+    """As if a run had landed all of it."""
+    inbox = open_engine().inbox
+    inbox.mark_landed("acme", "till", stream, seq=inbox.newest(), load_id="load")
 
 
 def look(
@@ -104,25 +120,107 @@ def test_all_that_waits_is_one_run_and_downstream_follows(defs: dg.Definitions) 
         assert isinstance(done, dg.SkipReason) and done.skip_message == "nothing waits"
 
 
-def test_what_failed_is_tried_again_later_and_new_pushes_at_once(
+def test_what_failed_is_tried_again_later_also_under_steady_traffic(
     defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = utc_now()
     monkeypatch.setattr("superinsight_sync.orchestration.landing.utc_now", lambda: now)
     with dg.DagsterInstance.ephemeral() as instance:
-        push("sales", 1)
-        cursor, keys = None, set()
-        for tries in range(3):
+        cursor, keys, count = None, set(), 0
+        for tick in range(80):
+            now += timedelta(seconds=30)
+            push("sales", tick)
+            found = look(defs, instance, cursor)
+            if isinstance(found, dg.SkipReason):
+                assert "tried again in" in str(found.skip_message)
+                continue
+            assert found.run_requests
+            cursor, count = found.cursor, count + 1
+            keys.add(found.run_requests[0].run_key)
+        assert len(keys) == count == 7, "after 0, 60, 120, 240, 480 and then each 600 seconds"
+
+
+def test_a_stream_that_cannot_be_landed_does_not_hold_the_others_up(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = utc_now()
+    monkeypatch.setattr("superinsight_sync.orchestration.landing.utc_now", lambda: now)
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor, chosen = None, []
+        for tick in range(14):
+            now += timedelta(seconds=5)
+            push("sales", tick)
+            push("visits", tick)
             found = look(defs, instance, cursor)
             assert isinstance(found, dg.SensorResult) and found.run_requests
-            keys.add(found.run_requests[0].run_key)
-            cursor = found.cursor
-            waiting = look(defs, instance, cursor)
-            assert isinstance(waiting, dg.SkipReason) and "tried again in" in str(waiting.skip_message)
-            now += timedelta(seconds=30 * 2 ** (tries + 1) + 1)
-        assert len(keys) == 3
-        push("sales", 2)
-        assert isinstance(look(defs, instance, cursor), dg.SensorResult)
+            cursor, request = found.cursor, found.run_requests[0]
+            chosen.append([k.path[-1] for k in request.asset_selection or ()])
+            lands("visits")
+        both, one = ["raw_sales", "raw_visits"], ["raw_visits"]
+        assert chosen == [both, *[one] * 11, both, one]
+        lands("sales")
+        push("sales", 99)
+        assert isinstance(look(defs, instance, cursor), dg.SensorResult), "what landed is no failure"
+
+
+@pytest.mark.slow
+def test_several_gateways_that_write_at_once_give_one_run_at_a_time_and_each_record_once(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer
+) -> None:
+    monkeypatch.setenv("SIS_DATABASE_URL", postgres_server.create_database())
+    environment = {"SIS_DATABASE_URL": os.environ["SIS_DATABASE_URL"], "PYTHONPATH": str(ROOT)}
+    folder = Path(os.environ["DAGSTER_HOME"])
+    doors = [Gateway(folder, free_port(), environment) for _ in range(2)]
+    key = open_engine().state.api_keys.create("till", "pusher", tenant="acme").text
+    stop = threading.Event()
+    acknowledged: list[int] = []
+
+    def send(number: int) -> None:
+        headers = {"authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=doors[number % 2].url, headers=headers, timeout=30) as client:
+            for count in itertools.count():
+                if stop.is_set():
+                    return
+                told = client.post(
+                    "/api/v1/sync/push/batch?source=till&stream=visits", json={"id": count * 8 + number}
+                )
+                assert told.status_code == 202, told.text
+                acknowledged.append(count * 8 + number)
+
+    for door in doors:
+        door.start()
+    senders = [threading.Thread(target=send, args=(n,)) for n in range(8)]
+    runs, cursor = 0, None
+    with dg.DagsterInstance.ephemeral() as instance:
+        for sender in senders:
+            sender.start()
+        while True:
+            if runs == 6:
+                stop.set()
+                for sender in senders:
+                    sender.join()
+            found = look(defs, instance, cursor)
+            if isinstance(found, dg.SkipReason):
+                if stop.is_set():
+                    break
+                continue
+            assert found.run_requests is not None
+            (request,) = found.run_requests
+            assert isinstance(look(defs, instance, found.cursor), dg.SkipReason), "it is not started twice"
+            going = instance.create_run_for_job(
+                defs.resolve_implicit_global_asset_job_def(),
+                tags=request.tags,
+                status=dg.DagsterRunStatus.STARTED,
+            )
+            told = look(defs, instance)
+            assert isinstance(told, dg.SkipReason) and told.skip_message == "a run is landing it"
+            instance.delete_run(going.run_id)
+            assert run(defs, instance, request)
+            runs, cursor = runs + 1, found.cursor
+    for door in doors:
+        assert door.end() == 0
+    assert landed("visits") == sorted(acknowledged)
+    assert len(acknowledged) > 10 * runs
 
 
 def test_an_old_cursor_repeats_nothing(defs: dg.Definitions) -> None:
