@@ -3,73 +3,13 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from starlette.types import Scope
 
 from superinsight_sync.core.errors import AccessError
+from superinsight_sync.security.access import Access
 from superinsight_sync.security.refusals import UnauthenticatedError
-
-
-class Principal(Protocol):
-    """Who asks, after the credentials have been checked."""
-
-    @property
-    def key_id(self) -> str: ...
-
-    @property
-    def tenant(self) -> str: ...
-
-
-class Access(Protocol):
-    """What checks requests."""
-
-    def check(
-        self,
-        headers: Mapping[str, str],
-        ip: str,
-        *,
-        tenant: str | None,
-        action: str,
-        source: str | None = None,
-    ) -> Principal:
-        """Who asks, if it may do `action` to the tenant's things (None: its own), or to one source of it.
-
-        Raises an AccessError that has a ``status`` (401, 403 or 429, then with ``retry_after_s``).
-        """
-        ...
-
-    def entering(self, headers: Mapping[str, str], ip: str) -> object:
-        """Asked where no key is: whether any may come from there. Raises an AccessError with status 403."""
-        ...
-
-    def write_used(self) -> None:
-        """Notes when keys were used last; called now and then, off the requests' path."""
-        ...
-
-
-class DenyAll:
-    """The door while nobody has a key."""
-
-    def check(
-        self,
-        headers: Mapping[str, str],
-        ip: str,
-        *,
-        tenant: str | None,
-        action: str,
-        source: str | None = None,
-    ) -> Principal:
-        """Raises UnauthenticatedError."""
-        raise UnauthenticatedError()
-
-    def entering(self, headers: Mapping[str, str], ip: str) -> object:
-        """All may: whoever needs no key proves himself otherwise."""
-        return None
-
-    def write_used(self) -> None:
-        """There is nothing to note."""
-
+from superinsight_sync.security.roles import Principal
 
 Pairs = Sequence[tuple[bytes, bytes]]
 """Headers as they came, names in lower case."""

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from superinsight_sync.gateway.access import Access, DenyAll
 from superinsight_sync.gateway.answers import MethodError, RequestError, answer
 from superinsight_sync.gateway.batches import batch
 from superinsight_sync.gateway.edge import Edge
@@ -26,6 +25,7 @@ from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.gateway.tus import upload
 from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.gateway.webhooks import webhook
+from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.uploads import Uploads
 
@@ -49,7 +49,7 @@ def build_app(
     inbox: Inbox,
     receivers: Receivers,
     *,
-    access: Access | None = None,
+    access: Access,
     rate: Rate | None = None,
     bounds: Bounds | None = None,
     api: ASGIApp | None = None,
@@ -62,7 +62,7 @@ def build_app(
         api: the control API, which gets what no route here takes.
     """
     bounds = bounds or Bounds()
-    gate = Gate(inbox, receivers, access or DenyAll(), rate)
+    gate = Gate(inbox, receivers, access, rate)
     gate.sessions.most, gate.crowd.most = bounds.sockets, bounds.requests
     gate.bodies.most_bytes, gate.unsigned.most_bytes = bounds.bodies_bytes, bounds.bodies_bytes // 2
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
-from superinsight_sync.gateway.access import Principal, authenticate, check_credentials, headers_of
+from superinsight_sync.gateway.access import authenticate, check_credentials, headers_of
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import Hold, read_body
 from superinsight_sync.gateway.receivers import Receiver, check_format
@@ -16,6 +16,7 @@ from superinsight_sync.receive.envelope import format_of, idempotency_key, open_
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import parse
 from superinsight_sync.receive.refusals import MalformedError, UnprocessableError
+from superinsight_sync.security.roles import Principal
 
 if TYPE_CHECKING:
     from superinsight_sync.gateway.gate import Gate

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.gateway import tus
-from superinsight_sync.gateway.access import Principal, headers_of
+from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.answers import RequestError, answer
 from superinsight_sync.gateway.batches import admitted, asked_for
 from superinsight_sync.gateway.bodies import body_parts, check_length
@@ -25,6 +25,7 @@ from superinsight_sync.gateway.uploads import (
 )
 from superinsight_sync.receive.envelope import format_of_file, idempotency_key
 from superinsight_sync.receive.refusals import UnprocessableError
+from superinsight_sync.security.roles import Principal
 
 if TYPE_CHECKING:
     from superinsight_sync.gateway.forms import Form

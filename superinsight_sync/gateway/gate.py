@@ -6,7 +6,6 @@ import shutil
 from typing import Protocol
 
 from superinsight_sync.core.errors import SisError
-from superinsight_sync.gateway.access import Access
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import Room
 from superinsight_sync.gateway.edge import Crowd
@@ -15,6 +14,7 @@ from superinsight_sync.gateway.sessions import Sessions
 from superinsight_sync.gateway.streams import Streams
 from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.gateway.uploads import Uploading
+from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox
 
 _LOOK_S = 2.0

@@ -13,6 +13,7 @@ from superinsight_sync.gateway.app import build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.serving import server_config
 from superinsight_sync.pipeline.project import load_project
+from superinsight_sync.security.access import Access
 from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import DECLARED, SECRET, Gateway, gateway, project
@@ -69,7 +70,7 @@ def served(tmp_path: Path, near: State) -> Iterator[Callable[..., str]]:
 
     def start(configure: Callable[[uvicorn.Config], None] = lambda config: None, **how: object) -> str:
         receivers = Receivers(load_project(settings).push_sources.values())
-        app = build_app(inbox, receivers, **how)  # type: ignore[arg-type]
+        app = build_app(inbox, receivers, **{"access": Access(near.api_keys), **how})  # type: ignore[arg-type]
         port = free_port()
         config = server_config(app, host="127.0.0.1", port=port)
         configure(config)

@@ -10,7 +10,6 @@ import pytest
 
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.app import Bounds
-from superinsight_sync.security.access import Access
 from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.uploads import Uploads
@@ -38,7 +37,7 @@ def test_before_the_disk_is_full_uploads_are_told_to_come_later(
 ) -> None:
     tight = functools.partial(Uploads, disk=lambda _: (GB, 0, (50 << 20) + GB // 20))
     monkeypatch.setattr("superinsight_sync.gateway.app.Uploads", tight)
-    url = served(access=Access(near.api_keys))
+    url = served()
     assert begin(url, near_key, 10 << 20).status_code == 201
     refused = begin(url, near_key, 10 << 20)
     assert (refused.status_code, refused.headers["retry-after"]) == (507, "60")
@@ -53,7 +52,7 @@ def test_an_upload_that_is_given_up_is_not_there_any_more(
     served: Started, near: State, near_key: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("superinsight_sync.gateway.uploads._SWEEP_S", 0.2)
-    url = served(access=Access(near.api_keys), bounds=Bounds(uploads_kept_s=3.0))
+    url = served(bounds=Bounds(uploads_kept_s=3.0))
     place = f"{url}{begin(url, near_key, 9).headers['location']}"
     for at in range(3):
         time.sleep(1.2)
@@ -71,7 +70,7 @@ def test_while_the_gateway_takes_nothing_uploads_can_be_ended(
     served: Started, near: State, near_key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("superinsight_sync.gateway.gate._LOOK_S", 0.1)
-    url = served(access=Access(near.api_keys))
+    url = served()
     place = f"{url}{begin(url, near_key, 9).headers['location']}"
     monkeypatch.setattr("superinsight_sync.gateway.gate._LEAST_FREE", 2.0)
     deadline = time.monotonic() + 10

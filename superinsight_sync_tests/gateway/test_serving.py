@@ -15,6 +15,7 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.app import Bounds, build_app
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.serving import open_gateway, server_config
+from superinsight_sync.security.access import Access
 from superinsight_sync.security.rate_limits import RateLimit
 from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox
@@ -54,7 +55,8 @@ def test_a_gateway_that_cannot_be_fast_or_has_nothing_to_do_does_not_start(
     settings = load_settings({"SIS_PROJECT_DIR": str(project(tmp_path / "empty", "type: other\n"))})
     with pytest.raises(ConfigError, match="no push source is declared"):
         open_gateway(settings)
-    app = build_app(Inbox(open_state(f"sqlite:///{tmp_path}/s.db").database, tmp_path), Receivers([]))
+    state = open_state(f"sqlite:///{tmp_path}/s.db")
+    app = build_app(Inbox(state.database, tmp_path), Receivers([]), access=Access(state.api_keys))
     with pytest.raises(ConfigError, match="TLS needs a certificate and its key"):
         server_config(app, host="127.0.0.1", port=1, cert=tmp_path / "x")
     with pytest.raises(ConfigError, match="there is no file"):

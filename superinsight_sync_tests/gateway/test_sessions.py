@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import SisError, TransientError
-from superinsight_sync.gateway.access import DenyAll
 from superinsight_sync.gateway.gate import Gate
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.sessions import Sender, Session
 from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.model.push import PushSourceSpec
-from superinsight_sync.state import open_state
+from superinsight_sync.security.access import Access
+from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome
 
@@ -27,11 +27,15 @@ names = iter(f"p{n}" for n in range(10**9))
 
 
 @pytest.fixture(scope="module")
-def inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
-    folder = tmp_path_factory.mktemp("sessions")
-    state = open_state(f"sqlite:///{folder}/state.db")
-    yield Inbox(state.database, folder / "landing")
-    state.close()
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    opened = open_state(f"sqlite:///{tmp_path_factory.mktemp('sessions')}/state.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def inbox(state: State, tmp_path_factory: pytest.TempPathFactory) -> Inbox:
+    return Inbox(state.database, tmp_path_factory.mktemp("landing"))
 
 
 class Shaky(Taking):
@@ -101,8 +105,11 @@ class Client:
             assert "the database is gone" in str(error)
 
 
-async def talk(inbox: Inbox, steps: list[tuple[int, int, bool]], failures: list[str], name: str) -> int:
-    gate = Gate(inbox, Receivers([SPEC]), DenyAll(), None)
+async def talk(
+    state: State, inbox: Inbox, steps: list[tuple[int, int, bool]], failures: list[str], name: str
+) -> int:
+    access = Access(state.api_keys)
+    gate = Gate(inbox, Receivers([SPEC]), access, None)
     gate.is_ready, gate.sessions.most = True, 4
     writer = inbox.writer()
     gate.taking = shaky = Shaky(inbox, writer, failures)
@@ -121,10 +128,10 @@ async def talk(inbox: Inbox, steps: list[tuple[int, int, bool]], failures: list[
     failures=st.lists(st.sampled_from(["well", "before", "after"]), max_size=10),
 )
 def test_each_message_is_stored_once_and_in_order(
-    inbox: Inbox, steps: list[tuple[int, int, bool]], failures: list[str]
+    state: State, inbox: Inbox, steps: list[tuple[int, int, bool]], failures: list[str]
 ) -> None:
     name = next(names)
-    sent = asyncio.run(talk(inbox, steps, failures, name))
+    sent = asyncio.run(talk(state, inbox, steps, failures, name))
     numbers: list[int] = []
     for found in inbox.pending(max_deliveries=10**6, max_bytes=10**12):
         for delivery, body in inbox.read(found):

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.lines import LineReader
 from superinsight_sync.receive.parsing import parse
-from superinsight_sync.security.access import Access
 from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
@@ -222,7 +221,7 @@ def test_lines_come_out_as_they_went_in(rows: list[list[str]], size: int, quoted
 
 
 def test_a_stream_may_be_longer_than_a_delivery_of_its_source(served, near) -> None:  # type: ignore[no-untyped-def]
-    url = served(access=Access(near.api_keys))
+    url = served()
     key = near.api_keys.create("few", "pusher", tenant="acme").text
     for media, body in (
         ("application/x-ndjson", b"\n".join(LINES[:35])),
