@@ -102,7 +102,8 @@ def inbox_show(delivery: str, body: bool, as_json: bool) -> None:
 @json_option
 @errors_shown
 def inbox_replay(deliveries: tuple[str, ...], whole: bool, as_json: bool) -> None:
-    """Lands deliveries once more: the records that were set aside, or with --all every record.
+    """Lands deliveries once more: the records that were set aside, or with --all every record. One that could not be
+    landed is tried again at once.
 
     \b
     Example:
@@ -116,7 +117,10 @@ def inbox_replay(deliveries: tuple[str, ...], whole: bool, as_json: bool) -> Non
         show_json({"replayed": made})
         return
     for old, new in made.items():
-        tell(f"{old} waits to be landed once more, as {new}")
+        if new == old:
+            tell(f"{old} is tried again at once, with all that waits of its stream")
+        else:
+            tell(f"{old} waits to be landed once more, as {new}")
 
 
 def _body(engine: "Engine", found: "StoredDelivery") -> bytes:

@@ -4,10 +4,12 @@ import logging
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.orchestration import keys, metadata
 
@@ -46,6 +48,7 @@ class Drain:
         self._engine, self._instance = engine, instance
         self._not_before: dict[tuple[str, str, str], float] = {}
         self._failures: dict[tuple[str, str, str], int] = {}
+        self._failed_at: dict[tuple[str, str, str], datetime] = {}
         self.landed_rows = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -60,12 +63,20 @@ class Drain:
 
     def _due(self) -> set[tuple[str, str, str]]:
         try:
-            waiting = {(r.tenant, r.source, r.stream) for r in self._engine.inbox.pending()}
+            waiting = {(r.tenant, r.source, r.stream): r.asked_at for r in self._engine.inbox.pending()}
         except SisError as error:
             _log.error("the inbox cannot be read: %s", error)
             return set()
         now = time.monotonic()
-        return {k for k in waiting & self._streams.keys() if self._not_before.get(k, 0.0) <= now}
+        return {
+            k
+            for k in waiting.keys() & self._streams.keys()
+            if self._not_before.get(k, 0.0) <= now or self._is_asked(k, waiting[k])
+        }
+
+    def _is_asked(self, key: tuple[str, str, str], at: datetime | None) -> bool:
+        failed_at = self._failed_at.get(key)
+        return at is not None and failed_at is not None and at > failed_at
 
     def _land(self, key: tuple[str, str, str]) -> None:
         from superinsight_sync.pipeline.pull import pull_stream
@@ -81,6 +92,7 @@ class Drain:
             self._postpone(key)
             return
         self._failures.pop(key, None)
+        self._failed_at.pop(key, None)
         self._not_before[key] = time.monotonic() + _LEAST_APART_S
         if not result.unchanged:
             self.landed_rows += result.stats.rows
@@ -88,6 +100,7 @@ class Drain:
 
     def _postpone(self, key: tuple[str, str, str]) -> None:
         self._failures[key] = self._failures.get(key, 0) + 1
+        self._failed_at[key] = utc_now()
         self._not_before[key] = time.monotonic() + min(_LONGEST_WAIT_S, 2.0 ** self._failures[key])
 
     def _tell(self, source: "SourceSpec", stream: "StreamSpec", found: metadata.Metadata) -> None:

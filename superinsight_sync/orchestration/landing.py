@@ -96,7 +96,8 @@ def _due(waiting: Mapping[str, Range], tried: Mapping[str, Any]) -> tuple[dict[s
         last, tries, at = tried.get(name, (0, 0, 0.0))
         if found.first > last:  # what was tried has landed
             tries = 0
-        left_s = at + min(_LONGEST_WAIT_S, 30 * 2**tries) - now if tries else 0.0
+        is_asked = found.asked_at is not None and found.asked_at.timestamp() > at
+        left_s = 0.0 if is_asked or not tries else at + min(_LONGEST_WAIT_S, 30 * 2**tries) - now
         if left_s <= 0:
             due[name] = (found.last, tries)
         waits_s.append(left_s)

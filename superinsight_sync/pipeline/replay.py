@@ -1,4 +1,4 @@
-"""Replay: a delivery of the inbox is landed once more."""
+"""Replay: a delivery of the inbox is landed once more, or tried again at once."""
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.tables import TableRef
@@ -7,21 +7,29 @@ from superinsight_sync.state.deliveries import StoredDelivery
 
 
 def replay_delivery(engine: Engine, delivery_id: str, *, whole: bool = False) -> str:
-    """Puts a delivery behind all others in the inbox; the new one's id.
+    """Puts a delivery that has landed behind all others in the inbox; the new one's id. Of its records those are landed
+    again that were set aside.
 
-    Of one that has landed only the records that were set aside are landed again.
+    One that could not be landed stays where it is and keeps its id: it is tried again at once, with all that waits of
+    its stream, since deliveries land in their order.
 
     Args:
         whole: all its records, also those that are in the table: without a primary key they are there twice then.
 
     Raises:
-        ConfigError: there is no such delivery, it waits still, or none of its records was set aside.
+        ConfigError: there is no such delivery, it was not tried yet, or none of its records was set aside.
     """
     found = engine.inbox.get(delivery_id)
     if found is None:
         raise ConfigError("there is no such delivery", hint="See `sis inbox list`")
     if found.state != "landed":
-        raise ConfigError(f"delivery {delivery_id} waits to be landed still", hint="See `sis inbox show`")
+        if found.error_text is None:
+            raise ConfigError(
+                f"delivery {delivery_id} waits to be landed for the first time, and will be without a replay",
+                hint=f"`sis run {found.source}` lands what waits at once",
+            )
+        engine.inbox.ask_again(found.tenant, found.source, found.stream)
+        return delivery_id
     only = None
     if not whole:
         only = places_set_aside(engine, found)

@@ -16,6 +16,7 @@ class Range:
     Attributes:
         stream: empty for those whose stream is found out when they are landed.
         records: as counted at the door. oldest_at: when the first of them was received.
+        asked_at: when somebody asked last to try at once what could not be landed; None if it has failed since.
     """
 
     tenant: str
@@ -27,6 +28,7 @@ class Range:
     records: int
     size_bytes: int
     oldest_at: datetime
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True)

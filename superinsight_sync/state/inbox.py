@@ -11,7 +11,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
@@ -80,6 +91,8 @@ class Inbox:
                 t.c.records,
                 t.c.size_bytes,
                 t.c.received_at,
+                t.c.marked_at,
+                t.c.error_text,
                 func.row_number().over(partition_by=stream_of, order_by=t.c.seq).label("place"),
                 func.sum(t.c.size_bytes).over(partition_by=stream_of, order_by=t.c.seq).label("total"),
             )
@@ -98,6 +111,8 @@ class Inbox:
                 func.sum(n.records),
                 func.sum(n.size_bytes),
                 func.min(n.received_at),
+                # What waits is marked if it has failed, with the error, or was asked for since, without one.
+                func.max(n.marked_at).filter(n.error_text.is_(None)),
             )
             .where(or_(n.place == 1, and_(n.place <= max_deliveries, n.total <= max_bytes)))
             .group_by(n.tenant, n.source, n.stream)
@@ -106,8 +121,10 @@ class Inbox:
         with self._database.read() as connection:
             rows = connection.execute(statement).all()
         return tuple(
-            Range(who, source_name, name, first, last, count, int(records), int(size_bytes), oldest_at)
-            for who, source_name, name, first, last, count, records, size_bytes, oldest_at in rows
+            Range(
+                who, source_name, name, first, last, count, int(records), int(size_bytes), oldest_at, asked_at
+            )
+            for who, source_name, name, first, last, count, records, size_bytes, oldest_at, asked_at in rows
         )
 
     def read(self, found: Range, *, after: int = 0) -> Iterator[tuple[StoredDelivery, bytes]]:
@@ -199,6 +216,14 @@ class Inbox:
         """Notes why what waits of a stream could not be landed; it waits on. How many deliveries."""
         of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
         values = {"marked_at": utc_now(), "error_text": clean(str(error))}
+        with self._database.write() as connection:
+            return connection.execute(update(t).where(*of_stream, _waits()).values(values)).rowcount
+
+    def ask_again(self, tenant: str, source: str, stream: str) -> int:
+        """Notes that what waits of a stream is to be tried again at once, after it could not be landed. How many
+        deliveries."""
+        of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
+        values = {"marked_at": utc_now(), "error_text": None}
         with self._database.write() as connection:
             return connection.execute(update(t).where(*of_stream, _waits()).values(values)).rowcount
 

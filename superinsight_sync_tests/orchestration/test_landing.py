@@ -18,9 +18,11 @@ import httpx
 import pytest
 
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import open_engine
+from superinsight_sync.pipeline.replay import replay_delivery
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery
 from superinsight_sync_tests.gateway.doors import Gateway
@@ -161,6 +163,26 @@ def test_a_stream_that_cannot_be_landed_does_not_hold_the_others_up(
         lands("sales")
         push("sales", 99)
         assert isinstance(look(defs, instance, cursor), dg.SensorResult), "what landed is no failure"
+
+
+def test_a_replay_of_what_failed_is_tried_at_the_next_look(defs: dg.Definitions) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        push("sales", 1)
+        inbox = open_engine().inbox
+        (failed,) = inbox.list()
+        with pytest.raises(ConfigError, match="for the first time"):
+            replay_delivery(open_engine(), failed.id)
+        first = look(defs, instance)
+        assert isinstance(first, dg.SensorResult)
+        inbox.mark_failed("acme", "till", "sales", ValueError("no room"))
+        push("sales", 2)
+        assert isinstance(look(defs, instance, first.cursor), dg.SkipReason)
+        assert replay_delivery(open_engine(), failed.id) == failed.id
+        again = look(defs, instance, first.cursor)
+        assert isinstance(again, dg.SensorResult) and again.run_requests
+        assert isinstance(look(defs, instance, again.cursor), dg.SkipReason), "once, not each time"
+        assert run(defs, instance, again.run_requests[0])
+        assert landed("sales") == [1, 2]
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ class Page(Told):
 
 
 class Replayed(Told):
-    """A delivery that was put into the inbox once more."""
+    """A delivery that was put into the inbox once more, or is tried again at once: then both are the same."""
 
     id: str
     replay_of: str
@@ -138,7 +138,8 @@ def replay_delivery(
     reach: Reached,
     response: Response,
 ) -> Replayed:
-    """Puts a delivery into the inbox once more, behind all others, to land the records that were set aside."""
+    """Puts a delivery into the inbox once more, behind all others, to land the records that were set aside. One that
+    could not be landed keeps its place and its id, and is tried again at once."""
     _mine(reach, caller, delivery_id)
     try:
         new_id = replay(reach.engine, delivery_id, whole=how.all)

@@ -138,9 +138,12 @@ def test_a_body_that_is_gone_is_told_so(served: Served, client: httpx.Client) ->
 def test_a_replay_is_a_new_delivery_that_names_the_old(served: Served, client: httpx.Client) -> None:
     old = push(client)
     waits = client.post(f"{INBOX}/{old}/replay")
-    assert waits.status_code == 409 and "waits to be landed still" in waits.json()["detail"]
+    assert waits.status_code == 409 and "for the first time" in waits.json()["detail"]
     stored = served.inbox.get(old)
     assert stored is not None
+    served.inbox.mark_failed("acme", "till", "sales", ValueError("no room"))
+    failed = client.post(f"{INBOX}/{old}/replay")
+    assert (failed.status_code, failed.json()) == (202, {"id": old, "replay_of": old})
     served.inbox.mark_landed("acme", "till", "sales", seq=stored.seq, load_id="load-2")
     landed = client.post(f"{INBOX}/{old}/replay")
     assert landed.status_code == 409 and "all records" in landed.json()["detail"]
