@@ -75,10 +75,10 @@ class Direct:
         if self._proxies and client is not None:
             forwarded = headers.get("x-forwarded-for", "")
             client = (str(client_address(client[0], [forwarded], self._proxies) or ""), 0)
-        receiver, limits = let_in(self._gate, url[self._prefix :].decode(), headers, client)
-        check_length(headers, limits.body)
-        check_size(body, limits.body)
-        return checked(self._gate, receiver, headers, body)
+        entered = let_in(self._gate, url[self._prefix :].decode(), headers, client)
+        check_length(headers, entered.limits.body)
+        check_size(body, entered.limits.body)
+        return checked(self._gate, entered, headers, body)
 
 
 def _written(answer: Answer, request_id: bytes) -> bytes:

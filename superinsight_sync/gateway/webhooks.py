@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,7 +14,8 @@ from superinsight_sync.model.push import PushFormat, PushLimits, PushStreamSpec
 from superinsight_sync.receive.envelope import event_of, format_of
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import Parsed, parse
-from superinsight_sync.receive.refusals import UnprocessableError
+from superinsight_sync.receive.refusals import SignatureError, UnprocessableError
+from superinsight_sync.security.networks import Address
 from superinsight_sync.state.inbox_writer import Delivery
 
 if TYPE_CHECKING:
@@ -23,38 +24,50 @@ if TYPE_CHECKING:
 _UNKNOWN = PushLimits(body=1 << 20)
 
 
+class Entered(NamedTuple):
+    """Whom a webhook is for, if there is such a source, what that takes, and where it comes from."""
+
+    receiver: Receiver | None
+    limits: PushLimits
+    address: Address
+
+
 async def webhook(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes one event."""
     gate: Gate = scope["app"].state.gate
     headers = headers_of(scope)
-    receiver, limits = let_in(gate, scope["path_params"]["id"], headers, scope.get("client"))
+    entered = let_in(gate, scope["path_params"]["id"], headers, scope.get("client"))
     with gate.unsigned.held() as hold:
-        body = await read_body(receive, headers, limits.body, hold)
-        await tell(send, await gate.taking.store(checked(gate, receiver, headers, body)))
+        body = await read_body(receive, headers, entered.limits.body, hold)
+        await tell(send, await gate.taking.store(checked(gate, entered, headers, body)))
 
 
-def let_in(
-    gate: "Gate", name: str, headers: Mapping[str, str], client: tuple[str, int] | None
-) -> tuple[Receiver | None, PushLimits]:
-    """The source of that name, if there is one, and what it takes: before the body is read.
+def let_in(gate: "Gate", name: str, headers: Mapping[str, str], client: tuple[str, int] | None) -> Entered:
+    """Looks at a webhook before its body is read.
 
     Raises an AccessError with status 403, and RequestError: 403, 429, 503.
     """
     receiver = gate.receivers.get(name)
-    gate.access.entering(headers, client[0] if client else "")
+    address = gate.access.entering(headers, client[0] if client else "")
     gate.check_room()
     if receiver is None:
-        return None, _UNKNOWN
+        return Entered(None, _UNKNOWN, address)
     receiver.admit(client)
-    return receiver, receiver.limits
+    return Entered(receiver, receiver.limits, address)
 
 
-def checked(gate: "Gate", receiver: Receiver | None, headers: Mapping[str, str], body: bytes) -> Delivery:
+def checked(gate: "Gate", entered: Entered, headers: Mapping[str, str], body: bytes) -> Delivery:
     """What is to be stored of an event whose body has come.
 
-    Raises as `verify`, `unpacked`, `format_of` and `parse` do, and RequestError (429).
+    Raises as `verify`, `unpacked`, `format_of` and `parse` do, RequestError (429), and TooManyRequestsError for a
+    wrong signature from where too many came: a right one is taken also from there.
     """
-    receiver, verified = verify(receiver, gate.receivers, headers, body, datetime.now(UTC))
+    try:
+        receiver, verified = verify(entered.receiver, gate.receivers, headers, body, datetime.now(UTC))
+    except SignatureError:
+        gate.access.bear(entered.address)
+        gate.access.refuse(entered.address, "a signature that does not hold")
+        raise
     gate.spend(receiver)
     encoding = headers.get("content-encoding", "").lower()
     encoding = "" if encoding == "identity" else encoding

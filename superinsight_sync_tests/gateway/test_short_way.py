@@ -8,13 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import uvicorn
 
 from superinsight_sync.gateway import direct
 from superinsight_sync.gateway.app import Bounds
+from superinsight_sync.security.access import Access, AccessRules
+from superinsight_sync.security.rate_limits import RateLimit
+from superinsight_sync.state import State
 from superinsight_sync.state.inbox import Inbox
-from superinsight_sync_tests.gateway.doors import HOOK, Gateway, gateway, signed
+from superinsight_sync_tests.gateway.doors import HOOK, PUSH, Gateway, gateway, signed
 
 ORDER = b'{"type": "order.paid", "id": 1}'
 
@@ -198,3 +202,17 @@ def test_a_proxy_that_is_believed_is_believed_on_both_ways(tmp_path: Path, whole
             assert asked(behind.url, written(ORDER, headers), whole=whole).status == status, forwarded
     finally:
         behind.end()
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["short", "long"])
+def test_wrong_signatures_are_counted_by_address_and_right_ones_are_taken(
+    served: Callable[..., str], near: State, whole: bool
+) -> None:
+    url = served(access=Access(near.api_keys, rules=AccessRules(failures=RateLimit(0.001, 5))))
+    wrong = [asked(url, written(ORDER, signed(ORDER, f"w{n}") | BAD), whole=whole) for n in range(8)]
+    assert [a.status for a in wrong] == [401] * 5 + [429] * 3
+    assert int(wrong[-1].headers["retry-after"]) > 100 and wrong[-1].body["title"] == "Too many requests"
+    assert asked(url, written(ORDER, signed(ORDER, "right")), whole=whole).status == 202
+    key = {"authorization": "Bearer sis_00000000_" + "x" * 43}
+    answer = httpx.post(f"{url}{PUSH}/batch?source=till", json=[{}], headers=key)
+    assert answer.status_code == 429, "wrong keys are counted together with them"
