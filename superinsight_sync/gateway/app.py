@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,9 +14,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from superinsight_sync.gateway.answers import MethodError, RequestError, answer
+from superinsight_sync.gateway.answers import MethodError, RequestError, answer, refusal
 from superinsight_sync.gateway.batches import batch
-from superinsight_sync.gateway.edge import Edge
+from superinsight_sync.gateway.edge import SECURITY_HEADERS, Edge
 from superinsight_sync.gateway.files import files
 from superinsight_sync.gateway.gate import Gate, Rate
 from superinsight_sync.gateway.receivers import Receivers
@@ -29,6 +30,7 @@ from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.uploads import Uploads
 
+_log = logging.getLogger(__name__)
 _UPLOAD_METHODS = ["GET", "HEAD", "PATCH", "DELETE", "POST", "OPTIONS"]
 PREFIX = "/api/v1/sync/push"
 
@@ -138,11 +140,11 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    """An error nobody foresaw: nothing of it is told, and the log has it."""
-    from starlette.responses import JSONResponse
-
-    return JSONResponse(
-        {"type": "about:blank", "title": "Internal error", "status": 500},
-        status_code=500,
-        media_type="application/problem+json",
-    )
+    """An error nobody foresaw: nothing of it is told, and the log has it. This stands in front of `Edge`."""
+    request_id = request.scope["request_id"]
+    _log.error("request %s failed: %s", request_id.decode(), type(error).__name__)
+    failed = RequestError(500, "the gateway failed", hint="Its log has this request's id")
+    told = refusal(failed, {"request_id": request_id.decode()})
+    response = Response(told.body, told.status, media_type=told.media_type.decode())
+    response.raw_headers += [*SECURITY_HEADERS, (b"x-request-id", request_id)]
+    return response

@@ -59,7 +59,7 @@ class Direct:
             except SisError as error:
                 log_failure(error, request_id)
                 answer = refusal(error, {"request_id": request_id.decode()})
-            respond(answer.status, _written(answer, request_id))
+            respond(answer.status, behind_status(answer, request_id))
 
         try:
             gate.crowd.check()
@@ -81,7 +81,8 @@ class Direct:
         return checked(self._gate, entered, headers, body)
 
 
-def _written(answer: Answer, request_id: bytes) -> bytes:
+def behind_status(answer: Answer, request_id: bytes) -> bytes:
+    """A whole answer as it goes over the wire, behind the status line and the server's own headers."""
     more = b"".join(b"%b: %b\r\n" % pair for pair in answer.headers) if answer.headers else b""
     return b"content-type: %b\r\ncontent-length: %d\r\n%b%bx-request-id: %b\r\n\r\n%b" % (
         answer.media_type,

@@ -5,7 +5,10 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from superinsight_sync.gateway.direct import Direct
+from superinsight_sync.gateway.answers import refusal
+from superinsight_sync.gateway.direct import Direct, behind_status
+from superinsight_sync.gateway.edge import request_id_of
+from superinsight_sync.receive.refusals import MalformedError
 from superinsight_sync.state.inbox import BIG_BODY_BYTES
 
 HEAD_BYTES = 64 << 10
@@ -35,7 +38,22 @@ class Http(HttpToolsProtocol):
         if self._parts is not None:
             self._go_long()
         if self._stuck_bytes > HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"More than {HEAD_BYTES} bytes of headers.")
+            self._refuse(f"the request has more than {HEAD_BYTES} bytes of headers")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what the parser cannot read."""
+        self._refuse("the request is no HTTP that can be read")
+
+    def _refuse(self, why: str) -> None:
+        """Tells it as all problems are told, and ends the connection."""
+        request_id = request_id_of(getattr(self, "headers", None) or ())
+        told = refusal(MalformedError(why), {"request_id": request_id.decode()})
+        parts = [STATUS_LINE[told.status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"connection: close\r\n", behind_status(told, request_id))
+        self.transport.write(b"".join(parts))
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         """The head has come."""

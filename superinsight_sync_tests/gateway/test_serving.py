@@ -1,5 +1,6 @@
 """How the gateway starts, how much it takes at once, and over which wire."""
 
+import json
 import socket
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.app import Bounds, build_app
+from superinsight_sync.gateway.edge import SECURITY_HEADERS
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.serving import open_gateway, server_config
 from superinsight_sync.security.access import Access
@@ -198,3 +200,55 @@ def test_who_outlasts_the_shutdown_is_told_to_come_again(served) -> None:  # typ
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: " in answer
     assert b"application/problem+json" in answer and b"x-request-id: " in answer
+
+
+def problem_of(answer: bytes) -> dict[str, object]:
+    """The problem in an answer, which has the headers that all have."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    told: dict[str, object] = json.loads(body)
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["x-request-id"] == told["request_id"] and len(body) == int(headers["content-length"])
+    for name, value in SECURITY_HEADERS:
+        assert headers[name.decode()] == value.decode()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"GARBAGE\r\n\r\n", "the request is no HTTP that can be read"),
+        (
+            b"GET / HTTP/1.1\r\nx-request-id: mine\r\nx: " + b"y" * 70_000,
+            "the request has more than 65536 bytes",
+        ),
+    ],
+)
+def test_what_is_no_request_is_told_as_all_problems_are(door: Gateway, sent: bytes, reason: str) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = b""
+        with suppress(ConnectionError):
+            while part := connection.recv(65536):
+                answer += part
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"\r\nconnection: close\r\n" in answer
+    told = problem_of(answer)
+    assert told["status"] == 400 and str(told["detail"]).startswith(reason)
+    assert told["request_id"] == "mine" or b"x-request-id" not in sent
+
+
+def test_an_error_nobody_foresaw_has_an_id_that_is_in_the_log(
+    served, caplog: pytest.LogCaptureFixture
+) -> None:  # type: ignore[no-untyped-def]
+    async def broken(scope: object, receive: object, send: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    port = int(served(api=broken).rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /x HTTP/1.1\r\nhost: x\r\nx-request-id: seen\r\nconnection: close\r\n\r\n")
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    told = problem_of(answer)
+    assert (told["status"], told["request_id"], told["title"]) == (500, "seen", "Internal error")
+    assert "secret" not in answer.decode() and "request seen failed: ZeroDivisionError" in caplog.text
