@@ -78,8 +78,8 @@ class Gate:
         for receiver in self.receivers:
             found = waiting.get((receiver.tenant, receiver.name))
             receiver.waiting = found.deliveries if found else 0
-        folder = self.inbox.files.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        usage = shutil.disk_usage(folder)
-        if usage.free < _LEAST_FREE * usage.total:
-            raise OSError(f"less than {_LEAST_FREE:.0%} of the disk of {folder} is free")
+        for folder in self.inbox.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            usage = shutil.disk_usage(folder)
+            if usage.free < _LEAST_FREE * usage.total:
+                raise OSError(f"less than {_LEAST_FREE:.0%} of the disk of {folder} is free")

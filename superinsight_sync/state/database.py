@@ -56,6 +56,11 @@ class Database:
         found = self._engines.get(os.getpid())
         return found or self._engines.setdefault(os.getpid(), self._make_engine())
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its file is; None for a server."""
+        return None if is_postgres(self.url) else Path(str(self.url.database)).parent
+
     def _make_engine(self) -> Engine:
         if is_postgres(self.url):
             return create_engine(
@@ -66,7 +71,8 @@ class Database:
                 # No server-side prepared statements: they break behind a pooling proxy.
                 connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, "prepare_threshold": None},
             )
-        folder = Path(str(self.url.database)).parent
+        folder = self.folder
+        assert folder is not None
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -11,18 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    and_,
-    delete,
-    func,
-    insert,
-    literal_column,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
@@ -49,6 +38,11 @@ class Inbox:
     def __init__(self, database: Database, files: Path) -> None:
         self._database = database
         self.files = LandingFiles(files)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where there must be room: for big bodies, and for the database if it is a file."""
+        return [folder for folder in (self.files.folder, self._database.folder) if folder is not None]
 
     def writer(self, **limits: int) -> InboxWriter:
         """What deliveries are stored with; one for a process that receives."""
@@ -188,11 +182,10 @@ class Inbox:
         """The greatest order number that was ever given to a delivery; 0 before the first."""
         with self._database.read() as connection:
             if connection.dialect.name == "sqlite":
-                return (
-                    connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'sis_inbox'")) or 0
-                )
-            given = "SELECT last_value FROM pg_sequences WHERE sequencename = 'sis_inbox_seq_seq'"
-            return connection.scalar(text(given)) or 0
+                given = "SELECT seq FROM sqlite_sequence WHERE name = 'sis_inbox'"
+            else:
+                given = "SELECT last_value FROM pg_sequences WHERE sequencename = 'sis_inbox_seq_seq'"
+            return connection.exec_driver_sql(given).scalar() or 0
 
     def streams(self, tenant: str, source: str) -> tuple[str, ...]:
         """The streams of a source that something was pushed to."""

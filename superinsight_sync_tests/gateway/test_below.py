@@ -1,6 +1,7 @@
 """What the gateway and the drain stand on goes away for a while: PostgreSQL restarts, the disk is full. What was
 acknowledged is in the lake afterwards, once, in order."""
 
+import shutil
 import signal
 import threading
 import time
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.pipeline.engine import Engine, open_engine
-from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
+from superinsight_sync_tests.gateway.doors import HOOK, PUSH, Gateway, gateway, signed
 from superinsight_sync_tests.gateway.test_drain import DECLARED, Drain, Sender, landed, waits
 from superinsight_sync_tests.servers.postgres import running_postgres
 from superinsight_sync_tests.servers.small_disk import small_disk
@@ -104,6 +106,40 @@ def fills_up(door: Gateway, headers: dict[str, str], accepted: list[int]) -> htt
             return answer
         accepted.append(len(accepted))
     raise AssertionError("the disk is full, and all is accepted")
+
+
+@pytest.mark.parametrize("what", ["landing folder", "database"])
+def test_with_less_than_5_percent_free_nothing_more_is_taken(tmp_path: Path, what: str) -> None:
+    (tmp_path / "project").mkdir()
+    door = gateway(tmp_path / "project")
+    with small_disk(tmp_path / "disk", size_mb=16) as disk:
+        if not disk.mounted:
+            pytest.skip("nobody may mount a disk here, and the real one is not to be filled")
+        if what == "landing folder":
+            door.environment |= {
+                "SIS_HOME": str(disk.folder),
+                "SIS_DATABASE_URL": f"sqlite:///{tmp_path}/s.db",
+            }
+        else:
+            door.environment["SIS_DATABASE_URL"] = f"sqlite:///{disk.folder}/state.db"
+        door.start()
+        url, body = f"{door.url}{HOOK}/shop", b'{"type": "order.x"}'
+        assert httpx.post(url, content=body, headers=signed(body, "a")).status_code == 202
+        ballast = disk.folder / "ballast"
+        for share, is_ready in ((0.06, True), (0.04, False), (0.06, True)):
+            ballast.unlink(missing_ok=True)
+            usage = shutil.disk_usage(disk.folder)
+            ballast.write_bytes(bytes(usage.free - int(share * usage.total)))
+            time.sleep(5)  # it looks every two seconds
+            assert httpx.get(f"{door.url}/health/ready").status_code == (200 if is_ready else 503)
+            answer = httpx.post(url, content=body, headers=signed(body, f"b{share:.0%}".rstrip("%")))
+            assert (answer.status_code in (200, 202)) == is_ready, answer.text
+            if not is_ready:
+                assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+                assert str(disk.folder) not in answer.text
+        log = (door.folder / "gateway.log").read_text()
+        assert "less than 5% of the disk of" in log and str(disk.folder) in log
+        door.end()
 
 
 def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
