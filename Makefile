@@ -13,7 +13,7 @@ export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
 # Workers for the tests; two cores are what continuous integration has.
 TEST_WORKERS ?= 2
 
-.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills bench bench-env bench-kinds bench-streams bench-receive format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills bench bench-env bench-kinds bench-streams bench-receive bench-drain format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ bench-kinds: install-dev install-servers ## Every kind of source → lake agains
 
 bench-receive: install-dev ## Webhooks and batches into the gateway, beside the framework without storage and an ORM handler.
 	$(BIN)/python benchmarks/receive.py
+
+bench-drain: install-dev ## From acceptance to the lake by `sis drain`: 75 pushes a second for 30 s.
+	$(BIN)/python benchmarks/drain.py
 
 bench-streams: install-dev ## A hundred streams of one source, as one run and as a run each.
 	$(BIN)/python benchmarks/hundred_streams.py
