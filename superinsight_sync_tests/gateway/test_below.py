@@ -123,23 +123,25 @@ def test_with_less_than_5_percent_free_nothing_more_is_taken(tmp_path: Path, wha
         else:
             door.environment["SIS_DATABASE_URL"] = f"sqlite:///{disk.folder}/state.db"
         door.start()
-        url, body = f"{door.url}{HOOK}/shop", b'{"type": "order.x"}'
-        assert httpx.post(url, content=body, headers=signed(body, "a")).status_code == 202
-        ballast = disk.folder / "ballast"
-        for share, is_ready in ((0.06, True), (0.04, False), (0.06, True)):
-            ballast.unlink(missing_ok=True)
-            usage = shutil.disk_usage(disk.folder)
-            ballast.write_bytes(bytes(usage.free - int(share * usage.total)))
-            time.sleep(5)  # it looks every two seconds
-            assert httpx.get(f"{door.url}/health/ready").status_code == (200 if is_ready else 503)
-            answer = httpx.post(url, content=body, headers=signed(body, f"b{share:.0%}".rstrip("%")))
-            assert (answer.status_code in (200, 202)) == is_ready, answer.text
-            if not is_ready:
-                assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
-                assert str(disk.folder) not in answer.text
-        log = (door.folder / "gateway.log").read_text()
-        assert "less than 5% of the disk of" in log and str(disk.folder) in log
-        door.end()
+        try:
+            url, body = f"{door.url}{HOOK}/shop", b'{"type": "order.x"}'
+            assert httpx.post(url, content=body, headers=signed(body, "a")).status_code == 202
+            ballast = disk.folder / "ballast"
+            for share, is_ready in ((0.06, True), (0.04, False), (0.06, True)):
+                ballast.unlink(missing_ok=True)
+                usage = shutil.disk_usage(disk.folder)
+                ballast.write_bytes(bytes(usage.free - int(share * usage.total)))
+                time.sleep(5)  # it looks every two seconds
+                assert httpx.get(f"{door.url}/health/ready").status_code == (200 if is_ready else 503)
+                answer = httpx.post(url, content=body, headers=signed(body, f"b{share:.0%}".rstrip("%")))
+                assert (answer.status_code in (200, 202)) == is_ready, answer.text
+                if not is_ready:
+                    assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+                    assert str(disk.folder) not in answer.text
+            log = (door.folder / "gateway.log").read_text()
+            assert "less than 5% of the disk of" in log and str(disk.folder) in log
+        finally:
+            door.end()
 
 
 def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway, gateway
-from superinsight_sync_tests.gateway.test_drills import held
+from superinsight_sync_tests.gateway.drills import held
 from superinsight_sync_tests.gateway.test_files import TUS, made, offset_of, patch
 from superinsight_sync_tests.waiting import until
 

@@ -20,7 +20,7 @@ from superinsight_sync.security.rate_limits import RateLimit
 from superinsight_sync.state import State
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway
-from superinsight_sync_tests.gateway.test_drills import held
+from superinsight_sync_tests.gateway.drills import held
 from superinsight_sync_tests.gateway.test_hostile import resident_mb
 from superinsight_sync_tests.gateway.test_sockets import await_ack, message, opened, stored, why_closed
 from superinsight_sync_tests.waiting import until
@@ -110,7 +110,7 @@ def test_silent_and_too_many_connections_are_ended(
     served: Started, near: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "IDLE_S", 0.4)
-    url = served(access=Access(near.api_keys), bounds=Bounds(sockets=2))
+    url = served(bounds=Bounds(sockets=2))
     silent = f"{url.replace('http', 'ws', 1)}{PUSH}/ws?source=till&session=silent"
     with connect(silent):
         with pytest.raises(InvalidStatus) as told:
@@ -129,7 +129,7 @@ def test_who_does_not_answer_pings_is_gone(served: Started, near: State) -> None
     def configure(config: object) -> None:
         config.ws_ping_interval = config.ws_ping_timeout = 0.3  # type: ignore[attr-defined]
 
-    url = served(configure, access=Access(near.api_keys))
+    url = served(configure)
     key = near.api_keys.create("mute", "pusher", tenant="acme").text
     request = (
         f"GET {PUSH}/ws?source=till&session=mute HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
@@ -145,7 +145,7 @@ def test_who_does_not_answer_pings_is_gone(served: Started, near: State) -> None
 
 
 def test_a_tenant_with_a_rate_sends_at_that_rate(served: Started, near: State) -> None:
-    url = served(access=Access(near.api_keys), rate=RateLimit(2, 2))
+    url = served(rate=RateLimit(2, 2))
     with join(url, "rate", near) as connection:
         connection.recv(10)
         began = time.monotonic()
@@ -156,7 +156,7 @@ def test_a_tenant_with_a_rate_sends_at_that_rate(served: Started, near: State) -
 
 
 def test_too_much_that_waits_to_be_landed_ends_the_connection(served: Started, near: State) -> None:
-    url = served(access=Access(near.api_keys))
+    url = served()
     with join(url, "wait", near, "source=shop&stream=others") as connection:
         connection.recv(10)
         with pytest.raises(ConnectionClosed) as ended:
