@@ -7,6 +7,7 @@ import pytest
 
 from superinsight_sync_tests.gateway.drills import HOLD_S, KILLS, Hooks, Messages, drill
 from superinsight_sync_tests.servers.postgres import running_postgres
+from superinsight_sync_tests.servers.proxy import running_proxy
 
 SENDERS = 8
 SESSIONS = 4
@@ -44,12 +45,20 @@ def test_kill_9_loses_no_acknowledged_message(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["each has its address", "behind one address"])
 def test_one_of_two_gateways_is_killed_and_nobody_loses(
-    tmp_path: Path, request: pytest.FixtureRequest
+    way: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with drill(tmp_path, url_of("postgres", request), gateways=2) as drilled:
-        urls, key = drilled.urls, drilled.key()
-        hooks = [Hooks(n, urls if n % 2 else urls[::-1], drilled.stop) for n in range(SENDERS)]
+    """Behind one address stands what a load balancer is: who is not there gets no connection."""
+    with (
+        drill(tmp_path, url_of("postgres", request), gateways=2) as drilled,
+        running_proxy(*(door.port for door in drilled.doors)) as proxy,
+    ):
+        urls = [f"http://127.0.0.1:{proxy.port}"] if way == "behind one address" else drilled.urls
+        key = drilled.key()
+        hooks = [
+            Hooks(n, urls[n % len(urls) :] + urls[: n % len(urls)], drilled.stop) for n in range(SENDERS)
+        ]
         sessions = [Messages(n, urls, drilled.stop, key) for n in range(SESSIONS)]
         with drilled.sending(*hooks, *sessions):
             drilled.kill()

@@ -3,15 +3,16 @@
 import contextlib
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Proxy:
-    """Passes bytes on to a port until it is told to break."""
+    """Passes bytes on until it is told to break: each connection to the next of the ports that takes it."""
 
-    def __init__(self, to_port: int) -> None:
-        self._to = to_port
+    def __init__(self, *to_ports: int) -> None:
+        self._to = deque(to_ports)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -39,10 +40,20 @@ class Proxy:
                 if self.refusing:
                     inner.close()
                     continue
-                outer = socket.create_connection(("127.0.0.1", self._to))
+                outer = self._connected()
+                if outer is None:
+                    inner.close()
+                    continue
                 self._open += [inner, outer]
                 for source, target in ((inner, outer), (outer, inner)):
                     threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+
+    def _connected(self) -> socket.socket | None:
+        for _ in range(len(self._to)):
+            self._to.rotate(-1)
+            with contextlib.suppress(OSError):
+                return socket.create_connection(("127.0.0.1", self._to[0]))
+        return None
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -55,8 +66,8 @@ class Proxy:
 
 
 @contextmanager
-def running_proxy(to_port: int) -> Iterator[Proxy]:
-    proxy = Proxy(to_port)
+def running_proxy(*to_ports: int) -> Iterator[Proxy]:
+    proxy = Proxy(*to_ports)
     try:
         yield proxy
     finally:
