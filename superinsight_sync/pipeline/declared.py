@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import ExpectSpec, SourceSpec, StepSpec, StreamSpec
-from superinsight_sync.model.push import PushSourceSpec
+from superinsight_sync.model.push import PushSourceSpec, PushStreamSpec
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.quality.expectations import validate_specs
 from superinsight_sync.security.secrets import holds_literal_secret
@@ -25,11 +25,27 @@ def findings(spec: BaseModel) -> Iterator[tuple[Place, ConfigError]]:
     if isinstance(spec, SourceSpec):
         yield from _of_source(spec)
     if isinstance(spec, PushSourceSpec):
-        yield from _of_source(spec.landed)
-        for i, stream in enumerate(spec.streams):
-            for name, text in (stream.columns or {}).items():
-                where = f"source '{spec.name}', stream '{stream.name}', columns.{name}"
-                yield from _tried(("streams", i, "columns", name), where, partial(arrow_type, text))
+        yield from _of_pushed(spec)
+
+
+def _of_pushed(spec: PushSourceSpec) -> Iterator[tuple[Place, ConfigError]]:
+    unfit: list[tuple[Place, ConfigError]] = []
+    for i, stream in enumerate(spec.streams):
+        where = f"source '{spec.name}', stream '{stream.name}'"
+        unfit += _tried(("streams", i), where, partial(_check_landed, spec, stream))
+        for name, text in (stream.columns or {}).items():
+            yield from _tried(
+                ("streams", i, "columns", name), f"{where}, columns.{name}", partial(arrow_type, text)
+            )
+    yield from unfit or _of_source(spec.landed)
+
+
+def _check_landed(spec: PushSourceSpec, stream: PushStreamSpec) -> None:
+    """What holds of every stream must hold of what a pushed one is landed as."""
+    try:
+        stream.spec(spec.limits)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
 
 
 def check_source(source: SourceSpec) -> None:

@@ -138,8 +138,10 @@ def replay_delivery(
     reach: Reached,
     response: Response,
 ) -> Replayed:
-    """Puts a delivery into the inbox once more, behind all others, to land the records that were set aside. One that
-    could not be landed keeps its place and its id, and is tried again at once."""
+    """Puts a delivery into the inbox once more, behind all others, to land the records that were set aside.
+
+    One that could not be landed keeps its place and its id, and is tried again at once.
+    """
     _mine(reach, caller, delivery_id)
     try:
         new_id = replay(reach.engine, delivery_id, whole=how.all)
