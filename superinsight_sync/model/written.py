@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import cache
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -48,6 +49,7 @@ def parse_size(value: object) -> object:
 _LONGEST_MONTH_DAYS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 
 
+@cache
 def check_cron(value: str) -> str:
     """A five-field cron expression, so at most one tick a minute, of days that come: what Dagster can run."""
     from croniter import croniter

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,7 +11,9 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.orchestration.keys import PRIORITY_TAG, raw_key
-from superinsight_sync.state.deliveries import Range
+
+if TYPE_CHECKING:
+    from superinsight_sync.state.deliveries import Range
 
 SOURCE_TAG = "sis/landing"
 """On a run that lands what was pushed: the source."""
@@ -77,7 +79,7 @@ def landing_sensors(spec: PushSourceSpec) -> list[dg.SensorDefinition]:
     return [land]
 
 
-def _waiting(spec: PushSourceSpec, names: frozenset[str]) -> dict[str, Range]:
+def _waiting(spec: PushSourceSpec, names: frozenset[str]) -> "dict[str, Range]":
     """Stream → what waits of it."""
     from superinsight_sync.state.inbox import Inbox
     from superinsight_sync.state.opening import open_state
@@ -87,7 +89,9 @@ def _waiting(spec: PushSourceSpec, names: frozenset[str]) -> dict[str, Range]:
     return {r.stream: r for r in inbox.pending(spec.tenant, spec.name) if r.stream in names}
 
 
-def _due(waiting: Mapping[str, Range], tried: Mapping[str, Any]) -> tuple[dict[str, tuple[int, int]], float]:
+def _due(
+    waiting: "Mapping[str, Range]", tried: Mapping[str, Any]
+) -> tuple[dict[str, tuple[int, int]], float]:
     """Streams to land now, with the order number to land up to and how often that failed before; and after how many
     seconds the next one is due, if none is."""
     due: dict[str, tuple[int, int]] = {}

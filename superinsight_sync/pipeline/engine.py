@@ -15,12 +15,12 @@ from superinsight_sync.model.declaration import SaveSpec, SourceSpec, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.model.tables import SYSTEM_COLUMNS, Stage, TableRef
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.state.inbox import Inbox
-from superinsight_sync.state.opening import State, open_state
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from superinsight_sync.state import State
+    from superinsight_sync.state.inbox import Inbox
 
 Progress = Callable[[str, int], None]
 """Called with ``<source>/<stream>`` and the number of rows of each batch as it passes."""
@@ -54,12 +54,16 @@ class Engine:
         return open_blobs(self.settings.lake_url)
 
     @cached_property
-    def state(self) -> State:
+    def state(self) -> "State":
+        from superinsight_sync.state import open_state
+
         return open_state(self.settings.database_url)
 
     @cached_property
-    def inbox(self) -> Inbox:
+    def inbox(self) -> "Inbox":
         """What was pushed."""
+        from superinsight_sync.state.inbox import Inbox
+
         return Inbox(self.state.database, self.settings.landing_dir)
 
     def store(self, source: SourceSpec, stream: StreamSpec, stage: Stage) -> Store:
