@@ -135,7 +135,7 @@ def test_the_probe_counts_files_and_warns_of_none(tmp_path: Path) -> None:
     assert source(tmp_path).probe().warnings == ("no file was found",)
     csv_file(tmp_path, "a/b.csv", "id\n1\n")
     probe = source(tmp_path).probe()
-    assert (probe.warnings, probe.details) == ((), {"files": 1, "size_bytes": 5})
+    assert (probe.warnings, probe.details) == ((), {"files": 1, "size_bytes": 5, "writable": True})
     with pytest.raises(ConfigError, match="nowhere' does not exist"):
         source(tmp_path / "nowhere").probe()
 

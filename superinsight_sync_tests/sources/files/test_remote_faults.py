@@ -88,12 +88,12 @@ def test_what_changed_while_the_connection_was_down_is_not_mixed(
 @pytest.fixture(params=["sftp", "s3", "http", "ftp"])
 def through_proxy(request: pytest.FixtureRequest) -> Iterator[tuple[RemotePlace, Proxy]]:
     with place_in(request, request.param) as place:
-        with running_proxy(
-            place.server.port if request.param != "http" else int(place.url.split(":")[2].split("/")[0])
-        ) as proxy:
+        port = place.server.port if request.param != "http" else int(place.url.split(":")[2].split("/")[0])
+        with running_proxy(port) as proxy:
             key = "endpoint" if request.param == "s3" else "path"
-            inner = proxy._to
-            place.connection[key] = place.connection[key].replace(f":{inner}", f":{proxy.port}")
+            direct = place.connection[key]
+            place.connection[key] = direct.replace(f":{port}", f":{proxy.port}")
+            assert place.connection[key] != direct
             yield place, proxy
 
 
