@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 from xml.sax.saxutils import escape
 
+import httpx
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,7 +66,7 @@ def answers(draw: st.DrawFn) -> bytes:
 
 
 def columns_of(answer: bytes, by: str) -> Any:
-    records = records_in(body_of(answer, 200, "here")[0], ("r",))
+    records = records_in(body_of(httpx.Response(200, content=answer), "here")[0], ("r",))
     request = ReadRequest(StreamSpec.model_construct(name="s", operation="List", options={}))
     reader = OperationReader(lambda _: None, request, SimpleNamespace(page=None), {}, Records(("r",), FIELDS))
     bad: dict[int, str] = {}
