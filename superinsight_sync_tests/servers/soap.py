@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -76,6 +77,8 @@ class SoapServer:
     calls: list[str] = field(default_factory=list)
     answer: Callable[[Any, Any], Any] | None = None
     """Instead of the service: a WSGI application that returns None for what the service shall answer."""
+    remembers: bool = False
+    """Whether who asks the same again gets the same bytes: spyne takes a third of a second for 700 orders."""
 
     @property
     def wsdl(self) -> str:
@@ -137,9 +140,25 @@ def running_soap() -> Iterator[SoapServer]:
     )
     wsgi = WsgiApplication(application)
 
+    known: dict[Any, tuple[str, Any, bytes]] = {}
+
+    def remembered(environ: Any, start: Any) -> list[bytes]:
+        asked = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        key = (environ["REQUEST_METHOD"], environ["QUERY_STRING"], asked)
+        if key not in known:
+            told: list[tuple[str, Any]] = []
+            again = {**environ, "wsgi.input": BytesIO(asked)}
+            body = b"".join(wsgi(again, lambda status, headers, *_: told.append((status, headers))))
+            known[key] = (*told[-1], body)
+        status, headers, body = known[key]
+        start(status, headers)
+        return [body]
+
     def answer(environ: Any, start: Any) -> Any:
         own = server.answer(environ, start) if server.answer else None
-        return wsgi(environ, start) if own is None else own
+        if own is not None:
+            return own
+        return (remembered if server.remembers else wsgi)(environ, start)
 
     with make_server("127.0.0.1", 0, answer, server_class=_Threaded, handler_class=_Silent) as httpd:
         server.port = httpd.server_port

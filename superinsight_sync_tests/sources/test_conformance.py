@@ -20,6 +20,7 @@ from superinsight_sync.sources.protocol import SOURCE_KINDS, ReadRequest, Source
 from superinsight_sync_tests.sources.customers import FIRST, ROWS, Customer, rows
 from superinsight_sync_tests.sources.reading import INCREMENTAL, read, stream
 
+pytestmark = pytest.mark.timeout(900)  # a hundred examples over a slow protocol, on a busy machine
 COLUMNS = ["id", "note", "amount", "updated_at"]
 
 

@@ -27,7 +27,7 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         start("401 Unauthorized", [("Content-Type", "text/plain")])
         return [b"no"]
 
-    server.answer = door
+    server.answer, server.remembers = door, True
     base = {"kind": "soap", "wsdl": server.wsdl, "allow_private": True, "auth": "basic", "user": "ann"}
     options = {
         "columns": {"amount": "decimal(12,2)"},
