@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -50,10 +51,8 @@ class Taking:
         """The last stored part of a stream of lines; None before the first."""
 
         def walk() -> Chunk | None:
-            newest = None
-            for newest in self.inbox.chunks(receiver.tenant, receiver.name, batch_id):  # noqa: B007
-                pass
-            return newest
+            newest = deque(self.inbox.chunks(receiver.tenant, receiver.name, batch_id), maxlen=1)
+            return newest[0] if newest else None
 
         return await asyncio.to_thread(walk)
 

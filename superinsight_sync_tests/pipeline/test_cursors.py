@@ -60,9 +60,12 @@ def customer(
     dsn = request.getfixturevalue("postgres_server").create_database()
     monkeypatch.setenv("CRM_DSN", dsn)
     with psycopg.connect(dsn, autocommit=True) as db:
-        execute = lambda sql: db.execute(sql) and None  # type: ignore[call-overload]  # noqa: E731
-        execute(f"CREATE TABLE notes (id int, version bigint, at {'timestamp' if how else 'timestamptz'})")
-        yield Customer({"kind": "postgres", "dsn": "{{ env.CRM_DSN }}"}, execute)
+
+        def run(sql: str) -> None:
+            db.execute(sql.encode())
+
+        run(f"CREATE TABLE notes (id int, version bigint, at {'timestamp' if how else 'timestamptz'})")
+        yield Customer({"kind": "postgres", "dsn": "{{ env.CRM_DSN }}"}, run)
 
 
 def landed(engine: Engine) -> list[int]:
