@@ -5,7 +5,8 @@ Operations"). A row is the number of its fields, then for each its length (-1 fo
 where a row's next field begins is known once this one's length is: the walk goes field by field over all rows at once.
 """
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice, pairwise
@@ -22,8 +23,10 @@ _TOGETHER = 128
 """Rows taken from the wire before it is looked how much there is: so few stay in the processor's cache."""
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _TRAILER = b"\xff\xff"
-_MARGIN = 16
-"""Bytes after the last row, so that the value of a last NULL can be looked at as all others are."""
+_MARGIN = 128
+"""Bytes after the last row, so that what would follow a last NULL can be looked at as all others are; and so many
+bytes of a row are fetched at once."""
+_NULL = -1
 _DATE_EPOCH = 10_957
 _TIME_EPOCH = 946_684_800_000_000
 """1 January 2000, from 1970, in days and in microseconds. Infinite values wrap around to below every date."""
@@ -40,6 +43,11 @@ class _Fixed:
     @property
     def width(self) -> int:
         return np.dtype(self.sent).itemsize
+
+    @property
+    def length(self) -> int:
+        """The field's length as its four bytes read here, so that none has to be turned around."""
+        return int.from_bytes(self.width.to_bytes(4, "big"), sys.byteorder)
 
 
 _FIXED = {
@@ -71,7 +79,7 @@ def batches_of(rows: Iterable[bytes | bytearray | memoryview], schema: pa.Schema
     if not header.startswith(_SIGNATURE):
         raise _malformed()
     skipped = len(_SIGNATURE) + 8 + int.from_bytes(header[15:19], "big")
-    first, ended, buffer = header[skipped:], False, BytesIO()
+    first, ended, buffer, decoder = header[skipped:], False, BytesIO(), _Decoder(schema)
     while not ended:
         buffer.seek(0)
         lengths = _take(messages, first, buffer)
@@ -80,7 +88,7 @@ def batches_of(rows: Iterable[bytes | bytearray | memoryview], schema: pa.Schema
         with buffer.getbuffer() as data:
             end = buffer.tell() - _MARGIN
             ended = lengths[-1] == len(_TRAILER) and bytes(data[end - 2 : end]) == _TRAILER
-            yield from _decoded(data, lengths[:-1] if ended else lengths, schema)
+            yield from _decoded(data, lengths[:-1] if ended else lengths, decoder)
         first = b""
 
 
@@ -99,7 +107,7 @@ def _take(messages: Iterator[bytes | bytearray | memoryview], first: bytes, buff
     return np.concatenate(lengths)
 
 
-def _decoded(data: memoryview, lengths: Ints, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _decoded(data: memoryview, lengths: Ints, decoder: "_Decoder") -> Iterator[pa.RecordBatch]:
     """Their rows: one batch, or several if rows became much longer all at once."""
     if not len(lengths):
         return
@@ -108,43 +116,86 @@ def _decoded(data: memoryview, lengths: Ints, schema: pa.Schema) -> Iterator[pa.
     cuts = np.flatnonzero(np.diff(starts // (4 * BATCH_BYTES))) + 1
     for first, end in pairwise([0, *cuts.tolist(), len(lengths)]):
         base, last = starts[first], ends[end - 1] + _MARGIN
-        yield _batch(data[base:last], starts[first:end] - base, ends[first:end] - base, schema)
+        yield decoder.batch(data[base:last], starts[first:end] - base, ends[first:end] - base)
 
 
-def _batch(data: memoryview, starts: Ints, ends: Ints, schema: pa.Schema) -> pa.RecordBatch:
-    at = starts + 2
-    arrays = []
-    try:
-        if (_integers(data, starts, ">i2") != len(schema)).any():
+class _Decoder:
+    """Rows → batches of a schema. Columns of fixed width that follow each other are fetched together; where NULLs
+    were seen, the next column begins elsewhere in each row."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._types = schema.types
+        self._with_nulls: set[int] = set()
+
+    def batch(self, data: memoryview, starts: Ints, ends: Ints) -> pa.RecordBatch:
+        at = starts + 2
+        arrays: list[pa.Array] = []
+        try:
+            if (_integers(data, starts, ">i2") != len(self._types)).any():
+                raise _malformed()
+            while len(arrays) < len(self._types):
+                if together := self._together(len(arrays)):
+                    found, at = _fixed(data, at, together)
+                    arrays += found
+                    if found[-1].null_count:
+                        self._with_nulls.add(len(arrays) - 1)
+                else:
+                    array, at = _column(data, at, self._types[len(arrays)])
+                    arrays.append(array)
+        except IndexError:
+            raise _malformed() from None
+        if not np.array_equal(at, ends):
             raise _malformed()
-        for field in schema:
-            array, at = _column(data, at, field.type)
-            arrays.append(array)
-    except IndexError:
-        raise _malformed() from None
-    if not np.array_equal(at, ends):
-        raise _malformed()
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def _together(self, first: int) -> list[pa.DataType]:
+        """The types of the columns of fixed width from this one on, up to one that had a NULL."""
+        kinds: list[pa.DataType] = []
+        width = 0
+        for column in range(first, len(self._types)):
+            how = _FIXED.get(self._types[column])
+            if how is None or (width := width + 4 + how.width) > _MARGIN:
+                break
+            kinds.append(self._types[column])
+            if column in self._with_nulls:
+                break
+        return kinds
 
 
 def _column(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Ints]:
     """The values of the fields that begin `at` these places, and where the next ones begin."""
     if kind in _FIXED:
-        return _fixed(data, at, kind)
+        (array,), after = _fixed(data, at, [kind])
+        return array, after
     return _list(data, at, kind) if pa.types.is_list(kind) else _bytes(data, at, kind)
 
 
-def _fixed(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Ints]:
-    how = _FIXED[kind]
-    step = 4 + how.width
-    found = pieces(data, at, step).view([("length", ">i4"), ("value", how.sent)])
-    length, values = found["length"], found["value"].astype(how.kept)
-    if how.epoch:
-        values += how.epoch
-    null = length == -1
-    if not ((length == how.width) | null).all():
-        raise _malformed()
-    return fixed(kind, values, null), at + (np.where(null, 4, step) if null.any() else step)
+def _fixed(data: memoryview, at: Ints, kinds: Sequence[pa.DataType]) -> tuple[list[pa.Array], Ints]:
+    """The values of columns that follow each other, up to the first that has a NULL, and where the next ones begin."""
+    parts = [
+        part for n, k in enumerate(kinds) for part in ((f"length{n}", "i4"), (f"value{n}", _FIXED[k].sent))
+    ]
+    layout = np.dtype(parts)
+    found = pieces(data, at, layout.itemsize).view(layout)
+    arrays: list[pa.Array] = []
+    step = 0
+    for n, kind in enumerate(kinds):
+        how, length = _FIXED[kind], found[f"length{n}"]
+        values = found[f"value{n}"].astype(how.kept)
+        if how.epoch:
+            values += how.epoch
+        whole = length == how.length
+        if whole.all():
+            arrays.append(fixed(kind, values, None))
+            step += 4 + how.width
+            continue
+        null = length == _NULL
+        if not (whole | null).all():
+            raise _malformed()
+        arrays.append(fixed(kind, values, null))
+        return arrays, at + (step + np.where(null, 4, 4 + how.width))
+    return arrays, at + step
 
 
 def _bytes(data: memoryview, at: Ints, kind: pa.DataType) -> tuple[pa.Array, Ints]:

@@ -21,8 +21,8 @@ def numbers(data: memoryview, at: Ints, sent: str) -> Ints:
     return found
 
 
-def fixed(kind: pa.DataType, values: Ints, null: Ints) -> pa.Array:
-    """Booleans, numbers, dates and times as an array, by what Arrow keeps of them."""
+def fixed(kind: pa.DataType, values: Ints, null: Ints | None) -> pa.Array:
+    """Booleans, numbers, dates and times as an array, by what Arrow keeps of them. None: no value is NULL."""
     kept = np.packbits(values, bitorder="little") if pa.types.is_boolean(kind) else values
     return pa.Array.from_buffers(kind, len(values), [_validity(null), pa.py_buffer(kept)])
 
@@ -49,5 +49,5 @@ def runs(data: memoryview, first: Ints, after: Ints, null: Ints, kind: pa.DataTy
     return both.take(pa.Array.from_buffers(pa.int32(), count, [_validity(null), others])).cast(kind)
 
 
-def _validity(null: Ints) -> pa.Buffer | None:
-    return pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
+def _validity(null: Ints | None) -> pa.Buffer | None:
+    return None if null is None or not null.any() else pa.py_buffer(np.packbits(~null, bitorder="little"))

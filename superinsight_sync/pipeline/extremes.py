@@ -24,13 +24,11 @@ class Extremes:
         for name, values in zip(batch.schema.names, batch.columns, strict=True):
             if not _is_cheap(values.type) or values.null_count == len(values):
                 continue
-            if pa.types.is_floating(values.type):
-                values = values.filter(pc.invert(pc.is_nan(values)))
             found = pc.min_max(values)
             self._take(name, python_of(found["min"]), python_of(found["max"]))
 
     def _take(self, name: str, least: Any, greatest: Any) -> None:
-        if least is None:
+        if least is None or least != least:  # NaN: Arrow found nothing else
             return
         if name not in self.least or least < self.least[name]:
             self.least[name] = least

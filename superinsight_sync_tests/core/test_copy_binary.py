@@ -47,7 +47,8 @@ def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
     return st.none() | (st.lists(st.none() | inner, max_size=4) if pa.types.is_list(kind) else inner)
 
 
-TABLES = st.lists(KINDS, min_size=1, max_size=5).flatmap(
+FIXED = st.sampled_from([k for k in VALUES if not (pa.types.is_string(k) or pa.types.is_binary(k))])
+TABLES = (st.lists(KINDS, min_size=1, max_size=5) | st.lists(FIXED, min_size=6, max_size=20)).flatmap(
     lambda kinds: st.tuples(st.just(kinds), st.lists(st.tuples(*map(values, kinds)), max_size=12))
 )
 
@@ -96,6 +97,13 @@ def test_every_value_comes_back_whatever_the_batches(
     found.validate(full=True)
     columns = [pa.array([row[n] for row in rows], kind) for n, kind in enumerate(kinds)]
     assert found.combine_chunks().equals(pa.table(columns, schema(kinds)))
+
+
+def test_many_columns_of_nulls_at_the_end() -> None:
+    kinds = [pa.int64()] * 40
+    rows = [tuple(range(40)), (None,) * 40]
+    (batch,) = batches_of(messages(kinds, rows), schema(kinds))
+    assert [tuple(row.values()) for row in batch.to_pylist()] == rows
 
 
 @settings(max_examples=300)
