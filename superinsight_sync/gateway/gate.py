@@ -74,10 +74,9 @@ class Gate:
         if not self.taking.writer.is_usable:
             raise OSError("the inbox's writer has ended; the gateway has to be started again")
         self.access.write_used()
-        waiting = self.inbox.backlogs()
+        waiting = self.inbox.waiting()
         for receiver in self.receivers:
-            found = waiting.get((receiver.tenant, receiver.name))
-            receiver.waiting = found.deliveries if found else 0
+            receiver.waiting = waiting.get((receiver.tenant, receiver.name), 0)
         for folder in self.inbox.folders:
             folder.mkdir(parents=True, exist_ok=True)
             usage = shutil.disk_usage(folder)

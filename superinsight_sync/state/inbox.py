@@ -351,19 +351,12 @@ class Inbox:
             count, size_bytes, oldest_at = connection.execute(statement).one()
         return Backlog(count, int(size_bytes or 0), oldest_at)
 
-    def backlogs(self) -> dict[tuple[str, str], Backlog]:
-        """What waits, by (tenant, source)."""
+    def waiting(self) -> dict[tuple[str, str], int]:
+        """How many deliveries wait, by (tenant, source). Cheap: told by an index alone."""
         columns = (t.c.tenant, t.c.source)
-        statement = (
-            select(*columns, func.count(), func.sum(t.c.size_bytes), func.min(t.c.received_at))
-            .where(_waits())
-            .group_by(*columns)
-        )
+        statement = select(*columns, func.count()).where(_waits()).group_by(*columns)
         with self._database.read() as connection:
-            return {
-                (tenant, source): Backlog(count, int(size_bytes), oldest_at)
-                for tenant, source, count, size_bytes, oldest_at in connection.execute(statement)
-            }
+            return {(tenant, source): count for tenant, source, count in connection.execute(statement)}
 
     def purge(self, before: datetime) -> int:
         """Forgets what was landed, received before then and at least 7 days ago, with its key; how many."""

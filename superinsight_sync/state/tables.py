@@ -245,6 +245,7 @@ inbox = Table(
         "source",
         "stream",
         "seq",
+        "state",  # for SQLite to count without looking at the rows
         sqlite_where=_WAITS,
         postgresql_where=_WAITS,
     ),

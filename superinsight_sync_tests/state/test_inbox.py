@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text, update
+from sqlalchemy import event, text, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError, SisError, TransientError
@@ -178,7 +178,19 @@ def test_ranges_are_by_stream_and_within_their_limits(inbox: Inbox, writer: Inbo
     assert mark(inbox, orders, "load_1") == 4
     assert mark(inbox, orders, "load_1") == 0
     assert inbox.pending(stream="orders")[0].deliveries == 6
-    assert inbox.backlogs()["acme", "shop"].deliveries == 16
+    assert inbox.waiting() == {("acme", "shop"): 16}
+
+
+def test_what_waits_is_counted_by_an_index_alone(tmp_path: Path) -> None:
+    state = open_state(f"sqlite:///{tmp_path}/state.db")
+    statements: list[str] = []
+    event.listen(state.database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    assert Inbox(state.database, tmp_path).waiting() == {}
+    (counting,) = [s for s in statements if "sis_inbox" in s]
+    with state.database.read() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {counting}").all())
+    assert "USING COVERING INDEX ix_sis_inbox_waiting" in plan
+    state.close()
 
 
 def test_what_could_not_be_landed_says_why_and_waits_on(inbox: Inbox, writer: InboxWriter) -> None:
