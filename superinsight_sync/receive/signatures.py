@@ -7,11 +7,10 @@ GitHub, Stripe and Svix document of theirs.
 import base64
 import binascii
 import hmac
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from superinsight_sync.core.errors import ConfigError
@@ -101,7 +100,6 @@ class Verified(NamedTuple):
     """A delivery whose signature holds. `id` is what its provider calls it; `secret` says by which it held."""
 
     id: str | None
-    signed_at: datetime | None
     secret: int
 
 
@@ -120,6 +118,7 @@ class Verifier:
         )
         before, after = self._scheme.template.split("{body}")
         self._before, self._after = before, after
+        self._is_timed = bool(self._scheme.time or self._scheme.time_field)
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Verified:
         """Checks one delivery.
@@ -139,21 +138,18 @@ class Verifier:
         delivery_id = headers.get(scheme.id, "") if scheme.id else ""
         if scheme.id and not _ID.fullmatch(delivery_id):
             raise SignatureError()
-        signed_at = self._in_time(timestamp, now)
+        if self._is_timed:
+            self._check_time(timestamp, now)
         signed = body
         if self._before:
             signed = self._before.format(id=delivery_id, timestamp=timestamp).encode() + signed
         if self._after:
             signed += self._after.format(id=delivery_id, timestamp=timestamp).encode()
-        return Verified(delivery_id or None, signed_at, self._holding(signed, given, now))
+        return Verified(delivery_id or None, self._holding(signed, given, now))
 
-    def _in_time(self, timestamp: str, now: datetime) -> datetime | None:
-        if not (self._scheme.time or self._scheme.time_field):
-            return None
-        at_s = int(timestamp) if _TIME.fullmatch(timestamp) else math.inf
-        if abs(now.timestamp() - at_s) > self._tolerance_s:
+    def _check_time(self, timestamp: str, now: datetime) -> None:
+        if not _TIME.fullmatch(timestamp) or abs(now.timestamp() - int(timestamp)) > self._tolerance_s:
             raise SignatureError()
-        return datetime.fromtimestamp(at_s, UTC)
 
     def _holding(self, signed: bytes, given: Sequence[bytes], now: datetime) -> int:
         """The number of the secret by which one of the signatures holds. All pairs are compared, so that the
@@ -219,7 +215,8 @@ def _digest(scheme: Scheme, text: str) -> bytes | None:
         return None
     try:
         raw = text[len(scheme.prefix) :]
-        digest = bytes.fromhex(raw) if scheme.encoding == "hex" else base64.b64decode(raw, validate=True)
+        hexadecimal = scheme.encoding == "hex"
+        digest = bytes.fromhex(raw) if hexadecimal else binascii.a2b_base64(raw, strict_mode=True)
     except (binascii.Error, ValueError):
         return None
     return digest if len(digest) == _DIGEST_BYTES else None

@@ -72,7 +72,7 @@ def test_the_example_of_standard_webhooks_and_svix() -> None:
     for scheme, prefix in (("standard", "webhook"), ("svix", "svix")):
         named = {f"{prefix}-{k}": v for k, v in headers.items()}
         found = verifier(scheme, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").verify(named, body, at)
-        assert (found.id, found.signed_at) == ("msg_p5jXN8AQM9LWM0D4loKWxJek", at)
+        assert found.id == "msg_p5jXN8AQM9LWM0D4loKWxJek"
 
 
 def test_the_example_of_github() -> None:
@@ -82,7 +82,7 @@ def test_the_example_of_github() -> None:
         "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
     }
     found = verifier("github", "It's a Secret to Everybody").verify(headers, b"Hello, World!", NOW)
-    assert (found.id, found.signed_at) == ("72d3162e-cc78-11e3-81ab-4c9367dc0958", None)
+    assert found.id == "72d3162e-cc78-11e3-81ab-4c9367dc0958"
 
 
 def test_stripes_form_with_an_old_secrets_signature_beside() -> None:
@@ -97,7 +97,7 @@ def test_stripes_form_with_an_old_secrets_signature_beside() -> None:
     with pytest.raises(SignatureError):
         check.verify(headers, b'{"id":"evt"}', at)
     headers["stripe-signature"] += f",v1={digest}"
-    assert check.verify(headers, b'{"id":"evt"}', at).signed_at == at
+    assert check.verify(headers, b'{"id":"evt"}', at).secret == 0
     for change in ("t=1700000001", "t=1700000000,t=1700000000", "x=1"):
         with pytest.raises(SignatureError):
             changed = headers["stripe-signature"].replace("t=1700000000", change)

@@ -9,44 +9,40 @@ from contextlib import contextmanager
 @contextmanager
 def garbage_port() -> Iterator[int]:
     """Answers everything with text of another protocol and hangs up."""
-    with _listening() as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                with client:
-                    client.recv(4096)
-                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 50)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1]
+    with _saying(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 50, listens_first=True) as port:
+        yield port
 
 
 @contextmanager
 def greeting_port(greeting: bytes) -> Iterator[int]:
     """Says this to whoever connects, as servers of other protocols do, and hangs up."""
-    with _listening() as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                with client:
-                    client.sendall(greeting)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1]
+    with _saying(greeting, listens_first=False) as port:
+        yield port
 
 
 @contextmanager
 def mute_port() -> Iterator[int]:
     """Takes connections and never says a word."""
     with _listening() as server:
+        yield server.getsockname()[1]
+
+
+@contextmanager
+def _saying(text: bytes, *, listens_first: bool) -> Iterator[int]:
+    with _listening() as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    if listens_first:
+                        client.recv(4096)
+                    client.sendall(text)
+
+        threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1]
 
 
