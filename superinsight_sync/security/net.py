@@ -7,8 +7,10 @@ judged, so that a second look-up cannot give another one. Since each connection 
 import contextlib
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import httpcore
 import httpx
@@ -128,16 +130,24 @@ class GuardedTransport(httpx.HTTPTransport):
     """For `httpx.Client(transport=…)`. The client must have `trust_env=False`, or it may use proxies."""
 
     def __init__(self, guard: Guard, ca_file: str | None = None) -> None:
-        try:
-            context = httpx.create_ssl_context(verify=ca_file or True, trust_env=False)
-        except OSError as error:
-            raise ConfigError(
-                f"ca_file cannot be read ({type(error).__name__})", where="connection"
-            ) from None
+        context = _context_of(ca_file) if ca_file else _context()
         super().__init__(verify=context, trust_env=False)
         self._pool = httpcore.ConnectionPool(
             ssl_context=context, max_connections=100, network_backend=_GuardedBackend(guard)
         )
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """That of the certificates httpx brings. Reading them takes as long as a small pull."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _context_of(ca_file: str) -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context(verify=ca_file, trust_env=False)
+    except OSError as error:
+        raise ConfigError(f"ca_file cannot be read ({type(error).__name__})", where="connection") from None
 
 
 class _GuardedBackend(httpcore.SyncBackend):
