@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,9 @@ def test_every_package_says_what_it_is() -> None:
         if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))
     ]
     assert silent == []
+
+
+def test_numpys_threads_are_told_to_sleep_before_numpy_is_there() -> None:
+    code = "import superinsight_sync, os, sys; print(os.environ['OPENBLAS_THREAD_TIMEOUT'], 'numpy' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["4", "False"]

@@ -135,8 +135,8 @@ class _Decoder:
             if (_integers(data, starts, ">i2") != len(self._types)).any():
                 raise _malformed()
             while len(arrays) < len(self._types):
-                if together := self._together(len(arrays)):
-                    found, at = _fixed(data, at, together)
+                if kinds := self._neighbours(len(arrays)):
+                    found, at = _fixed(data, at, kinds)
                     arrays += found
                     if found[-1].null_count:
                         self._with_nulls.add(len(arrays) - 1)
@@ -149,7 +149,7 @@ class _Decoder:
             raise _malformed()
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _together(self, first: int) -> list[pa.DataType]:
+    def _neighbours(self, first: int) -> list[pa.DataType]:
         """The types of the columns of fixed width from this one on, up to one that had a NULL."""
         kinds: list[pa.DataType] = []
         width = 0

@@ -33,7 +33,6 @@ class Taking:
     def __init__(self, inbox: Inbox, writer: InboxWriter) -> None:
         self.inbox, self.writer = inbox, writer
         self._loop = asyncio.get_running_loop()
-        self._sink = self._tell_soon  # one object, by which the writer knows what belongs together
 
     async def store(self, delivery: Delivery) -> Outcome:
         """What became of it, once that is on the disk. Raises as `InboxWriter.accept`."""
@@ -46,7 +45,7 @@ class Taking:
     def submit(self, delivery: Delivery, tell: Tell) -> None:
         """As `store` without waiting, for bodies up to `BIG_BODY_BYTES`: `tell` is called by the event loop.
         Raises InboxFullError."""
-        self.writer.submit(delivery, self._sink, tell)
+        self.writer.submit(delivery, self._tell_soon, tell)
 
     async def newest_chunk(self, receiver: Receiver, batch_id: str) -> Chunk | None:
         """The last stored part of a stream of lines; None before the first."""

@@ -86,8 +86,6 @@ def parse(body: bytes, form: PushFormat, rules: ParseRules | None = None) -> Par
 def _check_amount(body: bytes, form: PushFormat, rules: ParseRules) -> None:
     """Raises UnprocessableError before a short text becomes many objects: `[],` twenty million times packs into 60 kB
     and takes 2 GB. Counts signs, also those within text, which is fast."""
-    if len(body) <= _MOST_NESTS:
-        return
     values = max(_MOST_VALUES, _VALUES_OF_EACH * rules.records)
     if form != "xml" and len(body) > values and body.count(b",") > values:
         raise UnprocessableError(f"more than {values} values", hint="Send them in several batches")

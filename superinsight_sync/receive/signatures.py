@@ -215,8 +215,7 @@ def _digest(scheme: Scheme, text: str) -> bytes | None:
         return None
     try:
         raw = text[len(scheme.prefix) :]
-        hexadecimal = scheme.encoding == "hex"
-        digest = bytes.fromhex(raw) if hexadecimal else binascii.a2b_base64(raw, strict_mode=True)
+        digest = bytes.fromhex(raw) if scheme.encoding == "hex" else base64.b64decode(raw, validate=True)
     except (binascii.Error, ValueError):
         return None
     return digest if len(digest) == _DIGEST_BYTES else None

@@ -56,7 +56,5 @@ class Customer:
     """Whether the system tells empty text from NULL."""
     query: str = "SELECT id, upper(note) AS note, updated_at FROM orders WHERE id % 2 = 0 -- even"
     """The even rows, where the kind reads queries."""
-    is_slow: bool = False
-    """Whether the system here takes a millisecond for each row that it gives."""
     cursors: bool = True
     """Whether a column can be the cursor of an incremental read."""

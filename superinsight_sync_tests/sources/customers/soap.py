@@ -40,5 +40,4 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         ({"operation": "ListOrder", "options": options}, "ListOrders"),
         ({**base, "password": "{{ env.TEST_SOAP_WRONG }}"}, ACCOUNT["TEST_SOAP_WRONG"]),
         {"kind": "soap", "wsdl": f"http://127.0.0.1:{free_port()}/?wsdl", "allow_private": True},
-        is_slow=True,
     )
