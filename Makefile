@@ -57,6 +57,7 @@ check: install-dev ## Format, lint, types, import contracts, sizes, fast tests, 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry superinsight_sync
 	$(BIN)/python -m pytest -q $(FAST_TESTS)
 	SIS_STRICT=1 $(BIN)/dg check defs
 
@@ -91,10 +92,11 @@ format: install-dev ## Formats the code.
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
+EXTRAS := avro excel gateway graphql kafka llm mongodb mssql mysql oracle quality redis sftp soap xml
 lock: install-dev ## Locks the newest versions that pyproject.toml allows.
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-options --strip-extras --allow-unsafe --extra demo -o requirements/run.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-options --strip-extras --allow-unsafe --extra demo --extra dev -c requirements/run.lock -o requirements/dev.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-options --strip-extras --allow-unsafe $(addprefix --extra ,$(EXTRAS)) --extra demo -o requirements/run.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-options --strip-extras --allow-unsafe $(addprefix --extra ,$(EXTRAS)) --extra demo --extra dev -c requirements/run.lock -o requirements/dev.lock pyproject.toml
 
 clean: ## Removes what was installed and what runs made.
 	rm -rf $(VENV) .sis .hypothesis .pytest_cache .mypy_cache .ruff_cache

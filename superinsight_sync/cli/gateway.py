@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from superinsight_sync.cli.output import errors_shown, json_option, show_json, tell
+from superinsight_sync.core.extras import need
 from superinsight_sync.core.settings import load_settings
 
 
@@ -22,6 +23,7 @@ def gateway_command(host: str, port: int, tls_cert: Path | None, tls_key: Path |
     Example:
         sis gateway --host 0.0.0.0 --port 8443 --tls-cert chain.pem --tls-key key.pem
     """
+    need("gateway", "the gateway")
     from superinsight_sync.gateway.serving import open_gateway, serve, server_config
 
     config = server_config(open_gateway(load_settings()), host=host, port=port, cert=tls_cert, key=tls_key)

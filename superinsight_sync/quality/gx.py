@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.extras import need
 from superinsight_sync.model.declaration import ExpectSpec
 from superinsight_sync.quality.builtin import Finding, no_column
 from superinsight_sync.quality.catalogue import GX_TYPES
@@ -222,6 +223,7 @@ def _is_exact_as_float(column: "pa.ChunkedArray") -> bool:
 
 def _validate(specs: Mapping[int, ExpectSpec], frame: "pd.DataFrame") -> dict[int, _Counts]:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    need("quality", "this expectation")
     import great_expectations as gx
     import great_expectations.expectations as classes
     from great_expectations.data_context.types.base import ProgressBarsConfig

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 
 from superinsight_sync.core.canonical import encode, fingerprint
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.extras import need
 from superinsight_sync.security.sensitive import Sensitivity
 from superinsight_sync.semantics.model import SemanticType
 
@@ -153,6 +154,7 @@ class LlmDescriber:
     """
 
     def __init__(self, settings: LlmSettings) -> None:
+        need("llm", "describing fields with a language model")
         self.settings = settings
         self._prompt_tokens = 0
         self._answer_tokens = 0

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.extras import EXTRAS, need
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.security.secrets import holds_literal_secret
@@ -16,7 +17,8 @@ _WHERE = "connection"
 def open_connection(connection: dict[str, Any], settings: Settings) -> Source:
     """The source, not connected yet; references to secrets stay references until it connects.
 
-    Raises ConfigError for an unknown kind, a wrong or missing key, or a secret that is written out.
+    Raises ConfigError for an unknown kind, a wrong or missing key, a secret that is written out, or a driver that is
+    not installed.
     """
     values = {k: v for k, v in connection.items() if k != "kind"}
     kind = str(connection.get("kind"))
@@ -31,6 +33,8 @@ def open_connection(connection: dict[str, Any], settings: Settings) -> Source:
             where=_WHERE,
             hint=f"Valid keys: kind, {', '.join(config.model_fields)}",
         ) from None
+    if kind in EXTRAS:
+        need(kind, f"kind '{kind}'")
     return SOURCE_KINDS.load(kind)(checked, settings)
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.extras import need
 from superinsight_sync.model.types import MAX_DECIMAL_DIGITS
 from superinsight_sync.sources.files.columnar import TypedLayout
 from superinsight_sync.sources.files.layout import Member
@@ -63,6 +64,7 @@ class AvroLayout(TypedLayout):
                 yield batch
 
     def _reader(self, member: Member) -> Iterator[Any]:
+        need("avro", "reading Avro files")
         import fastavro
         from fastavro.schema import SchemaParseException
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.extras import need
 from superinsight_sync.sources.files.columnar import TypedLayout
 from superinsight_sync.sources.files.layout import Member
 from superinsight_sync.sources.files.streams import open_seekable
@@ -31,6 +32,7 @@ class ExcelLayout(TypedLayout):
             yield batch.slice(at, batch_rows)
 
     def _sheet(self, member: Member) -> pa.RecordBatch:
+        need("excel", "reading Excel workbooks")
         import fastexcel
 
         data = self._content(member)

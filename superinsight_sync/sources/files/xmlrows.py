@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.core.extras import need
 from superinsight_sync.sources.files.jsonrows import JsonLayout
 from superinsight_sync.sources.files.jsontext import OnBad, Records
 from superinsight_sync.sources.files.layout import Member
@@ -31,6 +32,7 @@ class XmlLayout(JsonLayout):
     """Columns are those of all records, in order of appearance; all values are text unless declared."""
 
     def _chunks(self, member: Member, on_bad: OnBad, most: int) -> Iterator[Records]:
+        need("xml", "reading XML files")
         from lxml import etree
 
         form = member.format

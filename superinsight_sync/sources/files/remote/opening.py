@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.extras import need
 from superinsight_sync.security.net import Guard, guard_of
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.files.remote.file import RemotePlace
@@ -115,6 +116,7 @@ def _makers(config: RemoteConfig, parts: SplitResult, guard: Guard) -> dict[str,
         return FtpServer(account, guard, _below_login(base))
 
     def sftp(base: str) -> Server:
+        need("sftp", "reading files over SFTP")
         from superinsight_sync.sources.files.remote.sftp import SftpAccount, SftpServer
 
         account = SftpAccount(
