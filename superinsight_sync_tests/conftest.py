@@ -4,8 +4,10 @@ import os
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 
 import pytest
+from httpx._transports import default as _transports
 from hypothesis import HealthCheck, settings
 
 from superinsight_sync.sources.kinds import files
@@ -29,6 +31,9 @@ for _name in [
 
 # Files that tests have just written are finished. Tests of `settle` set it themselves.
 files.SETTLE = timedelta(0)
+
+# Each of httpx's clients reads the certificates of all the world anew, 20 ms each time; no test is about them.
+_transports.create_ssl_context = cache(_transports.create_ssl_context)
 
 settings.register_profile(
     "sis",
