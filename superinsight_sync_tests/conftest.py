@@ -1,19 +1,22 @@
-"""Servers that tests share: one of each per test process, started when first asked for."""
+"""Servers that tests share: one of each for the whole run, started when first asked for."""
 
 import os
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 
 import pytest
+from httpx._transports import default as _transports
 from hypothesis import HealthCheck, settings
 
 from superinsight_sync.sources.kinds import files
-from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
-from superinsight_sync_tests.servers.mariadb import MariadbServer, running_mariadb
-from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
-from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
-from superinsight_sync_tests.servers.s3 import S3Server, running_s3
+from superinsight_sync_tests.servers import keeper
+from superinsight_sync_tests.servers.kafka import KafkaServer
+from superinsight_sync_tests.servers.mariadb import MariadbServer
+from superinsight_sync_tests.servers.mongo import MongoServer
+from superinsight_sync_tests.servers.postgres import PostgresServer
+from superinsight_sync_tests.servers.s3 import S3Server
 from superinsight_sync_tests.servers.sftp import SftpServer, running_sftp
 from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
 
@@ -29,6 +32,9 @@ for _name in [
 # Files that tests have just written are finished. Tests of `settle` set it themselves.
 files.SETTLE = timedelta(0)
 
+# Each of httpx's clients reads the certificates of all the world anew, 20 ms each time; no test is about them.
+_transports.create_ssl_context = cache(_transports.create_ssl_context)
+
 settings.register_profile(
     "sis",
     max_examples=100,
@@ -38,22 +44,46 @@ settings.register_profile(
 settings.load_profile("sis")
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    with running_postgres() as server:
-        yield server
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):
+        keeper.start()  # before the workers, which are told where it is
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    keeper.end()
 
 
 @pytest.fixture(scope="session")
-def mariadb_server() -> Iterator[MariadbServer]:
-    with running_mariadb() as server:
-        yield server
+def postgres_server() -> PostgresServer:
+    server: PostgresServer = keeper.ask("postgres")
+    return server
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    with running_s3() as server:
-        yield server
+def mariadb_server() -> MariadbServer:
+    server: MariadbServer = keeper.ask("mariadb")
+    return server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> S3Server:
+    server: S3Server = keeper.ask("s3")
+    return server
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> KafkaServer:
+    server: KafkaServer = keeper.ask("kafka")
+    return server
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> MongoServer:
+    server: MongoServer = keeper.ask("mongo")
+    return server
+
+
+# These two start in a twentieth of a second, and tests count all that is connected to them.
 
 
 @pytest.fixture(scope="session")
@@ -65,18 +95,6 @@ def sftp_server() -> Iterator[SftpServer]:
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[ValkeyServer]:
     with running_valkey() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def kafka_server() -> Iterator[KafkaServer]:
-    with running_kafka() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def mongo_server() -> Iterator[MongoServer]:
-    with running_mongo() as server:
         yield server
 
 

@@ -1,12 +1,37 @@
-"""Waiting for what another thread or process does."""
+"""Waiting for what another thread or process does, and for nothing else."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
-def until(seen: Callable[[], object], what: str, within_s: float = 60) -> None:
-    """Returns when it is seen. Raises AssertionError with what was waited for."""
+def until(seen: Callable[[], object], what: str, within_s: float = 300) -> None:
+    """Returns when it is seen. Raises AssertionError with what was waited for.
+
+    The bound is for what never happens. It is long, since a busy machine may take ten times longer than yours.
+    """
     deadline = time.monotonic() + within_s
     while not seen():
         assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+        time.sleep(0.02)
+
+
+def stays(holds: Callable[[], object], what: str, looks: int = 20) -> None:
+    """Looks so many times whether it holds, and lets others work in between. For what must not happen: it can
+    find a fault and never prove that there is none. Raises AssertionError with what should hold."""
+    for _ in range(looks):
+        assert holds(), what
+        time.sleep(0.01)
+
+
+def next_moment(folder: Path) -> None:
+    """Returns when a file written in the folder now has another time than one written before the call."""
+    probe = folder / ".moment"
+    probe.write_bytes(b"1")
+    before = probe.stat().st_mtime_ns
+    until(
+        lambda: os.utime(probe) or probe.stat().st_mtime_ns > before,  # type: ignore[func-returns-value]
+        "the clock of the file system stands still",
+    )
+    probe.unlink()

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 import httpx
 
 from superinsight_sync_tests.servers.ports import free_port
+from superinsight_sync_tests.servers.process import dying_with_us
+from superinsight_sync_tests.waiting import until
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four!").decode()
 PUSH = "/api/v1/sync/push"
@@ -63,6 +66,11 @@ def signed(body: bytes, delivery_id: str, at_s: float | None = None, secret: str
     }
 
 
+UNVERIFIED = ssl.create_default_context()
+"""Reading the certificates of all the world takes longer than asking a gateway; no certificate is checked."""
+UNVERIFIED.check_hostname, UNVERIFIED.verify_mode = False, ssl.CERT_NONE
+
+
 @dataclass
 class Gateway:
     """A running gateway: `sis gateway` as a user starts it."""
@@ -80,26 +88,31 @@ class Gateway:
     def start(self) -> None:
         tls = ["--tls-cert", str(self.tls[0]), "--tls-key", str(self.tls[1])] if self.tls else []
         self.process = subprocess.Popen(
-            [*SIS, "gateway", "--port", str(self.port), *tls],
+            dying_with_us([*SIS, "gateway", "--port", str(self.port), *tls]),
             cwd=self.folder,
             env={**os.environ, **self.environment},
             stderr=(self.folder / "gateway.log").open("ab"),
         )
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, (self.folder / "gateway.log").read_text()
-            try:
-                if httpx.get(f"{self.url}/health/ready", verify=False, timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.05)
-        raise AssertionError("the gateway did not become ready")
+        until(self._is_ready, "the gateway did not become ready")
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "gateway.log").read_text()
+        try:
+            return httpx.get(f"{self.url}/health/ready", verify=UNVERIFIED, timeout=60).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def answers_others(self, times: int = 20) -> None:
+        """Returns after it has answered so many questions: whatever it could do meanwhile, it has done."""
+        for _ in range(times):
+            httpx.get(f"{self.url}/health/live", verify=UNVERIFIED, timeout=60).raise_for_status()
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=300)
 
 
 def gateway(folder: Path, database_url: str | None = None, declared: str = DECLARED) -> Gateway:

@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -30,8 +29,7 @@ from superinsight_sync_tests.gateway.test_short_way import connected, written
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.waiting import until
 
-KILLS = 50 if LONG else 10
-HOLD_S = 0.7
+KILLS = 50 if LONG else 3
 IN_FLIGHT = 400
 # Without a key every record is a row: one that landed twice is there twice.
 ROWS = DECLARED.replace("primary_key: [id], ", "")
@@ -51,6 +49,7 @@ class Numbered(threading.Thread):
 
     Attributes:
         acknowledged: so many, from number 1 on, were. breaks: connections that were cut or refused.
+        refused: how often the gateway said that it cannot now.
         wrong: what must not have been answered.
     """
 
@@ -60,7 +59,7 @@ class Numbered(threading.Thread):
     def __init__(self, by: int, urls: Sequence[str], stop: threading.Event) -> None:
         super().__init__()
         self.by, self.urls, self.stop = by, urls, stop
-        self.acknowledged = self.breaks = 0
+        self.acknowledged = self.breaks = self.refused = 0
         self.wrong: list[str] = []
 
     @property
@@ -89,7 +88,7 @@ class Hooks(Numbered):
                     if not self.again:
                         return
                     self.breaks += 1
-                    time.sleep(0.05)
+                    self.stop.wait(0.05)
 
     def _talk(self, client: httpx.Client) -> None:
         if self.by % 2:
@@ -118,7 +117,8 @@ class Hooks(Numbered):
         if status in (200, 202):
             self.acknowledged += 1
         elif status == 503:
-            time.sleep(0.05)
+            self.refused += 1
+            self.stop.wait(0.05)
         else:
             self.wrong.append(f"answered {status}")
 
@@ -140,7 +140,7 @@ class Messages(Numbered):
                     self._talk(connection)
             except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, EOFError):
                 self.breaks += 1
-                time.sleep(0.02)
+                self.stop.wait(0.02)
 
     def _talk(self, connection: ClientConnection) -> None:
         last = json.loads(connection.recv(20))["last"]
@@ -162,7 +162,7 @@ class Messages(Numbered):
             if told["n"] > self.sent:
                 self.wrong.append(f"{told['n']} is acknowledged, and {self.sent} was sent")
             self.acknowledged = max(self.acknowledged, told["n"])
-            time.sleep(0.05)  # what is sent has to be landed too
+            self.stop.wait(0.05)  # what is sent has to be landed too
 
 
 @dataclass
@@ -192,26 +192,29 @@ class Drill:
         finally:
             self.stop.set()
             for sender in senders:
-                sender.join(60)
+                sender.join(300)
 
     def kill(self, times: int = KILLS) -> None:
         """Kills the gateways in turns, under load, and starts each again. With several, the others go on meanwhile."""
         for number in range(times):
             victim = self.doors[number % len(self.doors)]
-            time.sleep(HOLD_S)
+            self.goes_on()
             with held(self.engine.state) if number % 2 == 0 else nullcontext():
                 # While nothing can be committed, an answer given too early has time to be given.
-                time.sleep(0.3)
+                victim.answers_others()
                 victim.end(signal.SIGKILL)
             if len(self.doors) > 1:
                 self.goes_on()
             victim.start()
-        time.sleep(HOLD_S)
+        self.goes_on()
 
-    def goes_on(self) -> None:
-        """Waits until more is acknowledged than now."""
-        before = self.acknowledged
-        until(lambda: self.acknowledged > before, "nothing is accepted any more", 10)
+    def goes_on(self, times: int = 20) -> None:
+        """Waits until of every sender so many more are acknowledged than now."""
+        wanted = [sender.acknowledged + times for sender in self.senders]
+        until(
+            lambda: all(s.acknowledged >= w for s, w in zip(self.senders, wanted, strict=True)),
+            "nothing is accepted any more",
+        )
 
     @property
     def acknowledged(self) -> int:

@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -18,9 +16,10 @@ from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.gateway.doors import PUSH, SIS, Gateway, gateway
+from superinsight_sync_tests.servers.process import dying_with_us
 from superinsight_sync_tests.waiting import until
 
-KILLS = 10 if LONG else 4
+KILLS = 10 if LONG else 2
 CLICKS = TableRef("acme", "till", "clicks", "raw")
 DECLARED = """
 type: superinsight_sync.PushSource
@@ -38,7 +37,7 @@ class Drain:
     def __init__(self, door: Gateway) -> None:
         environment = {**os.environ, **door.environment, "DAGSTER_HOME": str(door.folder)}
         self.process = subprocess.Popen(
-            [*SIS, "drain", "--json"],
+            dying_with_us([*SIS, "drain", "--json"]),
             cwd=door.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -47,7 +46,7 @@ class Drain:
 
     def end(self, how: signal.Signals) -> int:
         self.process.send_signal(how)
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=300)
 
 
 class Sender(threading.Thread):
@@ -56,24 +55,27 @@ class Sender(threading.Thread):
     def __init__(self, by: int, door: Gateway, headers: dict[str, str], stop: threading.Event) -> None:
         super().__init__()
         self.by, self.door, self.headers, self.stop = by, door, headers, stop
-        self.acknowledged = 0
+        self.acknowledged = self.refused = 0
         self.unexpected: list[int] = []
 
     def run(self) -> None:
-        with httpx.Client(base_url=self.door.url, timeout=10, headers=self.headers) as client:
+        with httpx.Client(base_url=self.door.url, timeout=60, headers=self.headers) as client:
             while not self.stop.is_set():
                 key = {"idempotency-key": f"{self.by}-{self.acknowledged}"}
                 record = {"by": self.by, "n": self.acknowledged}
                 try:
                     answer = client.post(f"{PUSH}/batch?source=till", json=record, headers=key)
                 except httpx.TransportError:
-                    time.sleep(0.05)
+                    self.refused += 1
+                    self.stop.wait(0.05)
                     continue
                 if answer.status_code in (200, 202):
                     self.acknowledged += 1
-                elif answer.status_code != 503:
+                elif answer.status_code == 503:
+                    self.refused += 1
+                else:
                     self.unexpected.append(answer.status_code)
-                time.sleep(0.005)
+                self.stop.wait(0.005)
 
 
 @pytest.fixture
@@ -108,6 +110,10 @@ def landed(engine: Engine) -> dict[int, list[int]]:
     return found
 
 
+def rows_landed(engine: Engine) -> int:
+    return engine.lake.count(CLICKS) if engine.lake.exists(CLICKS) else 0
+
+
 def test_killed_drains_and_gateways_lose_and_repeat_nothing(
     door: Gateway, engine: Engine, headers: dict[str, str]
 ) -> None:
@@ -116,14 +122,26 @@ def test_killed_drains_and_gateways_lose_and_repeat_nothing(
     drains = [Drain(door), Drain(door)]
     for sender in senders:
         sender.start()
+
+    def goes_on() -> None:
+        """Waits until every sender has more acknowledged, and more is in the lake."""
+        wanted, rows = [s.acknowledged + 20 for s in senders], rows_landed(engine)
+        until(
+            lambda: (
+                all(s.acknowledged >= w for s, w in zip(senders, wanted, strict=True))
+                and rows_landed(engine) > rows
+            ),
+            "nothing lands any more",
+        )
+
     for kill in range(KILLS):
-        time.sleep(2.5)
+        goes_on()
         assert drains[kill % 2].end(signal.SIGKILL) == -9
         if kill % 2:
             door.end(signal.SIGKILL)
             door.start()
         drains[kill % 2] = Drain(door)
-    time.sleep(1)
+    goes_on()
     stop.set()
     for sender in senders:
         sender.join()
@@ -133,18 +151,16 @@ def test_killed_drains_and_gateways_lose_and_repeat_nothing(
     assert min(s.acknowledged for s in senders) > 50
 
 
-def test_what_is_pushed_is_in_the_lake_within_a_second(
+def test_what_is_pushed_lands_without_another_push(
     door: Gateway, engine: Engine, headers: dict[str, str]
 ) -> None:
-    """Not a promise of speed on any machine: that nothing waits for anything else than the next look."""
+    """Nothing waits for anything else than the next look. `benchmarks/drain.py` measures how soon that is."""
     drain = Drain(door)
     with httpx.Client(base_url=door.url, headers=headers) as client:
-        for n in range(20):
+        for n in range(8):
             client.post(f"{PUSH}/batch?source=till", json={"n": n, "by": 0}).raise_for_status()
             until(lambda: waits(engine) == 0, (door.folder / "drain.log").read_text())
     assert drain.end(signal.SIGTERM) == 0
     inbox = Inbox(engine.state.database, engine.settings.landing_dir)
-    late = [d.marked_at - d.received_at for d in inbox.list() if d.marked_at is not None]
-    assert len(late) == 20
-    assert sorted(late)[15] < timedelta(seconds=2)
-    assert landed(engine) == {0: list(range(20))}
+    assert len([d for d in inbox.list() if d.marked_at is not None]) == 8
+    assert landed(engine) == {0: list(range(8))}

@@ -1,13 +1,13 @@
 """Gateways are killed under load: what they acknowledged is in the lake, once, in each sender's order."""
 
-import time
 from pathlib import Path
 
 import pytest
 
-from superinsight_sync_tests.gateway.drills import HOLD_S, KILLS, Hooks, Messages, drill
+from superinsight_sync_tests.gateway.drills import KILLS, Hooks, Messages, drill
 from superinsight_sync_tests.servers.postgres import running_postgres
 from superinsight_sync_tests.servers.proxy import running_proxy
+from superinsight_sync_tests.waiting import until
 
 SENDERS = 8
 SESSIONS = 4
@@ -71,12 +71,15 @@ def test_postgresql_restarts_under_load_and_no_acknowledgement_is_false(tmp_path
     with running_postgres() as server, drill(tmp_path, server.create_database()) as drilled:
         with drilled.sending(*(Hooks(n, drilled.urls, drilled.stop) for n in range(SENDERS))):
             for _ in range(2):
-                time.sleep(HOLD_S)
+                drilled.goes_on()
                 server.stop()
-                time.sleep(0.3)
+                refused = [s.refused + s.breaks for s in drilled.senders]
+                until(
+                    lambda seen=refused: [s.refused + s.breaks for s in drilled.senders] != seen,
+                    "it takes what it cannot keep",
+                )
                 server.start()
             drilled.goes_on()
-            time.sleep(HOLD_S)
         assert drilled.check() > 100
 
 
@@ -84,6 +87,6 @@ def test_postgresql_restarts_under_load_and_no_acknowledgement_is_false(tmp_path
 def test_a_gateway_stopped_under_load_answers_what_it_took(tmp_path: Path) -> None:
     with drill(tmp_path) as drilled:
         with drilled.sending(*(Hooks(n, drilled.urls, drilled.stop, again=False) for n in range(SENDERS))):
-            time.sleep(HOLD_S)
+            drilled.goes_on()
             assert drilled.doors[0].end() == 0
         assert drilled.check() == drilled.acknowledged > 100

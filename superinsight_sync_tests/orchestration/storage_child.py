@@ -2,14 +2,16 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.storage.dagster_run import RunOpConcurrency
 from dagster._serdes import deserialize_value, serialize_value
+
+from superinsight_sync_tests.waiting import until
 
 
 @dg.asset
@@ -37,9 +39,10 @@ def run() -> dict[str, object]:
         }
 
 
-def run_at(moment_s: str) -> dict[str, object]:
-    """The same, begun at that moment of `time.time`, as other processes do."""
-    time.sleep(max(0.0, float(moment_s) - time.time()))
+def run_together(folder: str, number: str, of: str) -> dict[str, object]:
+    """The same, begun when that many processes are ready in the folder."""
+    (Path(folder) / f"ready_{number}").touch()
+    until(lambda: len(list(Path(folder).glob("ready_*"))) == int(of), "the others do not come")
     return run()
 
 
@@ -76,9 +79,9 @@ def read(ref: str, run_id: str) -> dict[str, object]:
         }
 
 
-if __name__ == "__main__":
+def main(name: str, *arguments: str) -> None:
+    """Does what is named, and writes what it saw as a line of JSON."""
     does: dict[str, Callable[..., dict[str, object]]] = {
-        f.__name__: f for f in (run, run_at, read, pools_made_known_again)
+        f.__name__: f for f in (run, run_together, read, pools_made_known_again)
     }
-    seen = does[sys.argv[1]](*sys.argv[2:])
-    sys.stdout.write(json.dumps(seen) + "\n")
+    sys.stdout.write(json.dumps(does[name](*arguments)) + "\n")

@@ -1,7 +1,6 @@
 """Dagster's and dg's own commands from a project's root."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,10 @@ import pytest
 
 from superinsight_sync_tests.cli.commands import sis
 from superinsight_sync_tests.cli.conftest import VISITS, make_web
+from superinsight_sync_tests.warm import command as as_in_a_shell
+from superinsight_sync_tests.warm import run_warm
 
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +30,10 @@ def call(folder: Path, *command: str, fails: bool | None = False, **env: str) ->
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SIS_")}
     path = os.pathsep.join([str(ROOT), str(folder)])
     own = {"DAGSTER_HOME": str(folder), "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=folder,
-        env={**clean, **own, **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert fails is None or bool(done.returncode) == fails, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    clean["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", "")])
+    done = run_warm(as_in_a_shell, *command, env={**clean, **own, **env}, cwd=folder)
+    assert fails is None or bool(done.code) == fails, done.out + done.err
+    return done.out + done.err
 
 
 def test_a_range_of_partitions_is_one_run(shop: Path) -> None:

@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,22 +11,18 @@ import pytest
 import yaml
 
 from superinsight_sync.state import open_state
+from superinsight_sync_tests.orchestration import storage_child
 from superinsight_sync_tests.servers.postgres import PostgresServer
+from superinsight_sync_tests.warm import run_warm
 
 ROOT = Path(__file__).parents[2]
-CHILD = "superinsight_sync_tests.orchestration.storage_child"
 
 
 def child(env: dict[str, str], *arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", CHILD, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**{k: v for k, v in os.environ.items() if not k.startswith("SIS_")}, **env},
-    )
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SIS_")}
+    done = run_warm(storage_child.main, *arguments, env={**clean, **env}, cwd=ROOT)
+    assert done.code == 0, done.err
+    seen: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     return seen
 
 
@@ -77,21 +70,21 @@ def test_a_job_succeeds_on_postgres_beside_our_own_tables(
     assert not (Path(env["SIS_HOME"]) / "dagster" / "history").exists()
 
 
-def test_processes_that_are_a_new_projects_first_all_run(env: dict[str, str]) -> None:
-    moment_s = str(time.time() + 3)
+def all_at_once(env: dict[str, str], folder: Path) -> None:
+    """Four processes that are ready before the first of them begins."""
     with ThreadPoolExecutor() as pool:
-        seen = list(pool.map(lambda _: child(env, "run_at", moment_s), range(4)))
+        seen = list(pool.map(lambda n: child(env, "run_together", str(folder), str(n), "4"), range(4)))
     assert all(s["success"] for s in seen) and len({s["run_id"] for s in seen}) == 4
+
+
+def test_processes_that_are_a_new_projects_first_all_run(env: dict[str, str], tmp_path: Path) -> None:
+    all_at_once(env, tmp_path)
 
 
 def test_processes_that_are_the_first_on_a_postgres_all_run(
-    env: dict[str, str], postgres_server: PostgresServer
+    env: dict[str, str], postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    on_postgres = {**env, "SIS_DATABASE_URL": postgres_server.create_database()}
-    moment_s = str(time.time() + 3)
-    with ThreadPoolExecutor() as pool:
-        seen = list(pool.map(lambda _: child(on_postgres, "run_at", moment_s), range(4)))
-    assert all(s["success"] for s in seen) and len({s["run_id"] for s in seen}) == 4
+    all_at_once({**env, "SIS_DATABASE_URL": postgres_server.create_database()}, tmp_path)
 
 
 def test_a_process_that_comes_second_in_making_a_pool_known_changes_nothing(

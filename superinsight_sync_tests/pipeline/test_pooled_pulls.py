@@ -35,8 +35,6 @@ def test_twenty_streams_open_no_more_connections_than_the_limit(
     with psycopg.connect(dsn, autocommit=True) as db:
         for n in range(STREAMS):
             db.execute(f"CREATE TABLE t{n} AS SELECT i AS id FROM generate_series(1, 500) i".encode())
-        db.execute("ALTER SYSTEM SET log_connections = on")
-        db.execute("SELECT pg_reload_conf()")
     monkeypatch.setenv("POOLED_DSN", dsn)
     source = SourceSpec.model_validate(
         {

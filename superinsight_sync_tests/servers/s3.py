@@ -14,6 +14,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from superinsight_sync_tests.servers.ports import free_port, wait_for_port
+from superinsight_sync_tests.servers.process import dying_with_us
 
 _KEY, _SECRET = "sis-test-key", "sis-test-secret"
 _HTTP = ("master", "volume", "filer", "s3", "admin", "webdav")
@@ -87,7 +88,9 @@ def running_s3() -> Iterator[S3Server]:
     (folder / "s3.json").write_text(json.dumps({"identities": [account]}))
     ports = {name: free_port() for name in (*_HTTP, *(f"{n}.grpc" for n in _HTTP))}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(_command(folder, ports), stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        process = subprocess.Popen(
+            dying_with_us(_command(folder, ports)), stdout=log, stderr=subprocess.STDOUT, cwd=folder
+        )
     try:
         server = S3Server(ports["s3"], folder)
         _wait(server, process)
@@ -98,7 +101,7 @@ def running_s3() -> Iterator[S3Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(server: S3Server, process: "subprocess.Popen[bytes]", timeout_s: float = 60.0) -> None:
+def _wait(server: S3Server, process: "subprocess.Popen[bytes]", timeout_s: float = 300.0) -> None:
     wait_for_port(server.port, timeout_s)
     end = time.monotonic() + timeout_s
     while True:
@@ -111,4 +114,4 @@ def _wait(server: S3Server, process: "subprocess.Popen[bytes]", timeout_s: float
             if process.poll() is not None or time.monotonic() > end:
                 tail = (server.folder / "log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the S3 server did not start:\n{tail}") from error
-            time.sleep(0.2)
+            time.sleep(0.05)

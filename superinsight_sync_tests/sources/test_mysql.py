@@ -3,6 +3,7 @@
 import os
 import struct
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from superinsight_sync.core.errors import AccessError, ConfigError, DataError, S
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.window import Window
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
-from superinsight_sync_tests.servers.mariadb import PASSWORD, MariadbServer
+from superinsight_sync_tests.servers.mariadb import PASSWORD, MariadbServer, running_mariadb
 from superinsight_sync_tests.sources.reading import column, read, read_all, stream
 
 
@@ -152,24 +153,30 @@ def test_zero_dates_stop_the_read_or_are_counted(
     assert request.replaced == {"v": len(ZEROS[declared])}
 
 
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[MariadbServer]:
+    """A server whose settings may be changed."""
+    with running_mariadb() as server:
+        yield server
+
+
 @pytest.mark.parametrize("zone", ["+00:00", "+05:30", "-11:00"])
 def test_a_timestamp_is_an_instant_whatever_the_server_s_time_zone(
-    db: Db, source: Source, mariadb_server: MariadbServer, zone: str
+    own_server: MariadbServer, project: Settings, zone: str
 ) -> None:
     at = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    os.environ["TEST_MY_ZONE"] = own_server.create_database()
+    db = Db(own_server, os.environ["TEST_MY_ZONE"].rsplit("/", 1)[1])
+    source = open_source({"kind": "mysql", "dsn": "{{ env.TEST_MY_ZONE }}"}, project)
     db.run("CREATE OR REPLACE TABLE instants (ts timestamp(6) NOT NULL)")
     db.run("INSERT INTO instants VALUES (%s)", at.replace(tzinfo=None))
-    before = db.run("SELECT @@global.time_zone")[0][0]
     db.run("SET GLOBAL time_zone = %s", zone)
-    try:
-        declared = stream(table="instants", sync={"mode": "incremental", "cursor": "ts"})
-        assert column(read(source, ReadRequest(declared)), "ts") == [at]
-        for hours, rows in ((0, 1), (-1, 0), (1, 0)):
-            start = at + timedelta(hours=hours)
-            request = ReadRequest(declared, window=Window(start, start + timedelta(hours=1)))
-            assert read(source, request).num_rows == rows == source.count(request)
-    finally:
-        db.run("SET GLOBAL time_zone = %s", before)
+    declared = stream(table="instants", sync={"mode": "incremental", "cursor": "ts"})
+    assert column(read(source, ReadRequest(declared)), "ts") == [at]
+    for hours, rows in ((0, 1), (-1, 0), (1, 0)):
+        start = at + timedelta(hours=hours)
+        request = ReadRequest(declared, window=Window(start, start + timedelta(hours=1)))
+        assert read(source, request).num_rows == rows == source.count(request)
 
 
 def test_an_hour_of_a_date_column_holds_its_midnight(db: Db, source: Source) -> None:
@@ -271,7 +278,7 @@ def test_closing_early_ends_the_statement_at_the_server(db: Db, source: Source) 
     db.run("CREATE TABLE big AS SELECT seq AS id, repeat('x', 500) AS v FROM seq_1_to_400000")
     with source.read(ReadRequest(stream(table="big"), batch_rows=100)) as batches:
         batches.read_next_batch()
-    running = "SELECT count(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%sis-%' AND ID <> CONNECTION_ID()"
+    running = "SELECT count(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%sis-%' AND DB = DATABASE() AND ID <> CONNECTION_ID()"
     for _ in range(50):
         if db.run(running) == ((0,),):
             return
@@ -286,7 +293,7 @@ def test_a_server_connection_that_dies_while_reading_is_a_transient_error(db: Db
         with source.read(ReadRequest(stream(table="big"), batch_rows=100)) as batches:
             batches.read_next_batch()
             for (number,) in db.run(
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%sis-%' AND ID <> CONNECTION_ID()"
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%sis-%' AND DB = DATABASE() AND ID <> CONNECTION_ID()"
             ):
                 db.run(f"KILL {number}")
             batches.read_all()

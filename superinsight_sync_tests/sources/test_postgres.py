@@ -322,7 +322,7 @@ def test_a_server_that_dies_while_reading_is_a_transient_error(db: Db, source: S
         with source.read(ReadRequest(stream(table="big"), batch_rows=100)) as batches:
             batches.read_next_batch()
             db.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%big%' AND pid <> pg_backend_pid()"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%big%' AND pid <> pg_backend_pid()"
             )
             batches.read_all()
 

@@ -394,3 +394,21 @@ def test_an_answer_that_ends_in_the_middle_is_no_shorter_answer(source: Source, 
     with pytest.raises(TransientError, match="cannot be reached .RemoteProtocolError"):
         read(source, request)
     assert column(read(source, request), "id") == list(range(25))
+
+
+def test_the_test_service_answers_the_same_with_and_without_spyne(server: SoapServer) -> None:
+    at = datetime(2026, 1, 1, 1, 2, 3, 4, tzinfo=UTC)
+    server.orders = [
+        {"id": 1, "note": "a<&>\"' 😀\nx", "amount": Decimal("1.50"), "updated_at": ORDER["updated_at"]},
+        {"id": 2, "note": None, "amount": Decimal("0E-2"), "updated_at": at},
+        {"id": 3, "note": "", "amount": None, "updated_at": at},
+    ]
+    for inner in ("", "<t:page>2</t:page><t:size>2</t:size>", "<t:since>2026-01-01T01:00:00+00:00</t:since>",
+                  "<t:since>2027-01-01T01:00:00Z</t:since>"):  # fmt: skip
+        asked = envelope(f"<t:ListOrders>{inner}</t:ListOrders>")
+        seen = []
+        for server.lean in (True, False):
+            answer = httpx.post(f"http://127.0.0.1:{server.port}/", content=asked)
+            seen.append((answer.status_code, answer.headers["content-type"], answer.content))
+        assert seen[0] == seen[1]
+    assert server.calls == ["ListOrders"] * 8

@@ -4,17 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 OUTSIDE = {"oracle": "SIS_TEST_ORACLE_DSN", "mssql": "SIS_TEST_MSSQL_DSN"}
 """Kinds whose servers cannot be started here, and the variable that says where one runs."""
 
-ROWS = 1_500
+ROWS = 600
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 Row = tuple[int, str | None, Decimal, datetime]
 
 
+@cache
 def rows() -> list[Row]:
     """(id, note, amount, updated_at): an hour apart, notes NULL at first, then with emoji and quotes."""
     notes = ("plain", "größe 😀", 'o\'hara "q"', "line\nend", "", None)

@@ -17,8 +17,8 @@ def customer(request: pytest.FixtureRequest) -> Customer:
             "updated_at": pa.array(times, pa.timestamp("us", "UTC")),
         }
     )
-    for number, start in enumerate(range(0, len(ids), 600)):
-        pq.write_table(table.slice(start, 600), folder / "orders" / f"{number}.parquet", row_group_size=250)
+    for number, start in enumerate(range(0, len(ids), 250)):
+        pq.write_table(table.slice(start, 250), folder / "orders" / f"{number}.parquet", row_group_size=100)
     return Customer(
         {"kind": "files", "path": str(folder)},
         {"path": "orders/*.parquet"},

@@ -12,7 +12,7 @@ from superinsight_sync_tests.sources.customers import Customer, rows
 
 QUERY = """query($after: String, $since: String) { orders(after: $after, since: $since) {
     nodes { id note amount updated_at } pageInfo { hasNextPage endCursor } } }  # the newest"""
-_PAGE = 700
+_PAGE = 250
 
 
 class Order(graphene.ObjectType):  # type: ignore[misc]

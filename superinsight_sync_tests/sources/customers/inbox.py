@@ -15,15 +15,17 @@ COLUMNS = {"amount": "decimal(12,2)", "updated_at": "timestamp"}
 def customer(request: pytest.FixtureRequest) -> Customer:
     project: Settings = request.getfixturevalue("project")
     inbox = Inbox(open_state(project.database_url).database, project.landing_dir)
-    for number in range(0, ROWS, 400):
+    for number in range(0, ROWS, 250):
         records = [
             {"id": n, "note": note, "amount": f"{amount:.2f}", "updated_at": at.isoformat()}
-            for n, note, amount, at in rows()[number : number + 400]
+            for n, note, amount, at in rows()[number : number + 250]
         ]
         body = json.dumps(records).encode()
         digest = hashlib.sha256(body).hexdigest()
         name = f"d{number}"
-        inbox.accept(Delivery(name, "acme", "till", "orders", name, digest, "json", "", body, len(body), 400))
+        inbox.accept(
+            Delivery(name, "acme", "till", "orders", name, digest, "json", "", body, len(body), len(records))
+        )
     return Customer(
         {"kind": "inbox", "tenant": "acme", "source": "till"},
         {"endpoint": "orders", "options": {"columns": COLUMNS}},

@@ -34,7 +34,11 @@ def customer(request: pytest.FixtureRequest) -> Customer:
                 (name,),
             )
             statements = cursor.fetchone()
-            cursor.execute("SELECT count(*) FROM information_schema.INNODB_TRX")
+            cursor.execute(
+                "SELECT count(*) FROM information_schema.INNODB_TRX t"
+                " JOIN information_schema.PROCESSLIST p ON p.ID = t.trx_mysql_thread_id WHERE p.DB = %s",
+                (name,),
+            )
             transactions = cursor.fetchone()
         return int(statements[0]) + int(transactions[0]) if statements and transactions else 0
 

@@ -21,7 +21,6 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         with db.cursor().copy("COPY orders FROM STDIN") as copy:
             for row in rows():
                 copy.write_row(row)
-    _demand_password(server)
     os.environ["TEST_PG_DSN"] = dsn
     os.environ["TEST_PG_WRONG"] = dsn.replace("postgres@", f"reader:{WRONG}@")
     os.environ["TEST_PG_NOWHERE"] = f"postgresql://postgres:{WRONG}@127.0.0.1:{free_port()}/x"
@@ -42,15 +41,3 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         {"kind": "postgres", "dsn": "{{ env.TEST_PG_NOWHERE }}"},
         busy,
     )
-
-
-def _demand_password(server: PostgresServer) -> None:
-    """An account `reader` that must give its password."""
-    rules = server.folder / "data" / "pg_hba.conf"
-    text = rules.read_text()
-    if "reader" in text:
-        return
-    with psycopg.connect(server.dsn(), autocommit=True) as db:
-        db.execute("CREATE ROLE reader LOGIN PASSWORD 'right'")
-        rules.write_text("host all reader 127.0.0.1/32 scram-sha-256\n" + text)
-        db.execute("SELECT pg_reload_conf()")

@@ -41,7 +41,7 @@ def customer(request: pytest.FixtureRequest) -> Customer:
     connection = {"kind": "rest", "base_url": api.url, "auth": right, "allow_private": True}
     options = {
         "columns": {"amount": "decimal(12,2)", "updated_at": "timestamp"},
-        "pagination": {"type": "page", "size_param": "size", "size": 600},
+        "pagination": {"type": "page", "size_param": "size", "size": 250},
         "increment": {"since_param": "since"},
     }
     return Customer(

@@ -27,12 +27,12 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         start("401 Unauthorized", [("Content-Type", "text/plain")])
         return [b"no"]
 
-    server.answer, server.remembers = door, True
+    server.answer, server.lean = door, True
     base = {"kind": "soap", "wsdl": server.wsdl, "allow_private": True, "auth": "basic", "user": "ann"}
     options = {
         "columns": {"amount": "decimal(12,2)"},
         "since_param": "since",
-        "page": {"param": "page", "size_param": "size", "size": 700},
+        "page": {"param": "page", "size_param": "size", "size": 250},
     }
     return Customer(
         {**base, "password": "{{ env.TEST_SOAP_PASSWORD }}"},
