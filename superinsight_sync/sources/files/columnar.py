@@ -55,6 +55,10 @@ class TypedLayout(ABC):
     def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The file's rows with the columns of its `_schema`."""
 
+    def _joined(self, one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+        """The type of a column that two files give these types; None if there is none."""
+        return joined_types(one, other)
+
     def _damaged(self, member: Member) -> DataError:
         return DataError(
             f"it is damaged or no {self._format}", where=member.where, hint="Have the file written again"
@@ -70,7 +74,7 @@ class TypedLayout(ABC):
             if pa.types.is_null(dtype):
                 continue
             kept = storable_type(dtype)
-            joined = kept if known is None or kept is None else _joined(known[1], kept)
+            joined = kept if known is None or kept is None else self._joined(known[1], kept)
             if joined is None:
                 other = (
                     f", but {known[1]} in '{known[0].file.name}'"
@@ -169,7 +173,7 @@ def _cast(array: pa.Array, dtype: pa.DataType, column: str) -> pa.Array:
     return cast_array(array, dtype, column)
 
 
-def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+def joined_types(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The type that holds both exactly; None if there is none."""
     if widens(one, other):
         return other

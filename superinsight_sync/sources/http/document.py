@@ -111,6 +111,7 @@ class Page:
         extra: what every record gets besides, from its parent.
         parsed: the records as objects, where they came as such.
         columns: the records as rows, where they came as such.
+        originals: the records as they are kept where they cannot be rows, where that is not `records`.
     """
 
     number: int
@@ -120,6 +121,7 @@ class Page:
     extra: dict[str, Any] = field(default_factory=dict)
     parsed: list[dict[str, Any]] | None = None
     columns: "pa.RecordBatch | None" = None
+    originals: Sequence[bytes] | None = None
 
 
 def parts(path: str) -> list[str]:
