@@ -90,6 +90,7 @@ def preview_command(
         sis preview airline.flights --limit 5 --refined
         sis preview airline.flights --landed raw --version 3
     """
+    from superinsight_sync.core.constants import rows_of
     from superinsight_sync.pipeline.engine import open_engine, table_of
     from superinsight_sync.pipeline.look import landed as landed_rows
     from superinsight_sync.pipeline.look import preview
@@ -105,8 +106,8 @@ def preview_command(
         where = table_of(source, spec, "raw" if landed == "raw" else "refined")
         table = landed_rows(engine, where, limit=limit, version=version)
     if as_json:
-        show_json({"columns": {f.name: str(f.type) for f in table.schema}, "rows": table.to_pylist()})
+        show_json({"columns": {f.name: str(f.type) for f in table.schema}, "rows": rows_of(table)})
         return
     show_table(
-        f"{stream}: {table.num_rows} rows", table.column_names, [tuple(r.values()) for r in table.to_pylist()]
+        f"{stream}: {table.num_rows} rows", table.column_names, [tuple(r.values()) for r in rows_of(table)]
     )

@@ -56,6 +56,35 @@ def python_of(value: pa.Scalar) -> Any:
     return value.as_py()
 
 
+def shown_of(value: pa.Scalar) -> Any:
+    """The value as `python_of` gives it; a date or time beyond the years 1 to 9999 as text."""
+    try:
+        return python_of(value)
+    except (OverflowError, ValueError):
+        return value.cast(pa.string()).as_py()
+
+
+def nearest_of(value: pa.Scalar) -> Any:
+    """The value as `python_of` gives it; instead of a date or time beyond the years 1 to 9999 the nearest one."""
+    try:
+        return python_of(value)
+    except (OverflowError, ValueError):
+        nearest = datetime.max.replace(tzinfo=UTC) if value.value > 0 else datetime.min.replace(tzinfo=UTC)
+        if pa.types.is_date(value.type):
+            return nearest.date()
+        return nearest if value.type.tz else nearest.replace(tzinfo=None)
+
+
+def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows as objects; columns with dates or times beyond the years 1 to 9999 as text."""
+    try:
+        found: list[dict[str, Any]] = table.to_pylist()
+    except (OverflowError, ValueError):
+        shown = [f.with_type(pa.string()) if pa.types.is_temporal(f.type) else f for f in table.schema]
+        found = pa.table(table).cast(pa.schema(shown)).to_pylist()
+    return found
+
+
 def null(kind: pa.DataType) -> pa.Scalar:
     """NULL of any type."""
     return pa.nulls(1, kind)[0]

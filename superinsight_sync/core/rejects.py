@@ -1,7 +1,8 @@
 """The one table of records that could not be taken: where each stood, why, and its text."""
 
+import base64
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,3 +20,20 @@ def rejects_table(rejects: Collection[Reject]) -> "pa.Table":
     files, lines, reasons, records = zip(*rejects, strict=True) if rejects else ((), (), (), ())
     columns = [texts(files), numbers(lines, pa.int64()), texts(reasons), texts(records)]
     return pa.Table.from_arrays(columns, names=["file", "line", "reason", "record"])
+
+
+def told(value: bytes | str | None) -> Any:
+    """What was sent as JSON: text as text, bytes that are none as `{"base64": "…"}`, which no text looks like."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def sent(value: Any) -> bytes | None:
+    """The bytes that `told` tells of."""
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"])
+    return None if value is None else str(value).encode()

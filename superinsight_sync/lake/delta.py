@@ -36,7 +36,7 @@ from superinsight_sync.lake.delta_merge import (
     merge_from_memory,
     merged_schema,
 )
-from superinsight_sync.lake.delta_table import Address, arrow_schema, in_list
+from superinsight_sync.lake.delta_table import Address, arrow_schema, in_list, without_date_bounds
 from superinsight_sync.lake.delta_write import commit_nothing, write_rows, write_whole, writer_for
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import checked_path, storage_options, table_address
@@ -222,7 +222,10 @@ class DeltaStore:
     def dataset(self, table: TableRef, *, version: int | None = None) -> "pyarrow.dataset.Dataset":
         opened = self._address(table).opened(version)
         with storage_errors(str(table)):
-            return opened.to_pyarrow_dataset()
+            try:
+                return opened.to_pyarrow_dataset()
+            except ValueError:
+                return without_date_bounds(opened)
 
     def exists(self, table: TableRef) -> bool:
         return self.version(table) is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
@@ -12,6 +13,9 @@ from superinsight_sync.lake.delta_errors import storage_errors
 from superinsight_sync.lake.delta_log import table_properties
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.model.tables import PARTITION
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,14 @@ def in_list(column: str, values: Sequence[str]) -> str:
     """A literal SQL predicate: the column is one of the values."""
     literals = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
     return f'"{column}" IN ({literals})' if values else "false"
+
+
+def without_date_bounds(table: DeltaTable) -> "pyarrow.dataset.FileSystemDataset":
+    """The table as a dataset that does not know what dates its files span: deltalake cannot tell those beyond the
+    years 1 to 9999."""
+    import pyarrow.dataset as ds
+
+    schema = arrow_schema(table)
+    others = pa.schema([f for f in schema if "date32" not in str(f.type)])
+    found = table.to_pyarrow_dataset(schema=others)
+    return ds.FileSystemDataset(list(found.get_fragments()), schema, found.format, found.filesystem)

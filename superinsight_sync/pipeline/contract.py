@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.canonical import fingerprint
-from superinsight_sync.core.constants import falses, null
+from superinsight_sync.core.constants import falses, null, rows_of
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.rejects import Reject, rejects_table
 from superinsight_sync.lake.types import cast_array, storable_schema, widens
@@ -218,7 +218,7 @@ class Conformer:
             self.discarded_values[name] += found
 
     def _reject(self, rows: pa.RecordBatch, reason: str) -> None:
-        for row in rows.to_pylist():
+        for row in rows_of(rows):
             self._rejects.append((None, None, reason, json.dumps(row, default=str, ensure_ascii=False)))
 
     def rejects(self) -> pa.Table:

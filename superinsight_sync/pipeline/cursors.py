@@ -1,5 +1,7 @@
 """Where an increment begins, how far it moves the checkpoint, and what is said when a cursor goes backwards."""
 
+import math
+import re
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -8,6 +10,8 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.protocol import Capabilities
 
+_OBJECT_ID = re.compile("[0-9a-f]{24}")
+"""MongoDB's ObjectId begins with the second in which it was made (BSON specification, "ObjectId")."""
 _FURTHEST_ZONE = timedelta(hours=14)
 """A time without a zone may be that of any zone; the first to see a day is UTC+14."""
 _CLOCKS_APART = timedelta(minutes=5)
@@ -24,6 +28,9 @@ def minus_lag(stream: StreamSpec, capabilities: Capabilities, cursor: Any) -> An
     lag = capabilities.late_commits if sync.lag is None else sync.lag
     if not lag:
         return cursor
+    if isinstance(cursor, str) and _OBJECT_ID.fullmatch(cursor):
+        made_s = max(0, int(cursor[:8], 16) - math.ceil(lag.total_seconds()))
+        return f"{made_s:08x}{'0' * 16}"
     if isinstance(cursor, str):
         return datetime.fromisoformat(cursor) - lag
     if isinstance(cursor, date) and not isinstance(cursor, datetime):
@@ -54,7 +61,7 @@ def now_like(value: Any, later: timedelta = timedelta(0)) -> Any:
         return now if value.tzinfo else (now + _FURTHEST_ZONE).replace(tzinfo=None)
     if isinstance(value, date):
         return (now + _FURTHEST_ZONE).date()
-    if isinstance(value, str):
+    if isinstance(value, str) and not _OBJECT_ID.fullmatch(value):
         try:
             datetime.fromisoformat(value)
         except ValueError:

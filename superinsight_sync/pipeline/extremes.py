@@ -5,19 +5,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import python_of
+from superinsight_sync.core.constants import shown_of
+from superinsight_sync.core.errors import DataError
 
 
 class Extremes:
     """Running least and greatest values by column: numbers, dates, times and truth values.
 
     Text and bytes have none: they may be long, and they are what customers want kept to themselves. A NaN is
-    no value here.
+    no value here. Nothing that a column may hold stops it: dates beyond the years 1 to 9999 are shown as text.
     """
 
     def __init__(self) -> None:
-        self.least: dict[str, Any] = {}
-        self.greatest: dict[str, Any] = {}
+        self._least: dict[str, tuple[Any, pa.Scalar]] = {}
+        self._greatest: dict[str, tuple[Any, pa.Scalar]] = {}
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Takes the batch's values into account."""
@@ -25,15 +26,51 @@ class Extremes:
             if not _is_cheap(values.type) or values.null_count == len(values):
                 continue
             found = pc.min_max(values)
-            self._take(name, python_of(found["min"]), python_of(found["max"]))
+            least, greatest = ((_order_of(found[end]), found[end]) for end in ("min", "max"))
+            if least[0] is None or least[0] != least[0]:  # NaN: Arrow found nothing else
+                continue
+            if name not in self._least or least[0] < self._least[name][0]:
+                self._least[name] = least
+            if name not in self._greatest or greatest[0] > self._greatest[name][0]:
+                self._greatest[name] = greatest
 
-    def _take(self, name: str, least: Any, greatest: Any) -> None:
-        if least is None or least != least:  # NaN: Arrow found nothing else
-            return
-        if name not in self.least or least < self.least[name]:
-            self.least[name] = least
-        if name not in self.greatest or greatest > self.greatest[name]:
-            self.greatest[name] = greatest
+    @property
+    def least(self) -> dict[str, Any]:
+        """Column → its least value."""
+        return {name: shown_of(value) for name, (_, value) in self._least.items()}
+
+    @property
+    def greatest(self) -> dict[str, Any]:
+        """Column → its greatest value."""
+        return {name: shown_of(value) for name, (_, value) in self._greatest.items()}
+
+
+def _order_of(value: pa.Scalar) -> Any:
+    """What values are compared by: of dates and times their number, of which Python may have no date."""
+    return value.value if pa.types.is_date(value.type) or pa.types.is_timestamp(value.type) else value.as_py()
+
+
+_DAYS = 95_000_000
+"""Days around 1970 that the lake can count: to the year 262070."""
+_NEVER_US = (2**63 - 1, -(2**63) + 1)
+"""How databases write times that are infinite."""
+
+
+def check_calendar(batch: pa.RecordBatch) -> None:
+    """Raises DataError, without the value, for a date or time that no table keeps: infinite, or beyond all years."""
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        wrong = None
+        if pa.types.is_date32(values.type):
+            days = values.view(pa.int32())
+            wrong = pc.or_(pc.greater(days, _DAYS), pc.less(days, -_DAYS))
+        elif pa.types.is_timestamp(values.type):
+            count = values.view(pa.int64())
+            wrong = pc.or_(pc.equal(count, _NEVER_US[0]), pc.less_equal(count, _NEVER_US[1]))
+        if wrong is not None and pc.any(wrong).as_py():
+            raise DataError(
+                f"column '{name}' holds a date or time that is infinite or beyond the year 262000",
+                hint='Set `special_values: "null"` on the connection if its kind has it, or convert it in a query',
+            )
 
 
 def _is_cheap(kind: pa.DataType) -> bool:

@@ -17,7 +17,7 @@ from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.results import ReadStats
 from superinsight_sync.model.tables import DELETED_AT, PARTITION
 from superinsight_sync.pipeline.contract import Conformer
-from superinsight_sync.pipeline.extremes import Extremes
+from superinsight_sync.pipeline.extremes import Extremes, check_calendar
 from superinsight_sync.pipeline.sizes import size_bits
 from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
 
@@ -87,6 +87,7 @@ class Reading:
     def _count(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
             for batch in batches:
+                check_calendar(batch)
                 self.rows += batch.num_rows
                 self.size_bits += sum(map(size_bits, batch.columns))
                 self.batches += 1

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from superinsight_sync.core.constants import python_of
+from superinsight_sync.core.constants import nearest_of
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.lake.system_columns import row_hash
@@ -60,14 +60,14 @@ class Spool:
 
     def _see(self, values: pa.Array) -> None:
         span = pc.min_max(values)
-        least, greatest = python_of(span["min"]), python_of(span["max"])
+        least, greatest = nearest_of(span["min"]), nearest_of(span["max"])
         if greatest is None:
             return
         self._least = least if self._least is None else min(least, self._least)
         self.greatest = greatest if self.greatest is None else max(greatest, self.greatest)
         now = now_like(greatest)
         if now is not None and greatest > now:
-            greatest = python_of(pc.max(values.filter(pc.less_equal(values, pa.scalar(now, values.type)))))
+            greatest = nearest_of(pc.max(values.filter(pc.less_equal(values, pa.scalar(now, values.type)))))
         if greatest is not None and (self.cursor_max is None or greatest > self.cursor_max):
             self.cursor_max = greatest
 

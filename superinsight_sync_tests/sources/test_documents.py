@@ -7,7 +7,19 @@ from uuid import UUID
 import bson
 import pyarrow as pa
 import pytest
-from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Timestamp
+from bson import (
+    Binary,
+    Code,
+    DatetimeMS,
+    Decimal128,
+    Int64,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    Regex,
+    Timestamp,
+    json_util,
+)
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import InvalidBSON
 from hypothesis import given, settings
@@ -16,6 +28,7 @@ from hypothesis import strategies as st
 from superinsight_sync.sources.documents import bytecolumns
 from superinsight_sync.sources.documents.bytecolumns import DocumentReader
 from superinsight_sync.sources.documents.columns import columns_of
+from superinsight_sync.sources.documents.keys import Keys
 from superinsight_sync.sources.documents.raw import Raw, order_of
 from superinsight_sync.sources.documents.records import as_json, page, parsed
 from superinsight_sync.sources.files.jsontext import record_of
@@ -23,6 +36,7 @@ from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.http.rows import Shape
 from superinsight_sync_tests.sources.reading import stream
 
+NO_KEYS = Keys((), [], {})
 PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text()
 RARE = st.sampled_from(
     [
@@ -85,10 +99,10 @@ def test_columns_of_documents_are_those_of_their_records(
 ) -> None:
     documents = [{**SAMPLE, **change} for change in changes]
     shape = Shape(stream(collection="c"), {"at": "timestamp", **declared}, None)
-    shape.sample([page(1, "c", [SAMPLE], frozenset())])
+    shape.sample([page(1, "c", [SAMPLE], frozenset(), NO_KEYS)])
     found = columns_of(documents, shape)
     rejects = Rejects(limit=100)
-    wanted = shape.batch(page(2, "c", documents, shape.times), rejects)
+    wanted = shape.batch(page(2, "c", documents, shape.times, NO_KEYS), rejects)
     assert found is None or (repr(found.to_pylist()) == repr(wanted.to_pylist()) and not rejects.count)
     assert found is None or found.schema == wanted.schema
     if changes and all(c.keys() <= {"_id"} and type(c.get("_id")) is ObjectId for c in changes):
@@ -129,7 +143,7 @@ def sent(documents: list[dict[str, Any]]) -> bytes:
 
 def sampled() -> Shape:
     shape = Shape(stream(collection="c"), {"at": "timestamp"}, None)
-    return shape.sample([page(1, "c", [SAMPLE], frozenset())])
+    return shape.sample([page(1, "c", [SAMPLE], frozenset(), NO_KEYS)])
 
 
 def by_objects(raw: Raw, shape: Shape) -> str:
@@ -142,7 +156,7 @@ def by_objects(raw: Raw, shape: Shape) -> str:
 
 def by_bytes(raw: Raw, shape: Shape) -> str:
     try:
-        found = DocumentReader(shape).read(raw)
+        found = DocumentReader(shape, NO_KEYS).read(raw)
         if found is not None:
             found.validate(full=True)
             assert found.schema == shape.schema
@@ -192,12 +206,12 @@ def test_ordinary_documents_need_no_objects(monkeypatch: pytest.MonkeyPatch) -> 
     raw = Raw(sent(documents), OPTIONS)
     wanted = columns_of(raw.documents, shape)
     monkeypatch.setattr(bytecolumns, "columns_of", lambda *_: None)
-    found = DocumentReader(shape).read(raw)
+    found = DocumentReader(shape, NO_KEYS).read(raw)
     assert isinstance(wanted, pa.RecordBatch) and found is not None and found.equals(wanted)
 
 
 def test_the_order_of_fields_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = DocumentReader(sampled())
+    reader = DocumentReader(sampled(), NO_KEYS)
     raw = Raw(sent([dict(reversed(SAMPLE.items()))]), OPTIONS)
     assert reader.read(raw) is not None
     monkeypatch.setattr(bytecolumns, "columns_of", lambda *_: None)
@@ -206,3 +220,39 @@ def test_the_order_of_fields_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_order_holds_those_of_all_layouts() -> None:
     assert order_of(["abd", "acd", "ab", "e"]) == list("eacbd")
+
+
+def landed(documents: list[dict[str, Any]], sample: list[dict[str, Any]]) -> list[Any]:
+    """The keys of the documents' rows and of those set aside, with the sample's types."""
+    keys = Keys(("_id",), sample, {})
+    shape = Shape(stream(collection="c"), {}, None).sample(
+        [page(1, "c", keys.written(sample), frozenset(), keys)]
+    )
+    raw, rejects = Raw(sent(documents), OPTIONS), Rejects(limit=100)
+    found = DocumentReader(shape, keys).read(raw)
+    if found is None:
+        found = shape.batch(page(2, "c", raw.documents, shape.times, keys), rejects)
+    aside = rejects.table().column("record").to_pylist()
+    for document in map(json_util.loads, aside):
+        assert json_util.dumps(document) in [json_util.dumps(d) for d in raw.documents]
+    return [str(v) for v in found.column("_id").to_pylist()] + aside
+
+
+SIX = "650000000000000000000001"
+IDS = st.sampled_from(
+    [
+        *(SIX, ObjectId(SIX), f'"{SIX}"', f'{{"$oid": "{SIX}"}}', f'{{"$value": "{SIX}"}}', ""),
+        *(1, "1", '"1"', True, "true", Decimal128("1.5"), "1.5", 1.5, Timestamp(3, 4), "3:4"),
+        *(UUID(int=7), str(UUID(int=7)), b"x", "eA==", Binary(b"x", 5), Code("f"), Regex("f"), "/f/", "f"),
+        *(datetime(2026, 1, 2), "2026-01-02T00:00:00+00:00", DatetimeMS(2**62), '{"$date": 1}'),
+        *({"a": 1}, {"a": "1"}, '{"a": 1}', {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": None}),
+        *({"a": ObjectId(SIX)}, {"a": SIX}, MaxKey(), MinKey()),
+    ]
+)
+
+
+@given(st.lists(IDS, min_size=1, max_size=8, unique_by=repr), st.integers(1, 8))
+def test_keys_that_the_server_tells_apart_are_apart(ids: list[Any], sampled_first: int) -> None:
+    """Whatever the sample saw of them."""
+    documents = [{"_id": value} for value in ids]
+    assert len(set(landed(documents, documents[:sampled_first]))) == len(documents)

@@ -105,3 +105,37 @@ def test_a_page_that_leads_back_ends_the_read(api: FakeApi, source: Source) -> N
     api.otherwise = reply(1, 2, more=True)
     with pytest.raises(DataError, match="page 2"):
         read(source, ReadRequest(stream(query=EDGES)))
+
+
+@pytest.mark.parametrize("said", [None, "?"])
+def test_a_page_that_does_not_say_whether_there_is_a_next_fails(
+    api: FakeApi, source: Source, said: Any
+) -> None:
+    api.otherwise = reply(1, more=said)
+    with pytest.raises(DataError, match="does not say at 'data.found.pageInfo.hasNextPage'"):
+        read(source, ReadRequest(stream(query=EDGES)))
+
+
+NODES = "query($after: String) { found: orders(after: $after) { nodes { id } pageInfo { hasNextPage endCursor } } }"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (NODES, {"nodes": [{"id": 1}, None, {"id": 2}]}),
+        (EDGES, {"edges": [{"node": {"id": 1}}, {"node": None}, {"node": {"id": 2}}]}),
+        (EDGES, {"edges": [{"node": {"id": 1}}, None, {"node": {"id": 2}}]}),
+    ],
+)
+def test_nodes_that_are_null_are_counted(api: FakeApi, source: Source, query: str, found: Any) -> None:
+    info = {"pageInfo": {"hasNextPage": False, "endCursor": None}}
+    api.otherwise = lambda asked: answer({"data": {"found": {**found, **info}}})
+    declared = stream(query=query)
+    with pytest.raises(DataError):
+        read(source, ReadRequest(declared))
+    taking = source.read(ReadRequest(declared))
+    taking.set_aside()  # type: ignore[attr-defined]
+    with taking as batches:
+        assert batches.read_all().column("id").to_pylist() == [1, 2]
+    (aside,) = taking.rejects().to_pylist()  # type: ignore[attr-defined]
+    assert (aside["line"], aside["record"]) == (2, "null")

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
+from superinsight_sync.core.rejects import sent
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync.sources.topics import kafka_topic
@@ -298,3 +299,26 @@ def test_nul_in_keys_and_values_is_kept(source: Source, kafka_server: KafkaServe
     table = read(source, ReadRequest(declared(topic, columns={"n": "int64", "t": "string"})))
     assert column(table, "t") == texts
     assert column(table, "_key") == [f"k\0{n}" for n in range(len(texts))]
+
+
+def test_what_is_set_aside_gives_back_exactly_what_came(source: Source, kafka_server: KafkaServer) -> None:
+    """Key, headers, time and raw bytes, also those that look like others."""
+    odd: list[bytes | None] = [b"\xff", b"\\xff", b'{"base64": "/w=="}', b"", None, "é".encode()]
+    sends: list[dict[str, Any]] = [
+        {"key": key, "value": value, "headers": [("h", key), ("h", value), ("", b"\xfe")], "timestamp": 1_700_000_000_123}
+        for key in odd
+        for value in (b"\xff", b"\\xff", b'{"base64": "/w=="}', b"", b"[1]")
+    ]  # fmt: skip
+    topic = kafka_server.new_topic()
+    kafka_server.send(topic, sends)
+    taking = source.read(ReadRequest(declared(topic)))
+    taking.set_aside()
+    with taking as batches:
+        batches.read_all()
+    aside = taking.rejects().to_pylist()
+    assert len(aside) >= 4 * len(odd)
+    for one in aside:
+        record, message = json.loads(one["record"]), sends[one["line"]]
+        assert record["timestamp_ms"] == 1_700_000_000_123
+        assert (sent(record["key"]), sent(record["value"])) == (message["key"], message["value"])
+        assert [(name, sent(value)) for name, value in record["headers"]] == message["headers"]

@@ -15,6 +15,9 @@ from pymongo import MongoClient
 
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.core.settings import Settings, load_settings
+from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.pipeline.engine import Engine, open_engine, table_of
+from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.sources.documents.reading import ahead
 from superinsight_sync.sources.documents.records import check_filter
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
@@ -228,3 +231,46 @@ def test_nul_in_text_is_kept(db: Db, source: Source) -> None:
     found = read(source, ReadRequest(stream(collection="nuls"))).to_pylist()
     assert [r["t"] for r in found] == texts
     assert [r["deep"] for r in found] == [{"t": [t]} for t in texts]
+
+
+SIX = "650000000000000000000001"
+
+
+def pulled(engine: Engine, dsn: str, **keys: Any) -> list[dict[str, Any]]:
+    """The table after a pull."""
+    declared = stream(collection="c", primary_key=["_id"], **keys)
+    source = SourceSpec(
+        name=dsn.rsplit("/", 1)[1].partition("?")[0],
+        connection={"kind": "mongodb", "dsn": "{{ env.DOCUMENTS_DSN }}"},
+        streams=(declared,),
+    )
+    pull_stream(engine, source, declared)
+    table = table_of(source, declared, "raw")
+    found: list[dict[str, Any]] = engine.lake.scan(table).read_all().to_pylist()
+    return found
+
+
+def test_an_id_and_a_text_that_looks_like_it_are_two_rows(db: Db, dsn: str, project: Settings) -> None:
+    """Also if the second comes when a sample sees it for the first time, and in a merge."""
+    engine, start = open_engine("run", project), datetime(2026, 1, 1, tzinfo=UTC)
+    sync = {"mode": "incremental", "cursor": "at"}
+    db.c.insert_one({"_id": ObjectId(SIX), "at": start, "v": "id"})
+    assert [r["_id"] for r in pulled(engine, dsn, sync=sync)] == [SIX]
+    db.c.insert_many([{"_id": SIX, "at": start, "v": "text"}, {"_id": 5, "at": start, "v": "number"}])
+    db.c.update_one({"_id": ObjectId(SIX)}, {"$set": {"v": "new", "at": start + timedelta(1)}})
+    rows = {r["_id"]: r["v"] for r in pulled(engine, dsn, sync=sync)}
+    assert rows == {SIX: "new", f'{{"$value": "{SIX}"}}': "text", '{"$numberInt": "5"}': "number"}
+
+
+def test_an_object_id_is_a_cursor(db: Db, dsn: str, project: Settings) -> None:
+    engine = open_engine("run", project)
+    ids = [ObjectId(f"6500000{n}" + "0" * 16) for n in range(6)]
+    db.c.insert_many([{"_id": i, "v": 1} for i in ids[2:4]])
+    sync = {"mode": "incremental", "cursor": "_id"}
+    assert [r["_id"] for r in pulled(engine, dsn, sync=sync)] == [str(i) for i in ids[2:4]]
+    db.c.update_many({}, {"$set": {"v": 2}})
+    db.c.insert_many([{"_id": i, "v": 2} for i in (ids[1], ids[4])])
+    rows = sorted((r["_id"], r["v"]) for r in pulled(engine, dsn, sync=sync))
+    assert rows == [(str(ids[2]), 1), (str(ids[3]), 2), (str(ids[4]), 2)]
+    behind = pulled(engine, dsn, sync={**sync, "lag": "3s"})
+    assert sorted((r["_id"], r["v"]) for r in behind) == [(str(i), 2) for i in ids[1:5]]

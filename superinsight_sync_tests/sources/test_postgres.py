@@ -170,6 +170,18 @@ def test_the_ends_of_time_are_never_another_time(db: Db, source: Source, at: str
     assert table.column("v").cast(pa.int64()).to_pylist() == list(expected or ())
 
 
+def test_dates_beyond_every_table_are_special_values(db: Db, source: Source, lenient: Source) -> None:
+    db.execute("CREATE TABLE far_dates (id int, v date)")
+    db.execute("INSERT INTO far_dates VALUES (1, '12024-05-01'), (2, '0044-03-15 BC')")
+    text = read_all(source, table="far_dates").column("v").cast(pa.string()).to_pylist()
+    assert text == ["12024-05-01", "-0043-03-15"]
+    db.execute("INSERT INTO far_dates VALUES (3, '5874897-12-31')")
+    with pytest.raises(DataError, match=r"'v'.*special_values"):
+        read_all(source, table="far_dates")
+    request = ReadRequest(stream(table="far_dates"))
+    assert read(lenient, request).column("v").null_count == 1 and request.replaced == {"v": 1}
+
+
 def test_comments_keys_and_estimates_are_described(db: Db, source: Source) -> None:
     db.execute("CREATE TABLE parent (a int, b int, PRIMARY KEY (b, a))")
     db.execute(

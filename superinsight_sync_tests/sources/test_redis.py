@@ -1,14 +1,18 @@
 """Redis streams: positions, what is lost, what is no row, and a server that goes away."""
 
+import json
 import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis import Redis
 
 from superinsight_sync.core.errors import ConfigError, DataError, ThresholdError
+from superinsight_sync.core.rejects import sent
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.servers.valkey import ValkeyServer
@@ -315,3 +319,47 @@ def test_an_account_that_can_write_is_warned_of(
     monkeypatch.setenv("EVENTS_DSN", valkey_server.dsn("default"))
     writer = open_source({"kind": "redis", "dsn": "{{ env.EVENTS_DSN }}"}, project)
     assert writer.probe().warnings == ("the account can write; give it read rights only",)
+
+
+@pytest.mark.parametrize("deleted", [[0], [7], [9], [0, 4, 9], list(range(10))])
+def test_entries_deleted_one_by_one_before_they_were_read_are_told(
+    source: Source, redis: Redis, key: str, deleted: list[int]
+) -> None:
+    """The entries read before are there still, or not."""
+    add(redis, key, range(5))
+    first = ReadRequest(declared(key))
+    assert numbers(source, first) == [0, 1, 2, 3, 4]
+    ids = add(redis, key, range(5, 15))
+    redis.xdel(key, *(ids[n] for n in deleted))
+    with pytest.raises(DataError, match=f"{len(deleted)} entries were"):
+        numbers(source, ReadRequest(declared(key), position=first.next_position))
+    request = ReadRequest(declared(key, on_lost="continue"), position=first.next_position)
+    taking = source.read(request)
+    taking.set_aside()  # type: ignore[attr-defined]
+    with taking as batches:
+        assert column(batches.read_all(), "n") == [n for n in range(5, 15) if n - 5 not in deleted]
+    assert request.next_position["lost"] == len(deleted)
+    assert len(taking.rejects()) == 1  # type: ignore[attr-defined]
+    again = ReadRequest(declared(key), position=request.next_position)
+    assert numbers(source, again) == []
+
+
+BYTES = st.binary(max_size=6) | st.sampled_from([b"\xff", b"\\xff", b'{"base64": "/w=="}', b"a b", b""])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(BYTES, BYTES), min_size=1, max_size=3))
+def test_what_is_set_aside_gives_back_exactly_what_came(
+    source: Source, redis: Redis, valkey_server: ValkeyServer, fields: list[tuple[bytes, bytes]]
+) -> None:
+    key = valkey_server.new_key()
+    parts = [part for pair in (*fields, (b"n", b"none")) for part in pair]
+    entry = redis.execute_command("XADD", key, "*", *parts)
+    taking = source.read(ReadRequest(declared(key)))
+    taking.set_aside()  # type: ignore[attr-defined]
+    with taking as batches:
+        assert batches.read_all().num_rows == 0
+    (aside,) = taking.rejects().to_pylist()  # type: ignore[attr-defined]
+    record = json.loads(aside["record"])
+    assert record["id"] == entry.decode()
+    assert [sent(part) for pair in record["fields"] for part in pair] == parts

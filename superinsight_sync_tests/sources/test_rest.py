@@ -324,3 +324,100 @@ def test_a_busy_server_fails_the_connection_test_with_a_transient_error(
     opened = open_source({"kind": "rest", "base_url": api.url, "allow_private": True}, project)
     with pytest.raises(TransientError, match="answered 503"):
         opened.probe()
+
+
+def numbered(*pages: dict[str, Any], mark: str = "cursor") -> Callable[[Asked], Reply]:
+    """The first page, then the one that a mark names."""
+    by_mark = {None: pages[0], **{str(p["at"]): p for p in pages if "at" in p}}
+    return lambda asked: answer(by_mark[asked.params.get(mark)])
+
+
+CURSOR = {"type": "cursor", "next_path": "next"}
+MORE = {**CURSOR, "more_path": "more"}
+PAGES = {"type": "page", "pages_path": "pages"}
+TOTAL = {"type": "offset", "total_path": "total"}
+LINK = {"type": "link_header", "next_path": "next"}
+
+
+@pytest.mark.parametrize("mark", [0, "0", -1, 0.5, "false", "null"])
+def test_only_nothing_is_no_mark(api: FakeApi, project: Settings, mark: Any) -> None:
+    api.otherwise = numbered({"rows": [{"id": 1}], "next": mark}, {"rows": [{"id": 2}], "at": mark})
+    assert ids(api, project, records="rows", pagination=CURSOR) == [1, 2]
+
+
+@pytest.mark.parametrize("end", [None, "", False])
+def test_nothing_ends_the_pages(api: FakeApi, project: Settings, end: Any) -> None:
+    for paging in (CURSOR, LINK):
+        api.otherwise = lambda asked: answer({"rows": [{"id": 1}], "next": end})
+        assert ids(api, project, records="rows", pagination=paging) == [1]
+
+
+def test_a_declared_mark_ends_the_pages(api: FakeApi, project: Settings) -> None:
+    api.otherwise = numbered({"rows": [{"id": 1}], "next": 7}, {"rows": [{"id": 2}], "at": 7, "next": 0})
+    assert ids(api, project, records="rows", pagination={**CURSOR, "end": [0]}) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("last", "paging", "wanted"),
+    [
+        ({"rows": [], "next": 7}, CURSOR, [1]),  # its own mark again
+        ({"rows": [], "next": 7, "more": False}, MORE, [1]),
+        ({"rows": None, "next": None}, CURSOR, [1]),
+        ({"rows": [{"id": 2}], "next": 9, "more": 0}, MORE, [1, 2]),
+        ({"rows": [{"id": 2}], "next": 9, "more": "false"}, MORE, [1, 2]),
+        ({"rows": [{"id": 2}]}, MORE, [1, 2]),
+        ({"rows": [], "next": 7, "more": True}, MORE, "leads back"),
+        ({"rows": [{"id": 2}], "next": 9, "more": None}, MORE, "does not say at 'more'"),
+        ({"rows": [{"id": 2}], "next": 9}, MORE, "does not say at 'more'"),
+        ({"rows": [{"id": 2}], "next": 9, "more": "maybe"}, MORE, "does not say at 'more'"),
+        ({"rows": [{"id": 2}], "more": True}, MORE, "has nothing at 'next'"),
+        ({"rows": [{"id": 2}], "next": {"a": 1}}, CURSOR, "has no mark"),
+    ],
+)
+def test_an_end_is_what_declaration_or_protocol_call_one(
+    api: FakeApi, project: Settings, last: dict[str, Any], paging: dict[str, Any], wanted: Any
+) -> None:
+    api.otherwise = numbered({"rows": [{"id": 1}], "next": 7, "more": True}, {**last, "at": 7})
+    if isinstance(wanted, list):
+        assert ids(api, project, records="rows", pagination=paging) == wanted
+    else:
+        with pytest.raises(DataError, match=wanted):
+            ids(api, project, records="rows", pagination=paging)
+
+
+@pytest.mark.parametrize("paging", [PAGES, TOTAL])
+@pytest.mark.parametrize("said", [None, 0, -1, "many", 1, True, "3", 3])
+def test_a_number_that_cannot_be_ends_nothing(
+    api: FakeApi, project: Settings, paging: dict[str, Any], said: Any
+) -> None:
+    """Three pages of one record each."""
+
+    def reply(asked: Asked) -> Reply:
+        at = int(asked.params.get("page") or int(asked.params.get("offset", 0)) + 1)
+        told = {"pages": said, "total": said} if at > 1 or said != 1 or said is True else {}
+        return answer({"rows": [{"id": at}] if at <= 3 else [], **told})
+
+    api.otherwise = reply
+    assert ids(api, project, records="rows", pagination=paging) == [1, 2, 3]
+
+
+def test_an_empty_page_that_links_to_itself_ends_the_read(api: FakeApi, project: Settings) -> None:
+    second = {"rows": [], "next": f"{api.url}/orders?n=2"}
+    api.otherwise = lambda a: answer(
+        second if a.params.get("n") else {"rows": [{"id": 1}], "next": second["next"]}
+    )
+    assert ids(api, project, records="rows", pagination=LINK) == [1]
+
+
+def test_null_is_no_record_and_an_object_one_where_declared(api: FakeApi, project: Settings) -> None:
+    api.otherwise = lambda asked: answer({"users": None})
+    assert ids(api, project, records="users", columns={"id": "int64"}) == []
+    api.otherwise = lambda asked: answer({"users": {"id": 7}})
+    with pytest.raises(ConfigError, match="one_object: true"):
+        ids(api, project, records="users")
+    assert ids(api, project, records="users", one_object=True) == [7]
+    api.otherwise = lambda asked: answer({"id": 8})
+    assert ids(api, project, one_object=True) == [8]
+    api.otherwise = lambda asked: answer({"users": None, "error": "x"})
+    with pytest.raises(DataError, match="tells of an error"):
+        ids(api, project, records="users", columns={"id": "int64"})

@@ -9,6 +9,7 @@ from bson.errors import InvalidBSON
 
 from superinsight_sync.core.gather import Ints, fixed, numbers, pieces, runs
 from superinsight_sync.sources.documents.columns import array_of, columns_of
+from superinsight_sync.sources.documents.keys import Keys
 from superinsight_sync.sources.documents.raw import (
     BOOLEAN,
     DATE,
@@ -34,8 +35,9 @@ _ID_BYTES = 12
 class DocumentReader:
     """Reads documents into the columns of a stream."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, keys: Keys) -> None:
         self._shape = shape
+        self._keys = keys
         self._order = shape.schema.names
         self._attempts = Attempts()
 
@@ -47,7 +49,7 @@ class DocumentReader:
             if found is not None:
                 return found
             self._learn(raw)
-        return columns_of(raw.documents, self._shape)
+        return columns_of(self._keys.written(raw.documents), self._shape)
 
     def _learn(self, raw: Raw) -> None:
         layouts = sorted(dict.fromkeys(map(tuple, raw.documents)), key=len, reverse=True)
@@ -62,13 +64,15 @@ class DocumentReader:
         arrays = []
         for field in self._shape.schema:
             values = fields[field.name]
+            if not self._keys.are_plain(field.name, values.types):
+                return None
             try:
                 array = _array(data, values, field, self._shape)
                 if array is None:
                     array = array_of(raw.objects(values), field, self._shape)
             except (pa.ArrowInvalid, InvalidBSON, IndexError):
                 return None
-            if array is None:
+            if array is None or not self._keys.are_plain_texts(field.name, array):
                 return None
             arrays.append(array)
         return pa.RecordBatch.from_arrays(arrays, schema=self._shape.schema)

@@ -12,6 +12,7 @@ from uuid import UUID
 from bson import Binary, Decimal128, Int64, ObjectId, Timestamp, json_util
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.sources.documents.keys import Keys, extended
 from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.http.document import Document, Page
 
@@ -71,8 +72,11 @@ def instants(documents: Iterable[dict[str, Any]]) -> set[str]:
 class Texts(Sequence[bytes]):
     """Documents as JSON, made when they are asked for."""
 
-    def __init__(self, documents: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, documents: list[dict[str, Any]], text_of: Callable[[dict[str, Any]], bytes] = as_json
+    ) -> None:
         self._documents = documents
+        self._text_of = text_of
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -83,8 +87,8 @@ class Texts(Sequence[bytes]):
     def __getitem__(self, index: slice) -> list[bytes]: ...
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
         if isinstance(index, slice):
-            return [as_json(d) for d in self._documents[index]]
-        return as_json(self._documents[index])
+            return [self._text_of(d) for d in self._documents[index]]
+        return self._text_of(self._documents[index])
 
 
 def _parsed(value: Any) -> Any:
@@ -141,6 +145,14 @@ def _changed(value: Any) -> Any:
     return change(value) if change else value
 
 
-def page(number: int, where: str, documents: list[dict[str, Any]], times: frozenset[str]) -> Page:
-    """Documents as a page of records."""
-    return Page(number, where, Texts(documents), Document(b"{}", where), parsed=parsed(documents, times))
+def page(number: int, where: str, documents: list[dict[str, Any]], times: frozenset[str], keys: Keys) -> Page:
+    """Documents as a page of records; those set aside are kept as extended JSON, with all their types."""
+    written = keys.written(documents)
+    return Page(
+        number,
+        where,
+        Texts(written),
+        Document(b"{}", where),
+        parsed=parsed(written, times),
+        originals=Texts(documents, lambda d: extended(d).encode("utf-8", "surrogatepass")),
+    )

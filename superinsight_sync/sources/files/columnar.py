@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.orc
-import pyarrow.parquet
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.lake.types import cast_array, storable_type, widens
@@ -16,7 +16,8 @@ from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
 from superinsight_sync.sources.texts import check_text
 
-_BUFFER_BYTES = 1 << 20
+_OUT_OF_RANGE = "<value out of range"
+"""How Arrow writes a time that no calendar has as text."""
 
 
 class TypedLayout(ABC):
@@ -55,6 +56,10 @@ class TypedLayout(ABC):
     def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The file's rows with the columns of its `_schema`."""
 
+    def _joined(self, one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+        """The type of a column that two files give these types; None if there is none."""
+        return joined_types(one, other)
+
     def _damaged(self, member: Member) -> DataError:
         return DataError(
             f"it is damaged or no {self._format}", where=member.where, hint="Have the file written again"
@@ -70,7 +75,7 @@ class TypedLayout(ABC):
             if pa.types.is_null(dtype):
                 continue
             kept = storable_type(dtype)
-            joined = kept if known is None or kept is None else _joined(known[1], kept)
+            joined = kept if known is None or kept is None else self._joined(known[1], kept)
             if joined is None:
                 other = (
                     f", but {known[1]} in '{known[0].file.name}'"
@@ -80,7 +85,7 @@ class TypedLayout(ABC):
                 raise ConfigError(
                     f"column '{name}' is {dtype}{other}",
                     where=member.where,
-                    hint=f"Declare what to read it as, such as format.columns: {{{name}: string}}",
+                    hint=_as_text(name, *(t for _, t in found)),
                 )
             known = (member, joined)
         return FileColumn(name, known[1] if known else pa.string(), source_type)
@@ -96,7 +101,7 @@ class TypedLayout(ABC):
             try:
                 arrays.append(_cast(values, column.arrow, column.name))
             except DataError as error:
-                hint = f"Declare format.columns: {{{column.name}: string}} to keep it as text"
+                hint = _as_text(column.name, values.type, column.arrow)
                 raise DataError(error.message, where=member.where, hint=hint) from None
         return pa.RecordBatch.from_arrays(arrays, names=[c.name for c in self.columns])
 
@@ -106,32 +111,10 @@ class TypedLayout(ABC):
         try:
             check_text(values, column.name)
         except DataError as error:
-            hint = f"Have the file written again, or declare format.columns: {{{column.name}: binary}}"
+            nested = pa.types.is_nested(values.type)
+            bytes_ = "" if nested else f", or declare format.columns: {{{column.name}: binary}}"
+            hint = f"Have the file written again{bytes_}"
             raise DataError(error.message, where=member.where, hint=hint) from None
-
-
-class ParquetLayout(TypedLayout):
-    """By row group."""
-
-    _format = "Parquet"
-
-    def _schema(self, member: Member) -> tuple[pa.Schema, int | None]:
-        with open_seekable(member.file) as raw:
-            try:
-                file = pa.parquet.ParquetFile(raw)
-            except (pa.ArrowException, OSError):
-                raise self._damaged(member) from None
-            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-            self._limits.check(member.file, sum(g.total_byte_size for g in groups))
-            return file.schema_arrow, file.metadata.num_rows
-
-    def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        with open_seekable(member.file) as raw:
-            try:
-                file = pa.parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-                yield from file.iter_batches(batch_rows, use_threads=False)
-            except (pa.ArrowException, OSError):
-                raise self._damaged(member) from None
 
 
 class OrcLayout(TypedLayout):
@@ -166,10 +149,23 @@ def _cast(array: pa.Array, dtype: pa.DataType, column: str) -> pa.Array:
     """Raises DataError if a value would not survive."""
     if pa.types.is_timestamp(dtype) and pa.types.is_timestamp(array.type) and dtype.tz and not array.type.tz:
         array = array.cast(pa.timestamp(array.type.unit, tz="UTC"))
-    return cast_array(array, dtype, column)
+    if pa.types.is_duration(array.type) and pa.types.is_string(dtype):
+        raise DataError(f"column '{column}' is {array.type}, which has no text that says its unit")
+    cast = cast_array(array, dtype, column)
+    written = pa.types.is_temporal(array.type) and pa.types.is_string(dtype)
+    if written and pc.any(pc.starts_with(cast, _OUT_OF_RANGE)).as_py():
+        raise DataError(f"column '{column}' holds a time that no calendar has")
+    return cast
 
 
-def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+def _as_text(name: str, *types: pa.DataType) -> str:
+    """What to do about values that no table keeps: as text if that says what they are."""
+    if any(pa.types.is_nested(t) or pa.types.is_duration(t) for t in types) or pa.string() in types[-1:]:
+        return "Have the file written with a type that a table keeps, or make `path` match other files"
+    return f"Declare format.columns: {{{name}: string}} to keep it as text"
+
+
+def joined_types(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The type that holds both exactly; None if there is none."""
     if widens(one, other):
         return other

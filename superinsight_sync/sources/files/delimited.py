@@ -184,19 +184,20 @@ class DelimitedLayout:
 
     def _reject(self, member: Member, pending: _Pending, rejects: Rejects) -> None:
         found = sorted(pending.ragged + pending.untyped)
-        lines = self._lines(member, {number for number, _, _ in found})
+        stood = self._stood(member, {number for number, _, _ in found})
         for number, reason, record in found:
-            rejects.add(member.file.name, lines.get(number), reason, record)
+            line, text = stood.get(number, (None, record.encode()))
+            rejects.add(member.file.name, line, reason, text.decode("utf-8", "replace"))
 
-    def _lines(self, member: Member, numbers: set[int]) -> dict[int, int]:
-        """Lines of the records of these numbers; only looked up when there is something to tell."""
+    def _stood(self, member: Member, numbers: set[int]) -> dict[int, tuple[int, bytes]]:
+        """Lines and texts of the records of these numbers; only looked up when there is something to tell."""
         if not numbers:
             return {}
         names, header_bytes = self._header(member)
         scanner = self._scanner(member, skip_blank=len(names) > 1)
         with self._open(member) as stream:
             start = _Start(len(names), stream.read(header_bytes))
-            return scanner.lines_of(stream, numbers, start.line)
+            return scanner.found(stream, numbers, start.line)
 
     def _scanner(self, member: Member, *, skip_blank: bool = True) -> Scanner:
         return Scanner(member.format.delimiter, self._spec.quote, skip_blank=skip_blank, where=member.where)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.model.declaration import FormatSpec, StreamSpec
 from superinsight_sync.sources.files.avro import AvroLayout
-from superinsight_sync.sources.files.columnar import OrcLayout, ParquetLayout
+from superinsight_sync.sources.files.columnar import OrcLayout
 from superinsight_sync.sources.files.delimited import DelimitedLayout
 from superinsight_sync.sources.files.detection import FAMILIES, detect_all
 from superinsight_sync.sources.files.excel import ExcelLayout
@@ -28,6 +28,7 @@ from superinsight_sync.sources.files.listing import (
     is_asked_for,
     reaching_back,
 )
+from superinsight_sync.sources.files.parquet import ParquetLayout
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import Limits
 from superinsight_sync.sources.files.xmlrows import XmlLayout

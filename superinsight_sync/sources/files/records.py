@@ -81,14 +81,14 @@ class Scanner:
                 return cells
             at += 1
 
-    def lines_of(self, stream: Readable, numbers: set[int], first_line: int = 1) -> dict[int, int]:
-        """The lines on which records start, by record number (1 is the first)."""
-        found: dict[int, int] = {}
+    def found(self, stream: Readable, numbers: set[int], first_line: int = 1) -> dict[int, tuple[int, bytes]]:
+        """The line on which each of these records starts and its text, by record number (1 is the first)."""
+        found: dict[int, tuple[int, bytes]] = {}
         if numbers:
             last = max(numbers)
-            for number, (line, _, _) in enumerate(self.records(stream, first_line), 1):
+            for number, (line, text, _) in enumerate(self.records(stream, first_line), 1):
                 if number in numbers:
-                    found[number] = line
+                    found[number] = line, text
                 if number >= last:
                     break
         return found

@@ -76,9 +76,17 @@ class Document:
         raw = self.part(path)
         return None if raw is None else msgspec.json.decode(raw)
 
-    def records(self, path: str) -> list[bytes]:
-        """The texts of the records. Raises ConfigError if there is no list of records."""
+    def records(self, path: str, *, one: bool = False) -> list[bytes]:
+        """The texts of the records; none for a null. Raises ConfigError if there is no list of records.
+
+        Args:
+            one: an object in the place of the list is one record.
+        """
         raw = self.part(path)
+        if raw is not None and raw.strip() == b"null":
+            return []
+        if one and raw is not None and raw.lstrip()[:1] == b"{":
+            return self._as_sent([raw.strip()], self._whole.find(raw))
         if raw is not None and _is_list(raw):
             try:
                 return self._as_sent([bytes(r) for r in _LIST.decode(raw)], self._whole.find(raw))
@@ -86,7 +94,12 @@ class Document:
                 raise TransientError("the response is no JSON", where=self.where) from None
         if raw is not None and raw.lstrip()[:1] == b"{" and path == "$":
             keys = ", ".join(sorted(_OBJECT.decode(raw))[:10])
-            hint = f"Name the list in options: {{records: …}}; the response has: {keys}"
+            hint = (
+                f"Name the list in options: {{records: …}}; the response has: {keys}. "
+                "If it is the record itself, write options: {one_object: true}"
+            )
+        elif raw is not None and raw.lstrip()[:1] == b"{":
+            hint = "If the object there is the record, write options: {one_object: true}"
         else:
             hint = "Correct options: {records: …}, or see whether the response tells of an error"
         raise ConfigError(f"the response has no list of records at '{path}'", where=self.where, hint=hint)
@@ -111,6 +124,7 @@ class Page:
         extra: what every record gets besides, from its parent.
         parsed: the records as objects, where they came as such.
         columns: the records as rows, where they came as such.
+        originals: the records as they are kept where they cannot be rows, where that is not `records`.
     """
 
     number: int
@@ -120,6 +134,7 @@ class Page:
     extra: dict[str, Any] = field(default_factory=dict)
     parsed: list[dict[str, Any]] | None = None
     columns: "pa.RecordBatch | None" = None
+    originals: Sequence[bytes] | None = None
 
 
 def parts(path: str) -> list[str]:

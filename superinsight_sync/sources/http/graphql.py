@@ -99,10 +99,11 @@ def _read(text: str, field: "FieldNode") -> Query:
 
 
 def nodes_of(records: Sequence[bytes], node: str) -> list[bytes]:
-    """The records inside a connection's edges."""
-    decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    """The records inside a connection's edges; an edge that is null stays one."""
+    decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
     try:
-        return [bytes(decoder.decode(r)[node]) for r in records]
+        edges = [decoder.decode(r) for r in records]
+        return [b"null" if edge is None else bytes(edge[node]) for edge in edges]
     except (KeyError, msgspec.DecodeError):
         raise ConfigError(f"an edge has no '{node}'", hint="Correct options: {node: …}") from None
 

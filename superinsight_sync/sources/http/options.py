@@ -96,7 +96,7 @@ class Sized(PluginConfig):
     size: int = Field(default=100, ge=1)
     """Records asked for in a page."""
     total_path: str | None = None
-    """Where the response says how many records there are in all."""
+    """Where the response says how many records there are in all. Less than there were already says nothing."""
     stop: Literal["empty", "short"] = "empty"
     """The last page: one without records, or also one with fewer than `size`."""
 
@@ -130,7 +130,9 @@ class Cursor(PluginConfig):
     next_path: str
     """Where the response has the mark; absent, null or empty on the last page."""
     more_path: str | None = None
-    """Where the response says whether there is a next page."""
+    """Where the response says whether there is a next page: `true`, `false`, or a number."""
+    end: tuple[str | int, ...] = ()
+    """Further marks that the last page has, such as `0`, which else is a mark as others are."""
     size_param: str | None = None
     """The parameter that takes the page size. Default: it is not sent."""
     size: int = Field(default=100, ge=1)
@@ -194,6 +196,8 @@ class Parent(PluginConfig):
     """Where the parents are."""
     records: str = "$"
     """Where the response has them."""
+    one_object: bool = False
+    """Whether an object in the place of the list is one parent."""
     params: dict[str, str | int | bool] = Field(default_factory=dict)
     """Parameters of the request."""
     pagination: Pagination = NoPages()
@@ -211,6 +215,8 @@ class HttpOptions(StreamOptions):
     """How many pages are looked at to find the columns."""
     increment: Increment | None = None
     """How increments and windows are asked for. Default: everything is read and filtered here."""
+    one_object: bool = False
+    """Whether an object in the place of the list of records is one record."""
     max_pages: int = Field(default=100_000, ge=1)
     """A stream with more pages than this is refused."""
 

@@ -40,9 +40,13 @@ class Walk:
     max_pages: int = 100_000
     error: str | Literal[False] | None = None
     """As `RestOptions.error`."""
+    one_object: bool = False
+    """As `HttpOptions.one_object`."""
     _given: int = 0
     _digests: set[bytes] = field(default_factory=set)
     _marks: set[str] = field(default_factory=set)
+    _mark: str | None = None
+    """The one that the last page was asked for by."""
     _last_key: Any = None
 
     def pages(self, call: Call) -> Iterator[Page]:
@@ -60,7 +64,7 @@ class Walk:
             document = self.api.fetch(following)
             if self.error:
                 _check_error(document, self.error)
-            page = Page(number, document.where, document.records(self.records), document)
+            page = Page(number, document.where, document.records(self.records, one=self.one_object), document)
             if self.error is None and not page.records:
                 for path in _ERRORS:
                     _check_error(document, path, _DECLARE.format(path))
@@ -97,16 +101,17 @@ class Walk:
             case Offset():
                 return self._counted(call, page, paging, self._given)
             case Cursor():
-                if paging.more_path and not page.document.value(paging.more_path):
-                    return None
                 return self._marked(call, page, paging)
             case LinkHeader():
                 path = paging.next_path
                 link = page.document.value(path) if path else page.document.next_link
-                if not link:
+                if _is_nothing(link):
                     return None
-                self._check_mark(page, str(link))
-                return replace(call, url=self.api.inside(str(link), call.url), params={})
+                if not isinstance(link, str):
+                    raise self._wrong(page, f"has no address at '{path}'")
+                if not self._leads_on(page, link):
+                    return None
+                return replace(call, url=self.api.inside(link, call.url), params={})
             case Keyset():
                 return self._after_last(call, page, paging)
             case NoPages():
@@ -114,17 +119,13 @@ class Walk:
         assert_never(paging)
 
     def _counted(self, call: Call, page: Page, paging: PageNumber | Offset, value: int) -> Call | None:
-        pages = (
-            page.document.value(paging.pages_path)
-            if isinstance(paging, PageNumber) and paging.pages_path
-            else None
-        )
-        total = page.document.value(paging.total_path) if paging.total_path else None
-        if isinstance(pages, int):
-            done = page.number >= pages
-        elif isinstance(total, int):
-            done = self._given >= total
-        else:
+        pages = _number(page, paging.pages_path if isinstance(paging, PageNumber) else None)
+        total = _number(page, paging.total_path)
+        if pages is not None and pages >= page.number:
+            done = page.number == pages
+        elif total is not None and total >= self._given:
+            done = total == self._given
+        else:  # It says nothing, or less than there was already.
             done = not page.records or (paging.stop == "short" and len(page.records) < paging.size)
         if done:
             return None
@@ -136,17 +137,35 @@ class Walk:
 
     def _marked(self, call: Call, page: Page, paging: Cursor) -> Call | None:
         mark = page.document.value(paging.next_path)
-        if mark in (None, "", False):
-            if paging.more_path:
+        none = _is_nothing(mark) or any(type(mark) is type(e) and mark == e for e in paging.end)
+        more = None
+        if paging.more_path:
+            said = page.document.value(paging.more_path)
+            more = _truth(said)
+            if more is None and not (said is None and none):
+                raise self._wrong(page, f"does not say at '{paging.more_path}' whether there is a next page")
+            if more is False:
+                return None
+        if none:
+            if more:
                 raise self._wrong(page, f"tells of a next page, but has nothing at '{paging.next_path}'")
             return None
-        self._check_mark(page, str(mark))
+        if not isinstance(mark, str | int | float):
+            raise self._wrong(page, f"has no mark at '{paging.next_path}'")
+        if not self._leads_on(page, str(mark), more=more):
+            return None
         return call.having({paging.param: mark}, in_body=self.in_body)
 
-    def _check_mark(self, page: Page, mark: str) -> None:
+    def _leads_on(self, page: Page, mark: str, *, more: bool | None = None) -> bool:
+        """Whether there is a next page. A page without records that leads to itself is the last one, unless the
+        server tells of more. Raises DataError where it leads back."""
+        if mark == self._mark and not page.records and not more:
+            return False
         if mark in self._marks:
             raise self._wrong(page, "leads back to a page that was read")
         self._marks.add(mark)
+        self._mark = mark
+        return True
 
     def _after_last(self, call: Call, page: Page, paging: Keyset) -> Call | None:
         if not page.records:
@@ -166,3 +185,25 @@ class Walk:
         return DataError(
             f"page {page.number} {what}", where=page.where, hint="Check options: {pagination: …}"
         )
+
+
+def _is_nothing(mark: Any) -> bool:
+    """Whether a mark is none. A number is one, also 0."""
+    return mark is None or mark is False or mark == ""
+
+
+def _truth(said: Any) -> bool | None:
+    """Whether it says yes or no; None for neither."""
+    if isinstance(said, bool):
+        return said
+    if isinstance(said, int):
+        return said > 0
+    return {"true": True, "false": False}.get(said.strip().lower()) if isinstance(said, str) else None
+
+
+def _number(page: Page, path: str | None) -> int | None:
+    """The whole number at a path, also one written as text; None if there is none."""
+    found = page.document.value(path) if path else None
+    if isinstance(found, str) and found.isdecimal():
+        return int(found)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None

@@ -36,6 +36,7 @@ class Shape:
         declared: column → type, as in the declaration.
         epoch_per_s: for a cursor written as an epoch, how many of its units are a second.
         known: what the stream's table holds.
+        text_cursor: the cursor is text whose order is that of the records.
     """
 
     def __init__(
@@ -44,7 +45,10 @@ class Shape:
         declared: Mapping[str, str],
         epoch_per_s: int | None,
         known: pa.Schema | None = None,
+        *,
+        text_cursor: bool = False,
     ) -> None:
+        self._text_cursor = text_cursor
         self._where = f"stream '{stream.name}'"
         self._types: dict[str, pa.DataType] = {}
         for name, text in declared.items():
@@ -137,6 +141,8 @@ class Shape:
         if cursor and self._stream.sync.mode == "incremental":
             dtype = self.schema.field(cursor).type
             timed = self._stream.sync.by == "timestamp"
+            if self._text_cursor and pa.types.is_string(dtype):
+                return
             if not (
                 pa.types.is_timestamp(dtype) or pa.types.is_date(dtype)
                 if timed
@@ -189,7 +195,8 @@ class Shape:
         )
 
     def _reject(self, page: Page, place: int, reason: str, rejects: Rejects) -> None:
-        text = page.records[place].decode("utf-8", "replace")
+        kept = page.records if page.originals is None else page.originals
+        text = kept[place].decode("utf-8", "replace")
         rejects.add(f"page {page.number}", place + 1, reason, text)
 
     def _misfit(self, row: dict[str, Any], known: set[str]) -> str | None:

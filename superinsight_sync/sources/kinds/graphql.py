@@ -82,7 +82,15 @@ class GraphqlSource(ApiSource):
         variables = {**options.variables, **bound_params(options.increment, request)}
         call = GraphqlCall(api.base_url, "POST", body={"query": query.text, "variables": variables})
         error: str | Literal[False] = "errors" if options.partial == "fail" else False
-        walk = Walk(api, pagination, records, in_body=True, max_pages=options.max_pages, error=error)
+        walk = Walk(
+            api,
+            pagination,
+            records,
+            in_body=True,
+            max_pages=options.max_pages,
+            error=error,
+            one_object=options.one_object,
+        )
         for page in walk.pages(call):
             problems = page.document.part("errors")
             if problems is not None and rejects is not None:

@@ -1,7 +1,7 @@
 """Kind `mongodb`: collections of MongoDB and of servers that speak its protocol."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -27,12 +27,17 @@ from superinsight_sync.sources.protocol import (
 from superinsight_sync.sources.sampling import Sampled
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pymongo import MongoClient
     from pymongo.collection import Collection
 
+    from superinsight_sync.sources.documents.keys import Keys
     from superinsight_sync.sources.http.document import Page
     from superinsight_sync.sources.http.reading import HttpRead
     from superinsight_sync.sources.http.rows import Shape
+
+KEY_FORMS = "key_forms"
+"""In a position: key column → form."""
 
 
 class Config(KindConfig):
@@ -66,6 +71,13 @@ class MongodbSource(Sampled):
     def __init__(self, config: Config, settings: Settings) -> None:
         super().__init__()
         self._config = config
+        self._keys: dict[str, Keys] = {}
+        self._forms: dict[str, Mapping[str, str]] = {}
+
+    def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
+        """Takes the columns that a table has, and the forms that its keys have."""
+        super().prepare(stream, known, position)
+        self._forms[stream.name] = (position or {}).get(KEY_FORMS, {})
 
     @contextmanager
     def _client(self) -> "Iterator[MongoClient[dict[str, Any]]]":
@@ -148,22 +160,29 @@ class MongodbSource(Sampled):
         from superinsight_sync.sources.http.reading import HttpRead
 
         shape = self._kept(request.stream) or self._sampled(request.stream)
+        keys = self._keys[request.stream.name]
+        request.next_position[KEY_FORMS] = keys.forms
 
         def pages(collection: Any, _: Any) -> "Iterator[Page]":
-            return self._pages(collection, request, shape)
+            return self._pages(collection, request, shape, keys)
 
         return HttpRead(lambda: self._collection(request.stream), shape, request, pages)
 
     def count(self, request: ReadRequest) -> int:
         """Counts at the server. Documents that fit no row count, too."""
+        bounded = request.after is not None and request.stream.sync.cursor is not None
+        if bounded and request.stream.name not in self._keys:
+            self._sampled(request.stream)
+        keys = self._keys.get(request.stream.name)
         with self._collection(request.stream) as collection:
-            found = collection.count_documents(_filter(request))
+            found = collection.count_documents(_filter(request, keys))
         return found if request.limit is None else min(found, request.limit)
 
     def token(self, request: ReadRequest) -> str | None:
         return None
 
     def _sampled(self, stream: StreamSpec) -> "Shape":
+        from superinsight_sync.sources.documents.keys import Keys
         from superinsight_sync.sources.documents.records import instants, page
         from superinsight_sync.sources.http.rows import Shape
 
@@ -171,13 +190,22 @@ class MongodbSource(Sampled):
         with self._collection(stream) as collection:
             wanted = collection.find(_filter(ReadRequest(stream))).limit(options.sample_documents)
             documents = list(islice(wanted, options.sample_documents))
-        declared = {**dict.fromkeys(sorted(instants(documents)), "timestamp"), **options.columns}
-        shape = Shape(stream, declared, None, self._table(stream))
-        shape.sample([page(1, f"collection '{stream.collection}'", documents, frozenset())])
+        table, names = self._table(stream), ("_id", *stream.primary_key)
+        kept, landed, cursor = (
+            self._forms.get(stream.name, {}),
+            table.names if table else (),
+            stream.sync.cursor,
+        )
+        keys = Keys(names, documents, kept, landed, cursor)
+        times = dict.fromkeys(sorted(instants(keys.written(documents))), "timestamp")
+        declared = {n: t for n, t in options.columns.items() if not (keys.cursor_is_id and n == cursor)}
+        shape = Shape(stream, {**times, **declared}, None, table, text_cursor=keys.cursor_is_id)
+        shape.sample([page(1, f"collection '{stream.collection}'", documents, frozenset(), keys)])
+        self._keys[stream.name] = keys
         return self._keep(stream, shape)
 
     def _pages(
-        self, collection: "Collection[dict[str, Any]]", request: ReadRequest, shape: "Shape"
+        self, collection: "Collection[dict[str, Any]]", request: ReadRequest, shape: "Shape", keys: "Keys"
     ) -> "Iterator[Page]":
         from bson.errors import InvalidBSON
         from pymongo.errors import PyMongoError
@@ -188,14 +216,14 @@ class MongodbSource(Sampled):
         from superinsight_sync.sources.http.document import Document, Page
 
         rows, where = max(1, min(BATCH_DOCUMENTS, request.batch_rows)), f"collection '{collection.name}'"
-        reader, no_text = DocumentReader(shape), Document(b"{}", where)
+        reader, no_text = DocumentReader(shape, keys), Document(b"{}", where)
         walk: Walk | None = None
         try:
-            walk = Walk(collection, _filter(request), _order(collection, request))
+            walk = Walk(collection, _filter(request, keys), _order(collection, request))
             for number, raw in enumerate(ahead(walk.batches(rows)), 1):
                 columns = reader.read(raw)
                 if columns is None:
-                    yield page(number, where, raw.documents, shape.times)
+                    yield page(number, where, raw.documents, shape.times, keys)
                 else:
                     yield Page(number, where, (), no_text, columns=columns)
         except InvalidBSON:
@@ -207,14 +235,14 @@ class MongodbSource(Sampled):
             raise failure from error
 
 
-def _filter(request: ReadRequest) -> dict[str, Any]:
+def _filter(request: ReadRequest, keys: "Keys | None" = None) -> dict[str, Any]:
     from superinsight_sync.sources.documents.records import parsed_filter
 
     cursor, bounds = request.stream.sync.cursor, dict[str, Any]()
     own = parsed_filter(options_of("mongodb", request.stream).filter)
     lows = [v for v in (request.after, request.window.start if request.window else None) if v is not None]
     if cursor and lows:
-        bounds["$gte"] = max(lows)
+        bounds["$gte"] = max(lows) if keys is None else keys.bound(cursor, max(lows))
     if cursor and request.window is not None:
         bounds["$lt"] = request.window.end
     return {"$and": [own, {cursor: bounds}]} if bounds else own

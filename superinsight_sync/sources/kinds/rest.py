@@ -69,7 +69,15 @@ class RestSource(ApiSource):
 
         def pages_of(fields: dict[str, object]) -> "Iterator[Page]":
             call = Call(api.url(placed(endpoint, fields)), options.method, dict(options.params), options.body)
-            walk = Walk(api, options.pagination, options.records, in_body, options.max_pages, options.error)
+            walk = Walk(
+                api,
+                options.pagination,
+                options.records,
+                in_body,
+                options.max_pages,
+                options.error,
+                options.one_object,
+            )
             for page in walk.pages(call.having(bounds, in_body=in_body)):
                 yield replace(page, extra=fields)
 
@@ -77,7 +85,14 @@ class RestSource(ApiSource):
         if parent is None:
             return pages_of({})
         unasked: Literal[False] | None = False if options.error is False else None
-        walk = Walk(api, parent.pagination, parent.records, max_pages=options.max_pages, error=unasked)
+        walk = Walk(
+            api,
+            parent.pagination,
+            parent.records,
+            max_pages=options.max_pages,
+            error=unasked,
+            one_object=parent.one_object,
+        )
         parents = parents_of(
             walk.pages(Call(api.url(parent.endpoint), params=dict(parent.params))), parent.fields
         )

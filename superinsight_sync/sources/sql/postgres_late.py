@@ -24,7 +24,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import python_of
+from superinsight_sync.core.constants import nearest_of
 from superinsight_sync.sources.protocol import ReadRequest
 
 UNKNOWN_HOLD = timedelta(minutes=10)
@@ -156,7 +156,7 @@ class Lateness:
     def see(self, batch: pa.RecordBatch) -> None:
         """Takes a batch's cursor values into account."""
         if self._by == "version" and pa.types.is_integer(batch.schema.field(self._cursor).type):
-            greatest = python_of(pc.max(batch.column(self._cursor)))
+            greatest = nearest_of(pc.max(batch.column(self._cursor)))
             if greatest is not None and (self._greatest is None or greatest > self._greatest):
                 self._greatest = greatest
 

@@ -44,6 +44,8 @@ _MAX_SCALED_DIGITS = 17
 SCALED_NAN = -(2**63)
 """Stands for NaN among scaled integers; no numeric of 17 digits comes near it."""
 _FIRST_DAY = -2_440_588
+_LAST_DAY = 95_000_000
+"""Later ones (the year 262070) no table keeps."""
 _FIRST_MICROSECOND = -210_866_803_200_000_000
 """The earliest date, 4713 BC. Infinite values arrive as smaller numbers (their sum with the epoch wraps)."""
 
@@ -137,6 +139,9 @@ class Converter:
             least = pc.min(values).as_py()
             if least is not None and least < first:
                 array = self._without(array, pc.less(values, number(first, values.type)), column)
+            if pa.types.is_date32(array.type):
+                days = array.view(pa.int32())
+                array = self._without(array, pc.greater(days, number(_LAST_DAY, days.type)), column)
         return array if array.type == column.arrow else array.cast(column.arrow)
 
     def _without(self, array: pa.Array, special: pa.Array, column: Column) -> pa.Array:

@@ -1,6 +1,5 @@
 """A Kafka topic, read from positions to the ends that its partitions had when they were first fetched."""
 
-import base64
 import json
 import time
 from collections.abc import Generator, Sequence
@@ -11,6 +10,7 @@ import pyarrow as pa
 from confluent_kafka import OFFSET_END, KafkaError, Message, TopicPartition
 
 from superinsight_sync.core.errors import DataError, TransientError
+from superinsight_sync.core.rejects import told
 from superinsight_sync.sources.files.jsontext import text_of
 from superinsight_sync.sources.protocol import Column, ReadRequest
 from superinsight_sync.sources.topics.kafka_client import EARLIEST, Client, Offsets, at_time, mapped
@@ -248,7 +248,7 @@ class TopicReader:
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         for place, reason in sorted(bad.items()):
             message = messages[place]
-            aside.add(str(message.partition()), message.offset(), reason, message.value() or b"")
+            aside.add(str(message.partition()), message.offset(), reason, _whole(message))
         return kept(batch, bad)
 
     def _values(self, values: list[bytes | None], bad: Bad) -> list[pa.Array]:
@@ -290,16 +290,20 @@ def columns_of(options: Any, declared: Sequence[Column]) -> tuple[Column, ...]:
 
 def _headers(headers: list[Any]) -> pa.Array:
     """JSON text `[["name", "value"], …]`; a value that is no UTF-8 is `{"base64": "…"}`."""
-    texts = [
-        None if not h else json.dumps([[n, _header(v)] for n, v in h], ensure_ascii=False) for h in headers
-    ]
+    texts = [None if not h else json.dumps([[n, told(v)] for n, v in h], ensure_ascii=False) for h in headers]
     return pa.array(texts, pa.string())
 
 
-def _header(value: bytes | str | None) -> Any:
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
+def _whole(message: Message) -> dict[str, Any]:
+    """All that a message has."""
+    kind, unix_ms = message.timestamp()
+    headers: Any = message.headers()
+    return {
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "timestamp_ms": unix_ms if kind else None,
+        "timestamp_kind": {1: "created", 2: "appended"}.get(kind),
+        "key": told(message.key()),
+        "headers": [[name, told(value)] for name, value in headers or ()],
+        "value": told(message.value()),
+    }

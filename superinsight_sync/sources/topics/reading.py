@@ -1,8 +1,10 @@
 """A read of a topic: batches of messages, those set aside, and the true error whatever consumed them."""
 
+import json
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,7 +14,8 @@ from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync.sources.reading import RecordRead
 from superinsight_sync.sources.topics.values import Bad
 
-_SHOWN_BYTES = 1 << 20
+_MOST_BYTES = 512 << 20
+"""Messages that are set aside are held until the read ends."""
 
 
 @dataclass
@@ -27,9 +30,10 @@ class Aside:
     limit: int | None = None
     count: int = 0
     _rows: list[Reject] = field(default_factory=list)
+    _held_bytes: int = 0
 
-    def add(self, place: str, number: int | None, reason: str, record: bytes) -> None:
-        """Keeps one, at most its first MB. Raises DataError, or ThresholdError beyond the limit."""
+    def add(self, place: str, number: int | None, reason: str, record: dict[str, Any]) -> None:
+        """Keeps one, whole, as JSON. Raises DataError, or ThresholdError beyond the limit."""
         self.count += 1
         if self.limit is None:
             raise DataError(
@@ -37,21 +41,26 @@ class Aside:
                 where=f"topic '{self.topic}'",
                 hint="Correct options.columns, or set such messages aside with on_row_error: quarantine",
             )
-        if self.count > self.limit:
+        text = json.dumps(record, ensure_ascii=False)
+        self._held_bytes += len(text)
+        if self.count > self.limit or self._held_bytes > _MOST_BYTES:
+            most = (
+                f"{self.limit} messages" if self.count > self.limit else f"{_MOST_BYTES >> 20} MB of messages"
+            )
             raise ThresholdError(
-                f"more than {self.limit} messages cannot be read; at {place}: {reason}",
+                f"more than {most} cannot be read; at {place}: {reason}",
                 where=f"topic '{self.topic}'",
                 hint="Correct the stream's options",
             )
-        shown = record[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
-        self._rows.append((f"{self.topic}/{place}", number, reason, shown))
+        self._rows.append((f"{self.topic}/{place}", number, reason, text))
 
     def note(self, place: str, reason: str) -> None:
         """Keeps what is known of messages that are gone."""
         self._rows.append((f"{self.topic}/{place}", None, reason, ""))
 
     def table(self) -> pa.Table:
-        """file (`<topic>/<place>`), line (the offset where there is one), reason, record (its text)."""
+        """file (`<topic>/<place>`), line (the offset where there is one), reason, record (the message with all it
+        has, as JSON; bytes that are no text as `{"base64": "…"}`)."""
         return rejects_table(self._rows)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.rejects import told
 from superinsight_sync.core.retry import RetryPolicy, with_retry
 from superinsight_sync.sources.protocol import Column, ReadRequest
 from superinsight_sync.sources.topics.options import TopicOptions, topic_of
@@ -167,6 +168,8 @@ class StreamReader:
             if batch.num_rows:
                 yield batch
         if left != 0:
+            if by_position:
+                place = self._counted(place, info, aside)
             place = Place(max(place.after, last), info.added, place.lost)
         self._request.next_position.update(place.position())
 
@@ -213,6 +216,18 @@ class StreamReader:
         known = None if now.added is None else now.added - now.length
         return Place(place.after, known, place.lost + missing)
 
+    def _counted(self, place: Place, info: Info, aside: Aside) -> Place:
+        """The place at the end of a read. As many entries must have been read or told of as were added: those that
+        are missing were deleted one by one. Raises DataError unless told to go on."""
+        missing = 0 if place.added is None or info.added is None else info.added - place.added
+        if missing <= 0:
+            return place
+        words = f"{missing} entries were deleted before they were read"
+        if self._options.on_lost == "fail":
+            raise _lost(words, f"topic '{self._topic}'")
+        aside.note(str(place.after), f"lost: {words}")
+        return replace(place, lost=place.lost + missing)
+
     def _batch(self, entries: list[Entry], aside: Aside) -> pa.RecordBatch:
         bad: Bad = {}
         records = [dict(zip(f[::2], f[1::2], strict=True)) for _, f in entries]
@@ -232,7 +247,9 @@ class StreamReader:
             arrays.append(from_bytes([r.get(name) for r in records], column, bad))
         arrays.append(self._rest(records, bad))
         for place, reason in sorted(bad.items()):
-            aside.add(ids[place], 1, reason, b" ".join(entries[place][1]))
+            fields = [told(part) for part in entries[place][1]]
+            whole = {"id": ids[place], "fields": list(zip(fields[::2], fields[1::2], strict=True))}
+            aside.add(ids[place], 1, reason, whole)
         return kept(pa.RecordBatch.from_arrays(arrays, schema=self.schema), bad)
 
     def _rest(self, records: list[dict[bytes, bytes]], bad: Bad) -> pa.Array:

@@ -311,3 +311,31 @@ def test_errors_never_hold_a_record(tmp_path: Path) -> None:
     with pytest.raises(SisError) as caught:
         read(tmp_path, "a.csv")
     assert "geheim" not in str(caught.value)
+
+
+_BARE = st.text("ab\"1 é'", max_size=4).filter(lambda t: not t.startswith('"')).map(lambda t: (t, False))
+_QUOTED = st.text('ab",\n\r 1', max_size=5).map(lambda t: (t, True))
+
+
+def _cell(text: str, quoted: bool) -> str:
+    return '"' + text.replace('"', '""') + '"' if quoted else text
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    records=st.lists(st.tuples(_BARE | _QUOTED, _BARE | _QUOTED), max_size=5),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    last=st.booleans(),
+)
+def test_records_are_the_same_whatever_ends_lines_and_whatever_quotes_stand_in_cells(
+    records: list[tuple[tuple[str, bool], tuple[str, bool]]], end: str, last: bool
+) -> None:
+    """A carriage return alone, and one quote in the middle of a cell."""
+    lines = ["n,t", *(",".join(_cell(*c) for c in r) for r in records)]
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "a.csv").write_bytes((end.join(lines) + end * last).encode())
+        kept, aside = rejected(Path(folder), "a.csv")
+    assert [tuple(r.values()) for r in kept] == [
+        tuple(None if c == ("", False) else c[0] for c in r) for r in records
+    ]
+    assert not aside

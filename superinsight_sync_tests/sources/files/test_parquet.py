@@ -1,5 +1,6 @@
 """Parquet."""
 
+import re
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -132,3 +133,68 @@ def test_a_damaged_file_is_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(whole[:1000] + b"\xff" * 50_000 + whole[51_000:])
     with pytest.raises(DataError, match=r"file 'a\.parquet': it is damaged"):
         read(tmp_path, "a.parquet")
+
+
+FAR = [datetime(9999, 12, 31, 23, 59, 59), datetime(1, 1, 1), datetime(2024, 1, 1, 0, 0, 0, 5), None]
+
+
+def test_old_times_are_exact_in_every_year(tmp_path: Path) -> None:
+    """Of the type INT96, flat and deep, as they are and as text."""
+    times = pa.array(FAR, pa.timestamp("us"))
+    deep = pa.array([[v] for v in FAR], pa.list_(pa.timestamp("us")))
+    table = pa.table({"id": range(4), "v": times, "deep": deep})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True, row_group_size=3)
+    found = read(tmp_path, "a.parquet")
+    assert found.column("v").to_pylist() == FAR and found.column("deep").to_pylist() == [[v] for v in FAR]
+    text = read(tmp_path, "a.parquet", format={"columns": {"v": "string"}})["v"].to_pylist()
+    assert text == [v and f"{v.year:04d}{v.isoformat(' ', 'microseconds')[4:]}" for v in FAR]
+
+
+def test_old_times_finer_than_a_microsecond_are_not_cut(tmp_path: Path) -> None:
+    fine = pa.array([1_704_067_200_123_456_789], pa.timestamp("ns"))
+    pq.write_table(pa.table({"v": fine}), tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    with pytest.raises(DataError, match="columns: {v: string}"):
+        read(tmp_path, "a.parquet")
+    as_text = read(tmp_path, "a.parquet", format={"columns": {"v": "string"}})
+    assert as_text["v"].to_pylist() == ["2024-01-01 00:00:00.123456789"]
+    deep = pa.array([[1_704_067_200_123_456_789]], pa.list_(pa.timestamp("ns")))
+    pq.write_table(pa.table({"v": deep}), tmp_path / "b.parquet", use_deprecated_int96_timestamps=True)
+    with pytest.raises(DataError, match="finer than a microsecond"):
+        read(tmp_path, "b.parquet")
+
+
+REFUSED: list[tuple[pa.Array, str | None]] = [
+    (pa.array([1_001], pa.timestamp("ns")), "1970-01-01 00:00:00.000001001"),
+    (pa.array([1_001], pa.timestamp("ns", "UTC")), "1970-01-01 00:00:00.000001001Z"),
+    (pa.array([Decimal("1.50")], pa.decimal256(50, 2)), "1.50"),
+    (pa.array([10**17], pa.timestamp("ms")), None),
+    (pa.array([1], pa.duration("ns")), None),
+    (pa.array([[1_001]], pa.list_(pa.timestamp("ns"))), None),
+    (pa.array([{"a": 1_001}], pa.struct([("a", pa.timestamp("ns"))])), None),
+    (pa.array([b"\xff"]).view(pa.string()), "binary"),
+    (pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array([b"\xff"]).view(pa.string())), None),
+]
+
+
+@pytest.mark.parametrize(("values", "wanted"), REFUSED)
+def test_no_hint_leads_to_a_wrong_value_or_back_to_itself(
+    tmp_path: Path, values: pa.Array, wanted: str | None
+) -> None:
+    """Each hint that names a type is followed: it gives the value's exact text or bytes."""
+    write(tmp_path, "a.parquet", pa.table({"v": values}))
+    seen: list[dict[str, str]] = []
+    declared: dict[str, str] = {}
+    while True:
+        try:
+            found = rows(tmp_path, "a.parquet", format={"columns": declared})[0]["v"]
+        except (DataError, ConfigError) as error:
+            named = re.search(r"columns: \{v: (\w+)\}", error.hint)
+            if named is None:
+                assert wanted is None
+                return
+            declared = {"v": named[1]}
+            assert declared not in seen
+            seen.append(declared)
+            continue
+        assert found == (b"\xff" if wanted == "binary" else wanted)
+        return
