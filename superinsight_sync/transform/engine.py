@@ -1,7 +1,7 @@
 """Runs refine steps over a stream of raw rows, in a bounded and locked-down DuckDB."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -203,7 +203,7 @@ def _plan(
 
 
 def _build(chain: Chain, steps: Sequence[StepSpec], context: StepContext, *, with_data: bool) -> bool:
-    row_wise = True
+    row_wise, context = True, replace(context, system=chain.system)
     for number, spec in enumerate(steps, start=1):
         with told(f"refine step {number} ({spec.step})", with_data=with_data):
             step = _make(spec)

@@ -192,6 +192,23 @@ def test_bad_records_are_quarantined_and_come_back_after_a_fix(engine: Engine, s
     assert engine.lake.count(RAW.at("quarantine")) == 0
 
 
+def test_the_references_select_runs_on_files(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "flights.csv").write_text("origin,n\nEWR,1\nJFK,2\nEWR,3\n")
+    select = "SELECT origin, count(*) AS flights FROM input GROUP BY origin"
+    source = SourceSpec.model_validate(
+        {
+            "name": "air",
+            "tenant": "acme",
+            "connection": {"kind": "files", "path": str(tmp_path)},
+            "streams": [{"name": "flights", "path": "*.csv", "refine": [{"step": "sql", "select": select}]}],
+        }
+    )
+    run(engine, source)
+    table = engine.lake.scan(TableRef("acme", "air", "flights", "refined")).read_all()
+    rows = {r["origin"]: (r["flights"], r["_sis_file"]) for r in table.to_pylist()}
+    assert rows == {"EWR": (2, None), "JFK": (1, None)}
+
+
 def test_over_the_threshold_nothing_is_published(engine: Engine, shop: Path) -> None:
     source = shop_source(shop, max_row_errors=1)
     stream = source.streams[0]
