@@ -145,6 +145,67 @@ def test_incremental_refine_equals_a_full_one(engine: Engine, shop: Path) -> Non
     assert len(incremental) == 504
 
 
+def test_with_records_in_quarantine_only_new_rows_are_refined_and_mended_ones_come_back(
+    engine: Engine, shop: Path
+) -> None:
+    source = shop_source(shop, sync=INCREMENTAL)
+    stream = source.streams[0]
+    change(shop, "UPDATE orders SET amount='bad' WHERE order_id IN (1, 2, 3)")
+    run(engine, source)
+
+    def state() -> tuple[list[tuple[object, ...]], list[tuple[str, str]]]:
+        table = engine.lake.scan(REFINED).read_all().select(["order_id", "customer", "amount", "placed_at"])
+        aside = engine.lake.scan(RAW.at("quarantine")).read_all().to_pylist()
+        records = sorted((r["_sis_record"], r["_sis_load_id"]) for r in aside)
+        return sorted(tuple(r.values()) for r in table.to_pylist()), records
+
+    rounds: list[tuple[str, int]] = [
+        ("UPDATE orders SET amount='1.00' WHERE order_id = 1", 1),  # mended
+        ("UPDATE orders SET amount='worse' WHERE order_id = 2", 1),  # as bad as before
+        ("UPDATE orders SET amount='1.00' WHERE order_id = 300", 1),  # was and is right
+        ("UPDATE orders SET amount='bad' WHERE order_id = 300", 503),  # was right: all must be read
+        ("UPDATE orders SET amount='2.00' WHERE order_id IN (2, 300, 301)", 3),
+    ]
+    for number, (changed, read) in enumerate(rounds):
+        at = f"2026-03-{number + 1:02d}T00:00:00Z"
+        change(shop, changed.replace(" WHERE", f", updated_at = '{at}' WHERE"))
+        change(shop, INSERT, [order(600 + number, updated=at, amount="bad" if number == 1 else None)])
+        pull_stream(engine, source, stream)
+        assert refine_stream(engine, source, stream).rows_read == (read + 1 if read < 500 else 504)
+        found = state()
+        refine_stream(engine, source, stream, force=True)
+        assert found == state()
+    assert [json.loads(r)["order_id"] for r, _ in state()[1]] == [3, 601]
+
+
+def test_an_appended_stream_refines_new_rows_alone_whatever_is_in_quarantine(
+    engine: Engine, shop: Path
+) -> None:
+    source = shop_source(shop, sync={**INCREMENTAL, "disposition": "append"}, primary_key=[])
+    stream = source.streams[0]
+    change(shop, "UPDATE orders SET amount='bad' WHERE order_id = 1")
+    run(engine, source)
+    for number in (601, 602):
+        change(shop, INSERT, [order(number, updated=f"2026-03-{number - 600:02d}T00:00:00Z", amount="bad")])
+        pull_stream(engine, source, stream)
+        assert refine_stream(engine, source, stream).rows_read == 1
+        assert engine.lake.count(RAW.at("quarantine")) == number - 599
+    assert engine.lake.count(REFINED) == 499
+
+
+def test_the_threshold_counts_what_is_in_quarantine_already(engine: Engine, shop: Path) -> None:
+    source = shop_source(shop, sync=INCREMENTAL, max_row_errors=3, max_row_error_share=0.1)
+    stream = source.streams[0]
+    change(shop, "UPDATE orders SET amount='bad' WHERE order_id IN (1, 2)")
+    run(engine, source)
+    change(shop, INSERT, [order(601, updated="2026-03-01T00:00:00Z", amount="bad")])
+    run(engine, source)  # one of one is bad, three of 501 of the table
+    change(shop, INSERT, [order(602, updated="2026-03-02T00:00:00Z", amount="bad")])
+    pull_stream(engine, source, stream)
+    with pytest.raises(ThresholdError, match="4 of 502 records failed"):
+        refine_stream(engine, source, stream)
+
+
 def test_row_hash_finds_changes_without_a_cursor(engine: Engine, shop: Path) -> None:
     source = shop_source(shop, sync={"mode": "incremental", "by": "hash"})
     stream = source.streams[0]
