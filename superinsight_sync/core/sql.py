@@ -6,12 +6,13 @@ database that is locked down as well; this is the first of the two locks. Nothin
 run (`now`, `random`) is admitted, since a repeated run must give the same rows.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.sql_rows import JSON_TABLES, carry, with_plain_tables
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -41,8 +42,9 @@ _SCALAR_FUNCTIONS = """
     Extract Year Quarter Month Week Day DayOfMonth DayOfYear DayOfWeek DayOfWeekIso Dayname Monthname
     Hour Minute Second DateTrunc TimestampTrunc DateDiff DateAdd DateSub LastDay DateFromParts
     TimeToStr StrToTime TimeToUnix UnixToTime Date
-    JSONExtract JSONExtractScalar JSONPath JSONPathRoot JSONPathKey JSONPathSubscript
-    ArrayContains ArraySize
+    JSONExtract JSONExtractScalar JSONPath JSONPathRoot JSONPathKey JSONPathSubscript JSONPathWildcard
+    FromJson JSONKeys JSONType JSONObject JSONKeyValue JSONArray
+    ArrayContains ArraySize ArraySort ArrayDistinct ArrayConcat ArrayToString ArrayMax ArrayMin Flatten MapKeys
 """
 _AGGREGATES = """
     Count CountIf Sum Avg Min Max Median Mode Stddev StddevPop StddevSamp Variance VariancePop Corr
@@ -53,11 +55,15 @@ _AGGREGATES = """
 """
 _QUERY_SYNTAX = """
     Select From Table TableAlias Alias Aliases Join Group Having Qualify Limit Offset Fetch
-    Subquery With CTE Union Intersect Except Exists All Any Values
+    Subquery With CTE Union Intersect Except Exists All Any Values Explode Unnest Transform ArrayFilter Lambda
 """
 _NAMED_FUNCTIONS = """
     try_strptime strlen suffix isfinite isinf date_part age timezone nfc_normalize strip_accents
     jaccard ends_with era decade
+    json_array_length json_valid json_contains json_value json_structure json_transform json_transform_strict
+    from_json_strict to_json
+    list_aggregate list_zip list_slice list_position list_extract array_extract element_at list_unique list_sum
+    list_avg list_has_any list_has_all list_reverse_sort generate_subscripts map_values cardinality row
     """
 _NAMED = frozenset(_NAMED_FUNCTIONS.split())
 _EXPRESSION = frozenset((_SCALAR_SYNTAX + _SCALAR_FUNCTIONS).split())
@@ -90,15 +96,21 @@ def safe_expression(sql: str, columns: Collection[str]) -> str:
         raise ConfigError("the SQL is nested too deeply") from None
 
 
-def safe_select(sql: str, tables: Mapping[str, Collection[str]]) -> SafeSelect:
+def safe_select(
+    sql: str, tables: Mapping[str, Collection[str]], *, carried: Sequence[str] = ()
+) -> SafeSelect:
     """One SELECT over the named tables (table → its columns) and the CTEs it defines itself.
+
+    Args:
+        carried: columns that a SELECT gives besides, if it does not name them and each of its rows is made of one
+            row of one table: it only computes, filters, sorts and unnests.
 
     Raises ConfigError for anything that is not on the list: other statements, table functions, files,
     recursive CTEs, unknown functions, tables or columns that are not there, a computed column without a
     name, or a statement that is too long or deep.
     """
     try:
-        return _select(sql, tables)
+        return _select(sql, tables, carried)
     except RecursionError:
         raise ConfigError("the SQL is nested too deeply") from None
 
@@ -132,7 +144,7 @@ def _expression(sql: str, columns: Collection[str]) -> str:
     return tree.sql(dialect="duckdb", comments=False)
 
 
-def _select(sql: str, tables: Mapping[str, Collection[str]]) -> SafeSelect:
+def _select(sql: str, tables: Mapping[str, Collection[str]], carried: Sequence[str]) -> SafeSelect:
     from sqlglot import exp
 
     tree = _parse_one(sql)
@@ -143,6 +155,7 @@ def _select(sql: str, tables: Mapping[str, Collection[str]]) -> SafeSelect:
     _limit_growth(tree)
     _restore_case(tree, tables)
     lineage = _lineage(tree, tables)
+    carry(tree, [c for c in carried if c not in lineage])
     return SafeSelect(tree.sql(dialect="duckdb", comments=False), lineage)
 
 
@@ -186,14 +199,22 @@ def _admit(tree: "exp.Expr", allowed: frozenset[str]) -> None:
     for node in tree.walk():
         kind = type(node).__name__
         if isinstance(node, exp.Anonymous):
-            if node.name.lower() not in _NAMED:
+            allowed_here = JSON_TABLES if isinstance(node.parent, exp.Table) else _NAMED
+            if node.name.lower() not in allowed_here:
                 raise ConfigError(f"function '{node.name.lower()}' is not allowed in this SQL")
         elif kind not in allowed:
-            what = (
-                f"function '{node.sql_name().lower()}'" if isinstance(node, exp.Func) else f"'{kind.lower()}'"
-            )
-            raise ConfigError(f"{what} is not allowed in this SQL")
+            raise ConfigError(f"{_written_as(node)} is not allowed in this SQL")
         _admit_details(node)
+
+
+def _written_as(node: "exp.Expr") -> str:
+    """What a person wrote for it."""
+    from sqlglot import exp
+
+    if not isinstance(node, exp.Func):
+        return f"'{type(node).__name__.lower()}'"
+    written = node.meta.get("name") or node.sql(dialect="duckdb").partition("(")[0].strip()
+    return f"function '{written.lower() if written.isidentifier() else node.sql_name().lower()}'"
 
 
 def _admit_details(node: "exp.Expr") -> None:
@@ -224,6 +245,8 @@ def _admit_tables(tree: "exp.Query", tables: Mapping[str, Collection[str]]) -> N
     if shadowed:
         raise ConfigError(f"WITH '{min(shadowed)}' hides the table of that name", hint="Choose another name")
     for table in tree.find_all(exp.Table):
+        if isinstance(table.this, exp.Anonymous):  # of JSON_TABLES: `_admit` has seen it
+            continue
         plain = isinstance(table.this, exp.Identifier) and not table.args.get("db")
         extras = any(
             table.args.get(k) for k in ("pivots", "version", "when", "ordinality", "sample", "changes")
@@ -244,7 +267,7 @@ def _limit_growth(tree: "exp.Query") -> None:
     """Refuses what is short as written and endless when names are replaced by what they stand for."""
     from sqlglot import exp
 
-    references = sum(1 for _ in tree.find_all(exp.Table))
+    references = sum(1 for _ in tree.find_all(exp.Table, exp.Unnest, exp.Explode))
     if references > MAX_TABLES:
         raise ConfigError(f"the SELECT reads {references} tables; at most {MAX_TABLES} are allowed")
     for select in tree.find_all(exp.Select):
@@ -301,7 +324,7 @@ def _lineage(
     dialect = "duckdb, normalization_strategy=case_sensitive"
     schema: dict[str, object] = {t: dict.fromkeys(columns, "UNKNOWN") for t, columns in tables.items()}
     try:
-        qualified = qualify(tree.copy(), dialect=dialect, schema=schema)
+        qualified = qualify(with_plain_tables(tree.copy()), dialect=dialect, schema=schema)
         scope = build_scope(qualified)
         names = [projection.alias_or_name for projection in qualified.selects]
         twice = sorted({n for n in names if names.count(n) > 1})

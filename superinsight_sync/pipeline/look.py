@@ -9,7 +9,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ConnectionReport
-from superinsight_sync.model.tables import TableRef
+from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_declared
 from superinsight_sync.transform.engine import plan as plan_steps
@@ -47,6 +47,8 @@ def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -
     try:
         shape = open_declared(source, settings).describe(stream)
         schema = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
+        if stream.sync.deletes == "soft":
+            schema = schema.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
         plan_steps(stream.refine, schema, StepContext(stream.primary_key, stream.sync.cursor))
     except SisError as error:
         raise error.at(where) from error

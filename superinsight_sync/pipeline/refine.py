@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import pyarrow.compute as pc
+
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, ThresholdError
@@ -20,7 +22,8 @@ from superinsight_sync.state.leases import Lease
 from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
 from superinsight_sync.transform.protocol import StepContext
 
-RULES_VERSION = 1
+_MOST_LOOKED_UP = 10_000
+RULES_VERSION = 2
 """Raised when steps change their meaning, so that refined tables are computed anew."""
 
 
@@ -146,7 +149,7 @@ def _refine(job: _Refine, tally: Tally, *, force: bool) -> RefineResult:
             job.stream.on_row_error, job.stream.max_row_errors, job.stream.max_row_error_share
         ),
     ) as refined:
-        if rows.loads is not None and refined.quarantined:
+        if rows.loads is not None and refined.quarantined and _were_refined(job, refined):
             return _refine(job, tally, force=True)
         return _land(job, rows, refined, tally, started, force=force)
 
@@ -207,10 +210,7 @@ def _can_increment(job: _Stream) -> bool:
     """Whether refining the new rows alone gives the same tables as refining all of them.
 
     Each step must work row by row, or be a dedupe by the primary key that the raw table's merge has done already.
-    With records in quarantine everything is refined, so that those that the source has mended come back.
     """
-    if job.engine.lake.count(job.table.at("quarantine")):
-        return False
     merged = job.stream.disposition == "merge"
     steps = [
         s for s in job.stream.refine if not (merged and s.step == "dedupe" and "keys" not in s.arguments)
@@ -218,14 +218,32 @@ def _can_increment(job: _Stream) -> bool:
     return plan(steps, job.raw.schema(job.table.at("raw")), job.context).row_wise
 
 
+def _were_refined(job: _Refine, refined: Refined) -> bool:
+    """Whether a row that was set aside now may be in the refined table, where only refining all takes it away."""
+    keys = job.stream.primary_key
+    if job.stream.disposition != "merge":
+        return False
+    failed = refined.failed_keys(keys, _MOST_LOOKED_UP + 1)
+    schema = job.store.schema(job.table)
+    if failed.num_rows > _MOST_LOOKED_UP or any(
+        schema.field(k).type != failed.schema.field(k).type for k in keys
+    ):
+        return True
+    ours = pc.field(keys[0]).isin(failed[keys[0]])
+    for key in keys[1:]:
+        ours &= pc.field(key).isin(failed[key])
+    return bool(job.store.dataset(job.table).count_rows(filter=ours))
+
+
 def _land(
     job: _Refine, rows: _Input, refined: Refined, tally: Tally, started: float, *, force: bool
 ) -> RefineResult:
     """Quarantine first, then (under the threshold) the refined rows with the checkpoint."""
     commit = _commit(job, rows, force=force)
-    _land_quarantine(job, rows, refined, commit)
+    kept = _land_quarantine(job, rows, refined, commit)
+    others = job.raw.count(job.table.at("raw")) - refined.rows_read if rows.loads is not None else 0
     try:
-        refined.check_threshold()
+        refined.check_threshold(kept, others)
     except ThresholdError:
         tally.rows = refined.rows_read
         raise
@@ -268,22 +286,31 @@ def _commit(job: _Refine, rows: _Input, *, force: bool) -> Commit:
     return Commit(load_id, checkpoints=points, metadata={"run_id": job.engine.run_id, "verb": "refine"})
 
 
-def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commit) -> None:
+def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commit) -> int:
+    """Returns how many records stay in quarantine besides the ones set aside now.
+
+    A row of a merged table takes the place of what it was before, also in quarantine: a mended one leaves it.
+    """
     table, lake = job.table.at("quarantine"), job.engine.lake
     if not sum(refined.quarantined.values()) and not lake.exists(table):
-        return
-    if rows.loads is not None:
-        lake.append(table, refined.open_quarantine, commit)
-    else:
+        return 0
+    before = lake.count(table) if rows.loads is not None else 0
+    kept = before
+    if rows.loads is not None and before and job.stream.disposition == "merge":
+        kept = refined.keep_quarantined(lake.scan(table), job.stream.primary_key)
+    if kept < before or rows.loads is None:
         lake.replace(table, refined.open_quarantine, commit, partitions=job.partitions or None)
+    elif refined.quarantined:
+        lake.append(table, lambda: refined.open_quarantine(only_new=True), commit)
     job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key)
+    return kept
 
 
 def _land_refined(job: _Refine, refined: Refined, commit: Commit, *, incremental: bool) -> CommitResult:
     if not incremental:
         _widen_other_partitions(job, refined)
         return job.store.replace(job.table, refined.open, commit, partitions=job.partitions or None)
-    if job.stream.primary_key:
+    if job.stream.disposition == "merge":
         return job.store.merge(job.table, refined.open, commit, keys=job.stream.primary_key)
     return job.store.append(job.table, refined.open, commit)
 

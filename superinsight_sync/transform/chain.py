@@ -13,13 +13,19 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.core.sql import quote
-from superinsight_sync.model.declaration import RESERVED_PREFIX
-from superinsight_sync.model.tables import EXTRACTED_AT, HASH, LOAD_ID, PARTITION, SYSTEM_COLUMNS
+from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.sql import literal, quote
+from superinsight_sync.model.tables import EXTRACTED_AT, HASH, LOAD_ID, PARTITION, SYSTEM_COLUMNS, is_system
 from superinsight_sync.transform.protocol import Compiled, Lookup, Reject
 
 LOOKUP_ROWS = 16_384
+
+
+def _nothing(column: str) -> str:
+    """NULL of a column's type."""
+    return f"(SELECT max({quote(column)}) FROM input WHERE false)"
+
+
 _NULL_TYPES = {LOAD_ID: "VARCHAR", EXTRACTED_AT: "TIMESTAMPTZ", HASH: "VARCHAR", PARTITION: "VARCHAR"}
 
 
@@ -193,48 +199,62 @@ class Chain:
         self._count_dropped(compiled, self.count(gone) - before)
 
     def _relate(self, compiled: Compiled) -> None:
-        visible = ", ".join(map(quote, (*self.schema.names, *SYSTEM_COLUMNS)))
-        self._con.execute(f"CREATE OR REPLACE VIEW input AS SELECT {visible} FROM {self.view}")
         before = self.count(self.view)
-        number = len(self.bases)
-        table = f"_sis_base_{number}"
-        self._con.execute(
-            f"CREATE TABLE {table} AS "
-            f"SELECT row_number() OVER () - 1 AS _sis_row, * FROM ({compiled.relation})"
-        )
-        found = self._describe(table)
-        self.schema = pa.schema([f for f in found if not f.name.startswith(RESERVED_PREFIX)])
-        strangers = set(found.names) - set(self.schema.names) - {"_sis_row", *SYSTEM_COLUMNS}
-        if strangers or not self.schema.names:
-            raise ConfigError(
-                "the SELECT gives no data column"
-                if not strangers
-                else f"column '{min(strangers)}' has a reserved name"
-            )
-        self._fill_system_columns(table, set(SYSTEM_COLUMNS) - set(found.names))
-        self._count_dropped(compiled, before - self.count(table))
-        self._start_base(Base(number, self.schema), SYSTEM_COLUMNS)
+        base = Base(len(self.bases), self._open_input("false", compiled))
+        listed = ", ".join((*map(quote, base.data.names), *self._system_values(compiled)))
+        made = f"row_number() OVER () AS _sis_row, {listed} FROM ({compiled.relation})"
+        self._con.execute(f"CREATE TABLE {base.table} AS SELECT {made} LIMIT 0")
+        for part in self._parts():
+            self._open_input(part, compiled)
+            rows = self.count(base.table)
+            self._con.execute(f"INSERT INTO {base.table} SELECT {rows} + {made}")
+        self.schema = base.data
+        self._count_dropped(compiled, before - self.count(base.table))
+        self._start_base(base, self.system)
 
-    def _fill_system_columns(self, table: str, missing: set[str]) -> None:
-        """Gives rows made by a SELECT the system columns it did not carry."""
-        if PARTITION in missing and self._one("SELECT count(DISTINCT _sis_partition) FROM input") > 1:
-            raise DataError(
-                "the SELECT runs over several partitions and does not say which its rows belong to",
-                hint=f"Select {PARTITION} too, and group by it",
-            )
-        names = ", ".join(quote(n) for n in self.schema.names)
+    def _parts(self) -> list[str]:
+        """Which rows a SELECT sees together: those of a partition, which is replayed by itself."""
+        if PARTITION not in self.carried.names:
+            return ["true"]
+        keys = self._con.execute(f"SELECT DISTINCT {PARTITION} FROM {self.view} ORDER BY 1").fetchall()
+        return [f"{PARTITION} IS NOT DISTINCT FROM {'NULL' if k is None else literal(k)}" for (k,) in keys]
+
+    def _open_input(self, condition: str, compiled: Compiled) -> pa.Schema:
+        """Makes the table `input`, and returns the data columns that the SELECT makes of it."""
+        visible = ", ".join(map(quote, (*self.schema.names, *self.system)))
+        self._con.execute(
+            f"CREATE OR REPLACE VIEW input AS SELECT {visible} FROM {self.view} WHERE {condition}"
+        )
+        found = self._describe(f"({compiled.relation})")
+        data = pa.schema([f for f in found if not is_system(f.name)])
+        strangers = {n for n in found.names if is_system(n)} - set(self.system)
+        if strangers:
+            raise ConfigError(f"column '{min(strangers)}' has a reserved name")
+        if not data.names:
+            raise ConfigError("the SELECT gives no data column")
+        return data
+
+    def _system_values(self, compiled: Compiled) -> list[str]:
+        """The system columns of rows made by a SELECT: as it gives them, or by rule."""
+        found, there = self._describe(f"({compiled.relation})"), self._describe("input")
+        for name in self.system:
+            if name in found.names and found.field(name).type != there.field(name).type:
+                raise ConfigError(
+                    f"'{name}' is no longer what it was", hint="Select it as it is, or leave it out"
+                )
+        names = ", ".join(quote(n) for n in found.names if not is_system(n))
         content = f"sha256(CAST(to_json(row({names})) AS VARCHAR))"
-        if HASH in self.carried.names and pa.types.is_binary(self.carried.field(HASH).type):
+        kind = there.field(HASH).type
+        if pa.types.is_integer(kind):
+            content = f"CAST('0x' || left({content}, 15) AS BIGINT)"
+        elif pa.types.is_binary(kind):
             content = f"from_hex({content})"
-        values = {
-            LOAD_ID: "(SELECT max(_sis_load_id) FROM input)",
-            EXTRACTED_AT: "(SELECT max(_sis_extracted_at) FROM input)",
-            PARTITION: "(SELECT max(_sis_partition) FROM input)",
-            HASH: content,
-        }
-        if missing:
-            added = ", ".join(f"{values[c]} AS {quote(c)}" for c in SYSTEM_COLUMNS if c in missing)
-            self._con.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT *, {added} FROM {table}")
+        by_rule = {c: f"(SELECT max({quote(c)}) FROM input)" for c in (LOAD_ID, EXTRACTED_AT, PARTITION)}
+        by_rule[HASH] = content
+        return [
+            quote(c) if c in found.names else f"{by_rule.get(c, _nothing(c))} AS {quote(c)}"
+            for c in self.system
+        ]
 
     def _count_dropped(self, compiled: Compiled, rows: int) -> None:
         name = compiled.counts_dropped_as or "dropped"

@@ -5,17 +5,16 @@ as a decimal of two digits and gives 1.01, `12.7` as 13, `24:00` as the next day
 there and back, and must come back equal.
 """
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import literal, quote
-from superinsight_sync.transform import moments
+from superinsight_sync.transform import moments, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +42,11 @@ _DUCKDB_NAMES = {
 }
 
 
+def one_or_more(value: object) -> object:
+    """Lets one text stand for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class ColumnCast(PluginConfig):
     """How one column is converted."""
 
@@ -51,7 +55,9 @@ class ColumnCast(PluginConfig):
     type: str
     """The target: `decimal(12,2)`, `timestamp`, `date`, `int64`, `bool`, `string`, …"""
     format: str | None = None
-    """How dates and times are written, with strptime's signs (`%d.%m.%Y`), or `epoch_s`, `epoch_ms`."""
+    """How dates and times are written, with strptime's signs (`%d.%m.%Y`), or as numbers: `epoch_s`, `epoch_ms`,
+    `epoch_us`, or a spreadsheet's days `excel`, `excel_1904`. Names of months and weekdays may be English, German,
+    French, Spanish, Italian, Portuguese or Dutch; `%Z` is UTC, GMT or a name like Europe/Berlin; `%z` also `Z`."""
     formats: tuple[str, ...] = ()
     """Several formats. A text that two of them read differently is quarantined."""
     day_first: bool | None = None
@@ -62,8 +68,20 @@ class ColumnCast(PluginConfig):
     """The sign before the fraction of a number."""
     thousands: str | None = Field(default=None, min_length=1, max_length=1)
     """The sign between groups of three digits. Without it, grouped digits are quarantined."""
+    currency: Annotated[
+        tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
+    ] = ()
+    """Signs or codes that may stand before or after a number, such as `["€", EUR]`. They are left out."""
+    percent: Literal["number", "fraction"] | None = None
+    """What `5%` is: the number 5 or the fraction 0.05. Without it, a percent sign is quarantined."""
+    accounting: bool = False
+    """Whether `(300.00)` and `300.00-` are negative numbers."""
+    floats: Literal["shortest", "exact"] = "shortest"
+    """Which digits a float has that becomes a decimal: those of its shortest text (`1.005`), or all of its exact
+    value (`1.00499999999999989…`)."""
     round: bool = False
-    """Allows what loses digits: rounding to the scale, cutting the time off a date, nearest float."""
+    """Allows what loses digits: rounding to the scale, cutting the time off a date, nearest float. Halves are
+    rounded away from zero, by the decimal digits."""
     true_values: tuple[str, ...] = ("true", "t", "yes", "y", "1")
     """Texts that mean true, whatever their case."""
     false_values: tuple[str, ...] = ("false", "f", "no", "n", "0")
@@ -86,6 +104,13 @@ class ColumnCast(PluginConfig):
             except (ZoneInfoNotFoundError, ValueError):
                 raise ValueError(f"'{self.timezone}' is no time zone; write it like Europe/Berlin") from None
         return self
+
+    @property
+    def written(self) -> numbers.Written:
+        """How numbers are written."""
+        return numbers.Written(
+            self.decimal_mark, self.thousands, self.currency, self.percent, self.accounting
+        )
 
     @property
     def all_formats(self) -> tuple[str, ...]:
@@ -156,11 +181,11 @@ def _from_text(text: str, target: "pa.DataType", how: ColumnCast) -> str | None:
     if t.is_boolean(target):
         return _boolean_of_text(text, how)
     if t.is_integer(target):
-        return _exact_of_text(text, str(duckdb_type(target)), 0, how)
+        return numbers.exact(text, str(duckdb_type(target)), 0, how.written, rounds=how.round)
     if t.is_decimal(target):
-        return _exact_of_text(text, str(duckdb_type(target)), target.scale, how)
+        return numbers.exact(text, str(duckdb_type(target)), target.scale, how.written, rounds=how.round)
     if t.is_floating(target):
-        return _float_of_text(text, str(duckdb_type(target)), how)
+        return numbers.floating(text, str(duckdb_type(target)), how.written, rounds=how.round)
     if t.is_date(target) or t.is_timestamp(target):
         return moments.of_text(text, _moment(target, how))
     return f"encode({text})" if t.is_binary(target) else None
@@ -178,50 +203,6 @@ def _boolean_of_text(text: str, how: ColumnCast) -> str:
         return f"lower({text}) IN ({', '.join(literal(v.lower()) for v in values) or 'NULL'})"
 
     return f"CASE WHEN {one_of(how.true_values)} THEN true WHEN {one_of(how.false_values)} THEN false END"
-
-
-def _digits(how: ColumnCast) -> str:
-    if how.thousands is None:
-        return r"\d+"
-    return rf"(?:\d{{1,3}}(?:{re.escape(how.thousands)}\d{{3}})+|\d+)"
-
-
-def _plain_number(text: str, how: ColumnCast) -> str:
-    if how.thousands is not None:
-        text = f"replace({text}, {literal(how.thousands)}, '')"
-    return f"replace({text}, ',', '.')" if how.decimal_mark == "," else text
-
-
-def _exact_of_text(text: str, target: str, scale: int, how: ColumnCast) -> str:
-    mark = re.escape(how.decimal_mark)
-    fraction, bare = r"\d*", rf"{mark}\d+"
-    if not how.round:
-        fraction = rf"\d{{0,{scale}}}0*"
-        bare = rf"{mark}\d{{1,{scale}}}0*" if scale else rf"{mark}0+"
-    grammar = rf"[+-]?(?:{_digits(how)}(?:{mark}{fraction})?|{bare})"
-    value = f"TRY_CAST({_plain_number(text, how)} AS {target})"
-    return f"CASE WHEN regexp_full_match({text}, {literal(grammar)}) THEN {value} END"
-
-
-def _float_of_text(text: str, target: str, how: ColumnCast) -> str:
-    mark = re.escape(how.decimal_mark)
-    grammar = rf"[+-]?(?:{_digits(how)}(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?"
-    plain = _plain_number(text, how)
-    value = f"TRY_CAST({plain} AS {target})"
-    kept = "true" if how.round else f"{_significant(plain)} = {_significant(f'CAST({value} AS VARCHAR)')}"
-    return (
-        f"CASE WHEN regexp_full_match({text}, {literal(grammar)}) AND isfinite({value}) AND {kept} "
-        f"THEN {value} END"
-    )
-
-
-def _significant(text: str) -> str:
-    """The digits of a number without sign, point, exponent and zeros at both ends.
-
-    The shortest text of a float has the digits it was read from, unless it could not hold them all.
-    """
-    mantissa = f"replace(regexp_extract({text}, '^[+-]?([0-9.]*)', 1), '.', '')"
-    return f"regexp_replace({mantissa}, '^0+|0+$', '', 'g')"
 
 
 def _from_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> str | None:
@@ -244,13 +225,15 @@ def _from_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: Co
         return f"CAST({name} AS VARCHAR)"
     if not _is_number(target) or not (_is_number(source) or t.is_boolean(source)):
         return None
+    if t.is_floating(source) and (t.is_decimal(target) or (how.round and t.is_integer(target))):
+        scale = target.scale if t.is_decimal(target) else 0
+        return numbers.exact_of_float(name, there, scale, rounds=how.round, digits=how.floats)
     value = f"TRY_CAST({name} AS {there})"
     if how.round:
         return value
-    kept = f"TRY_CAST({value} AS {known}) = {name}"
     if t.is_decimal(source) and t.is_floating(target):
-        kept = f"{_significant(f'CAST({value} AS VARCHAR)')} = {_significant(f'CAST({name} AS VARCHAR)')}"
-    return f"CASE WHEN {kept} THEN {value} END"
+        return numbers.float_of_decimal(name, there)
+    return f"CASE WHEN TRY_CAST({value} AS {known}) = {name} THEN {value} END"
 
 
 def _moment_of_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> str | None:
@@ -264,6 +247,8 @@ def _moment_of_typed(name: str, source: "pa.DataType", target: "pa.DataType", ho
         if source.unit == "ns" and not how.round:
             exact = f"CASE WHEN CAST({exact} AS {duckdb_type(source)}) = {name} THEN {exact} END"
         return moments.of_instant(exact, reading) if source.tz else moments.of_local(exact, reading)
+    if _is_number(source) and not moments.EXCEL.keys().isdisjoint(reading.formats):
+        return moments.of_serial(f"CAST({name} AS DOUBLE)", reading)
     if _is_number(source):
         whole = f"CASE WHEN TRY_CAST({name} AS BIGINT) = {name} THEN TRY_CAST({name} AS BIGINT) END"
         return moments.of_epoch(whole, reading)

@@ -1,7 +1,7 @@
 """Runs refine steps over a stream of raw rows, in a bounded and locked-down DuckDB."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -16,7 +16,12 @@ from superinsight_sync.model.declaration import RESERVED_PREFIX, StepSpec
 from superinsight_sync.model.tables import PARTITION
 from superinsight_sync.transform.chain import Chain
 from superinsight_sync.transform.protocol import STEPS, Step, StepContext
-from superinsight_sync.transform.quarantine import quarantine_schema, quarantine_select, write_verdicts
+from superinsight_sync.transform.quarantine import (
+    keep_others,
+    quarantine_schema,
+    quarantine_select,
+    write_verdicts,
+)
 from superinsight_sync.transform.scratch import Scratch, told
 
 BATCH_ROWS = 65_536
@@ -76,6 +81,7 @@ class Refined:
         self.dropped: Mapping[str, int] = dict(chain.dropped)
         self.quarantined: Mapping[str, int] = _by_rule(chain)
         self.warned: Mapping[str, int] = chain.warned()
+        self._kept: Sequence[str] | None = None
         self._in_order = chain.settle()
         self.rows_passed = chain.count(chain.view)
         self.rows_by_partition = _by_partition(scratch.connection, chain)
@@ -85,18 +91,21 @@ class Refined:
     def duplicates(self) -> int:
         return self.dropped.get("duplicates", 0)
 
-    def check_threshold(self) -> None:
+    def check_threshold(self, failed_before: int = 0, rows_before: int = 0) -> None:
         """Raises ThresholdError, with counts by rule, if more rows were set aside than declared.
 
         The quarantine stays readable, so that it can be landed before the error goes on.
+
+        Args:
+            failed_before, rows_before: of the table's other rows, where not all were read.
         """
-        failed = sum(self.quarantined.values())
-        share = failed / self.rows_read if self.rows_read else 0.0
+        failed, rows = sum(self.quarantined.values()) + failed_before, self.rows_read + rows_before
+        share = failed / rows if rows else 0.0
         most, most_share = self._errors.max_row_errors, self._errors.max_row_error_share
         rules = ", ".join(
             f"{rule} {n}" for rule, n in sorted(self.quarantined.items(), key=lambda r: (-r[1], r[0]))
         )
-        told_counts = f"{failed} of {self.rows_read} records failed ({rules})"
+        told_counts = f"{failed} of {rows} records failed ({rules or 'before'})"
         hint = "Nothing was published. The records and their reasons are in the quarantine"
         if most is not None and failed > most:
             raise ThresholdError(f"{told_counts}, more than max_row_errors: {most}", hint=hint)
@@ -113,9 +122,32 @@ class Refined:
         listed = ", ".join(quote(n) for n in self.schema.names)
         return self._stream(f"SELECT {listed} FROM {self._chain.view}{order}", self.schema)  # noqa: S608
 
-    def open_quarantine(self) -> pa.RecordBatchReader:
-        """The rows that were set aside, as a stream of `quarantine_schema`; every call starts anew."""
-        return self._stream(quarantine_select(self._chain), self.quarantine_schema)
+    def open_quarantine(self, *, only_new: bool = False) -> pa.RecordBatchReader:
+        """The rows that were set aside, as a stream of `quarantine_schema`; every call starts anew. Those that
+        `keep_quarantined` keeps come first, unless `only_new`."""
+        select = quarantine_select(self._chain)
+        if self._kept is not None and not only_new:
+            listed = ", ".join(
+                quote(n) if n in self._kept else f"NULL AS {quote(n)}" for n in self.quarantine_schema.names
+            )
+            select = f"SELECT {listed} FROM _sis_kept UNION ALL {select}"  # noqa: S608 - quoted names
+        return self._stream(select, self.quarantine_schema)
+
+    def keep_quarantined(self, before: pa.RecordBatchReader, keys: Sequence[str]) -> int:
+        """Lets the quarantine go on with those records set aside before whose key none of the rows read has.
+
+        Returns how many these are.
+        """
+        with told("refine", with_data=True):
+            kept = keep_others(self._scratch.connection, before, keys)
+        self._kept = before.schema.names
+        return kept
+
+    def failed_keys(self, keys: Sequence[str], limit: int) -> pa.Table:
+        """The keys of rows that were set aside, as the rows have them; at most `limit`."""
+        listed = ", ".join(map(quote, keys))
+        sql = f"SELECT {listed} FROM _sis_base_0 SEMI JOIN _sis_gone_0 USING (_sis_row) LIMIT {limit}"  # noqa: S608
+        return self._scratch.connection.sql(sql).to_arrow_table()
 
     def _stream(self, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
         cursor = self._scratch.connection.cursor()
@@ -203,7 +235,7 @@ def _plan(
 
 
 def _build(chain: Chain, steps: Sequence[StepSpec], context: StepContext, *, with_data: bool) -> bool:
-    row_wise = True
+    row_wise, context = True, replace(context, system=chain.system)
     for number, spec in enumerate(steps, start=1):
         with told(f"refine step {number} ({spec.step})", with_data=with_data):
             step = _make(spec)

@@ -73,10 +73,11 @@ class Compiled:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step may know: the stream's key and cursor, for defaults."""
+    """What a step may know: the stream's key and cursor, for defaults, and the system columns its rows have."""
 
     primary_key: tuple[str, ...] = ()
     cursor: str | None = None
+    system: tuple[str, ...] = ()
 
 
 class Step(Protocol):

@@ -17,6 +17,36 @@ def quarantine_schema(carried: pa.Schema) -> pa.Schema:
     return pa.schema([*carried, *(pa.field(name, pa.string()) for name in FIELDS)])
 
 
+def keep_others(
+    connection: duckdb.DuckDBPyConnection, before: pa.RecordBatchReader, keys: Sequence[str]
+) -> int:
+    """Makes the table `_sis_kept` of earlier quarantined records whose key none of the rows has. Returns their count.
+
+    Rows and records must be of one table with these keys: a row takes the place of the record it was before.
+    """
+    system = [n for n in before.schema.names if n not in FIELDS]
+    listed = ", ".join(map(quote, (*system, *FIELDS)))
+    here = ", ".join(_json(quote(k), _type(connection, k)) for k in keys)
+    there = ", ".join(f"json_extract({RECORD}, {literal(_pointer(k))})" for k in keys)
+    connection.register("_sis_before", before)
+    connection.execute(
+        f"CREATE TABLE _sis_kept AS SELECT {listed} FROM _sis_before WHERE CAST(json_array({there}) AS VARCHAR) "  # noqa: S608
+        f"NOT IN (SELECT CAST(json_array({here}) AS VARCHAR) FROM _sis_base_0)"
+    )
+    connection.unregister("_sis_before")
+    return int(connection.execute("SELECT count(*) FROM _sis_kept").fetchall()[0][0])
+
+
+def _type(connection: duckdb.DuckDBPyConnection, column: str) -> pa.DataType:
+    sql = f"SELECT {quote(column)} FROM _sis_base_0 LIMIT 0"  # noqa: S608
+    return connection.sql(sql).to_arrow_table().schema.field(0).type
+
+
+def _pointer(name: str) -> str:
+    """A JSON pointer (RFC 6901) to a field."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
 def write_verdicts(connection: duckdb.DuckDBPyConnection, verdicts: Sequence[Verdict]) -> None:
     """Makes the table `_sis_verdicts` that the quarantine is joined with."""
     connection.execute(

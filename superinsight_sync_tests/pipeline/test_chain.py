@@ -145,6 +145,67 @@ def test_incremental_refine_equals_a_full_one(engine: Engine, shop: Path) -> Non
     assert len(incremental) == 504
 
 
+def test_with_records_in_quarantine_only_new_rows_are_refined_and_mended_ones_come_back(
+    engine: Engine, shop: Path
+) -> None:
+    source = shop_source(shop, sync=INCREMENTAL)
+    stream = source.streams[0]
+    change(shop, "UPDATE orders SET amount='bad' WHERE order_id IN (1, 2, 3)")
+    run(engine, source)
+
+    def state() -> tuple[list[tuple[object, ...]], list[tuple[str, str]]]:
+        table = engine.lake.scan(REFINED).read_all().select(["order_id", "customer", "amount", "placed_at"])
+        aside = engine.lake.scan(RAW.at("quarantine")).read_all().to_pylist()
+        records = sorted((r["_sis_record"], r["_sis_load_id"]) for r in aside)
+        return sorted(tuple(r.values()) for r in table.to_pylist()), records
+
+    rounds: list[tuple[str, int]] = [
+        ("UPDATE orders SET amount='1.00' WHERE order_id = 1", 1),  # mended
+        ("UPDATE orders SET amount='worse' WHERE order_id = 2", 1),  # as bad as before
+        ("UPDATE orders SET amount='1.00' WHERE order_id = 300", 1),  # was and is right
+        ("UPDATE orders SET amount='bad' WHERE order_id = 300", 503),  # was right: all must be read
+        ("UPDATE orders SET amount='2.00' WHERE order_id IN (2, 300, 301)", 3),
+    ]
+    for number, (changed, read) in enumerate(rounds):
+        at = f"2026-03-{number + 1:02d}T00:00:00Z"
+        change(shop, changed.replace(" WHERE", f", updated_at = '{at}' WHERE"))
+        change(shop, INSERT, [order(600 + number, updated=at, amount="bad" if number == 1 else None)])
+        pull_stream(engine, source, stream)
+        assert refine_stream(engine, source, stream).rows_read == (read + 1 if read < 500 else 504)
+        found = state()
+        refine_stream(engine, source, stream, force=True)
+        assert found == state()
+    assert [json.loads(r)["order_id"] for r, _ in state()[1]] == [3, 601]
+
+
+def test_an_appended_stream_refines_new_rows_alone_whatever_is_in_quarantine(
+    engine: Engine, shop: Path
+) -> None:
+    source = shop_source(shop, sync={**INCREMENTAL, "disposition": "append"}, primary_key=[])
+    stream = source.streams[0]
+    change(shop, "UPDATE orders SET amount='bad' WHERE order_id = 1")
+    run(engine, source)
+    for number in (601, 602):
+        change(shop, INSERT, [order(number, updated=f"2026-03-{number - 600:02d}T00:00:00Z", amount="bad")])
+        pull_stream(engine, source, stream)
+        assert refine_stream(engine, source, stream).rows_read == 1
+        assert engine.lake.count(RAW.at("quarantine")) == number - 599
+    assert engine.lake.count(REFINED) == 499
+
+
+def test_the_threshold_counts_what_is_in_quarantine_already(engine: Engine, shop: Path) -> None:
+    source = shop_source(shop, sync=INCREMENTAL, max_row_errors=3, max_row_error_share=0.1)
+    stream = source.streams[0]
+    change(shop, "UPDATE orders SET amount='bad' WHERE order_id IN (1, 2)")
+    run(engine, source)
+    change(shop, INSERT, [order(601, updated="2026-03-01T00:00:00Z", amount="bad")])
+    run(engine, source)  # one of one is bad, three of 501 of the table
+    change(shop, INSERT, [order(602, updated="2026-03-02T00:00:00Z", amount="bad")])
+    pull_stream(engine, source, stream)
+    with pytest.raises(ThresholdError, match="4 of 502 records failed"):
+        refine_stream(engine, source, stream)
+
+
 def test_row_hash_finds_changes_without_a_cursor(engine: Engine, shop: Path) -> None:
     source = shop_source(shop, sync={"mode": "incremental", "by": "hash"})
     stream = source.streams[0]
@@ -190,6 +251,23 @@ def test_bad_records_are_quarantined_and_come_back_after_a_fix(engine: Engine, s
     run(engine, source)
     assert len(ids(engine, REFINED)) == 500
     assert engine.lake.count(RAW.at("quarantine")) == 0
+
+
+def test_the_references_select_runs_on_files(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "flights.csv").write_text("origin,n\nEWR,1\nJFK,2\nEWR,3\n")
+    select = "SELECT origin, count(*) AS flights FROM input GROUP BY origin"
+    source = SourceSpec.model_validate(
+        {
+            "name": "air",
+            "tenant": "acme",
+            "connection": {"kind": "files", "path": str(tmp_path)},
+            "streams": [{"name": "flights", "path": "*.csv", "refine": [{"step": "sql", "select": select}]}],
+        }
+    )
+    run(engine, source)
+    table = engine.lake.scan(TableRef("acme", "air", "flights", "refined")).read_all()
+    rows = {r["origin"]: (r["flights"], r["_sis_file"]) for r in table.to_pylist()}
+    assert rows == {"EWR": (2, None), "JFK": (1, None)}
 
 
 def test_over_the_threshold_nothing_is_published(engine: Engine, shop: Path) -> None:

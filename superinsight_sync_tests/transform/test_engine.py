@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import ConfigError, DataError, ThresholdError, TransientError
@@ -346,3 +346,44 @@ def test_two_readers_are_open_at_once(tmp_path: Path) -> None:
         first, second = refined.open(), refined.open_quarantine()
         assert second.read_next_batch().num_rows == 6
         assert first.read_all().num_rows == 1
+
+
+KEYS = ("a/b~\"c'", "n")
+ROWS = st.dictionaries(
+    st.tuples(st.none() | st.text(max_size=3), st.none() | st.decimals(-9, 9, places=2)),
+    st.sampled_from(["1", "bad"]),
+    max_size=6,
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(before=ROWS, now=ROWS)
+@example(before={("a", None): "bad", (None, None): "bad"}, now={("a", None): "1", (None, None): "bad"})
+@example(before={('"\\\u00e9', Decimal("1.10")): "bad"}, now={('"\\\u00e9', Decimal("1.10")): "1"})
+def test_a_row_takes_the_place_of_its_record_in_quarantine(tmp_path: Path, before: Any, now: Any) -> None:
+    def refined(rows: dict[tuple[Any, Any], str]) -> Any:
+        keys = list(rows)
+        table = pa.table(
+            {
+                KEYS[0]: pa.array([k for k, _ in keys], pa.string()),
+                KEYS[1]: pa.array([n for _, n in keys], pa.decimal128(9, 2)),
+                "v": pa.array(list(rows.values()), pa.string()),
+            }
+        )
+        cast = steps({"step": "cast", "columns": {"v": "int64"}})
+        return refine(
+            lambda: table.to_reader(2), cast, CONTEXT, scratch_dir=tmp_path, memory_limit_bytes=64 << 20
+        )
+
+    def values(reader: pa.RecordBatchReader) -> list[tuple[Any, ...]]:
+        records = [json.loads(r) for r in reader.read_all()["_sis_record"].to_pylist()]
+        return sorted(((r[KEYS[0]], r[KEYS[1]]) for r in records), key=repr)
+
+    with refined(before) as first, refined(now) as second:
+        landed = first.open_quarantine().read_all()
+        kept = second.keep_quarantined(landed.to_reader(), KEYS)
+        bad = {k for k, v in before.items() if v == "bad" and k not in now}
+        assert kept == len(bad)
+        bad |= {k for k, v in now.items() if v == "bad"}
+        wanted = sorted(((k, None if n is None else str(n)) for k, n in bad), key=repr)
+        assert values(second.open_quarantine()) == wanted

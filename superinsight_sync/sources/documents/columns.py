@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from bson import Int64, ObjectId
 
 from superinsight_sync.sources.documents.records import changed_values
-from superinsight_sync.sources.files.jsonrows import declared_array
+from superinsight_sync.sources.files.declared import declared_array
 from superinsight_sync.sources.http.rows import Shape, all_fit
 
 _NONE = type(None)

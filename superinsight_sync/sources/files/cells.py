@@ -24,11 +24,6 @@ def cast_texts(texts: pa.Array, dtype: pa.DataType) -> tuple[pa.Array, list[int]
     return _bisect(pc.utf8_trim_whitespace(texts), dtype, lambda part: _cast(part, dtype))
 
 
-def cast_values(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """Python values as a nested `dtype`, and the places of those that do not fit."""
-    return _bisect(values, dtype, lambda part: pa.array(part, dtype))
-
-
 def _bisect(values: Any, dtype: pa.DataType, cast: Callable[[Any], pa.Array]) -> tuple[pa.Array, list[int]]:
     """Casts all at once, and only around failures ever smaller parts: same rules for one value as for all."""
     done: list[pa.Array] = []

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.sources.files.cells import cast_texts
+from superinsight_sync.sources.files.declared import declared_texts
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
 from superinsight_sync.sources.files.records import Scanner
 from superinsight_sync.sources.files.rejects import Rejects
@@ -169,7 +169,7 @@ class DelimitedLayout:
             if column.name not in texts:
                 arrays.append(pa.nulls(batch.num_rows, column.arrow))
                 continue
-            array, places = cast_texts(texts[column.name], column.arrow)
+            array, places = declared_texts(texts[column.name], column.arrow)
             arrays.append(array)
             for place in places:
                 bad.setdefault(place, f"column '{column.name}' is not {column.arrow}")

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError, TransientError
-from superinsight_sync.sources.files.cells import cast_texts, cast_values
+from superinsight_sync.sources.files.declared import declared_array
 from superinsight_sync.sources.files.jsoncolumns import (
     Attempts,
     ColumnReader,
@@ -21,7 +21,7 @@ from superinsight_sync.sources.files.jsoncolumns import (
     strict_type,
 )
 from superinsight_sync.sources.files.jsonlines import pieces, records_of
-from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered, plain_text_of
+from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered
 from superinsight_sync.sources.files.jsontypes import MAX_FIELDS, Seen
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, check_names, merge_names
 from superinsight_sync.sources.files.rejects import Rejects
@@ -158,10 +158,3 @@ def _same(records: Records) -> Records:
 
 def _changed(member: Member) -> TransientError:
     return TransientError("its content changed while it was read", where=member.where)
-
-
-def declared_array(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, list[int]]:
-    if pa.types.is_nested(dtype):
-        return cast_values(values, dtype)
-    texts = pa.array([None if v is None else plain_text_of(v) for v in values], pa.string())
-    return cast_texts(texts, dtype)

@@ -23,6 +23,10 @@ _EXACT_DIGITS = 15
 """A decimal text of so many digits survives float64 and back (IEEE 754, DBL_DIG)."""
 
 
+_MOST_DIGITS = 1_100
+"""The exact value of a float64 has at most 767 significant digits."""
+
+
 class _BadValueError(ValueError):
     """JSON that can be parsed but not kept."""
 
@@ -71,7 +75,7 @@ def _bounded(records: Iterator[Parsed], most: int) -> Iterator[Parsed]:
 
 
 def number_of(text: str) -> float | Decimal:
-    """A float if it holds the number exactly as written, else a Decimal."""
+    """A float if it is the number that is written, or was printed to so many digits; else a Decimal."""
     value = float(text)
     if len(text) <= _EXACT_DIGITS and "e" not in text and "E" not in text:
         return value
@@ -79,7 +83,15 @@ def number_of(text: str) -> float | Decimal:
         exact = Decimal(text)
     except InvalidOperation:
         raise _BadValueError("a number's exponent is out of bounds") from None
-    return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
+    return value if math.isfinite(value) and _is_printed(value, exact) else exact
+
+
+def _is_printed(value: float, exact: Decimal) -> bool:
+    """Whether a number is what a float's text says, be that its shortest or one of any number of digits."""
+    if Decimal(repr(value)) == exact:
+        return True
+    digits = len(exact.as_tuple().digits)
+    return digits <= _MOST_DIGITS and Decimal(f"{value:.{digits - 1}e}") == exact
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

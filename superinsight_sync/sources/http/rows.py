@@ -11,10 +11,10 @@ import pyarrow as pa
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.model.declaration import RESERVED_PREFIX, StreamSpec
 from superinsight_sync.model.types import arrow_type
+from superinsight_sync.sources.files.declared import declared_array
 from superinsight_sync.sources.files.jsoncolumns import ColumnReader
 from superinsight_sync.sources.files.jsonknown import with_known
 from superinsight_sync.sources.files.jsonlines import fast_values
-from superinsight_sync.sources.files.jsonrows import declared_array
 from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.files.jsontypes import Seen
 from superinsight_sync.sources.files.layout import check_names

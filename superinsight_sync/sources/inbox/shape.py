@@ -13,8 +13,8 @@ import pyarrow as pa
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.model.written import RESERVED_PREFIX
+from superinsight_sync.sources.files.declared import declared_array
 from superinsight_sync.sources.files.jsonlines import fast_values
-from superinsight_sync.sources.files.jsonrows import declared_array
 from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.files.jsontypes import MAX_DEPTH, Seen
 from superinsight_sync.sources.protocol import Column

@@ -1,7 +1,6 @@
 """Values of messages into typed columns, a column at a time; what does not fit is named, never changed."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +9,9 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import RESERVED_PREFIX
 from superinsight_sync.model.types import arrow_type, type_text
-from superinsight_sync.sources.files.cells import cast_texts, cast_values
+from superinsight_sync.sources.files.declared import declared_array, declared_texts
 from superinsight_sync.sources.files.jsonlines import fast_values
-from superinsight_sync.sources.files.jsontext import object_of, plain_text_of, problem_of
+from superinsight_sync.sources.files.jsontext import object_of, problem_of
 from superinsight_sync.sources.protocol import Column
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -64,35 +63,19 @@ def from_bytes(values: Sequence[bytes | None], column: Column, bad: Bad) -> pa.A
     if pa.types.is_binary(column.arrow):
         return pa.array(values, pa.binary())
     texts = utf8(values, bad, f"'{column.name}'")
-    if pa.types.is_nested(column.arrow):
-        return _typed([_nested(t) for t in texts.to_pylist()], column, bad, cast_values)
-    return _typed(texts, column, bad, cast_texts)
+    return _typed(declared_texts(texts, column.arrow), column, bad)
 
 
 def from_json(values: list[Any], column: Column, bad: Bad) -> pa.Array:
     """Parsed JSON values as the column's type."""
-    if pa.types.is_nested(column.arrow):
-        return _typed(values, column, bad, cast_values)
-    texts = pa.array([None if v is None else plain_text_of(v) for v in values], pa.string())
-    return _typed(texts, column, bad, cast_texts)
+    return _typed(declared_array(values, column.arrow), column, bad)
 
 
-def _typed(
-    values: Any, column: Column, bad: Bad, cast: Callable[..., tuple[pa.Array, list[int]]]
-) -> pa.Array:
-    array, places = cast(values, column.arrow)
+def _typed(found: tuple[pa.Array, list[int]], column: Column, bad: Bad) -> pa.Array:
+    array, places = found
     for place in places:
         bad.setdefault(place, f"'{column.name}' is not {column.source_type}")
     return array
-
-
-def _nested(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text  # which no nested type takes
 
 
 def objects(texts: Sequence[str | None], bad: Bad) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import safe_select
-from superinsight_sync.model.tables import SYSTEM_COLUMNS
+from superinsight_sync.model.tables import SYSTEM_COLUMNS, is_system
 from superinsight_sync.transform.protocol import Compiled, StepContext
 
 if TYPE_CHECKING:
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 class Config(PluginConfig):
     """Replaces the records by those of a SELECT (DuckDB's dialect) over the table `input`.
 
-    The system columns (`_sis_load_id`, `_sis_extracted_at`, `_sis_hash`, `_sis_partition`) are there too and
-    may be selected, as `SELECT *` does. Where they are not, a record gets the newest load and time of its
-    input and a hash of its own content. Later steps quarantine these new records, not the raw ones.
+    The system columns (`_sis_load_id`, `_sis_file`, `_sis_deleted_at` and what else the stream has) are there too
+    and may be selected. Where they are not: a SELECT that makes each record of one record (it computes, filters,
+    sorts, unnests) carries them along; records made of several get the newest load and time of the input, a hash
+    of their own content, and NULL in the others. In a stream with partitions the SELECT runs for each partition by
+    itself. Later steps quarantine these new records, not the raw ones.
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -36,11 +38,12 @@ class Sql:
         self._config = config
 
     def compile(self, schema: "pa.Schema", context: StepContext) -> Compiled:
-        safe = safe_select(self._config.select, {"input": (*schema.names, *SYSTEM_COLUMNS)})
+        system = context.system or SYSTEM_COLUMNS
+        safe = safe_select(self._config.select, {"input": (*schema.names, *system)}, carried=system)
         lineage = {
             name: tuple(column for _, column in sources)
             for name, sources in safe.lineage.items()
-            if name not in SYSTEM_COLUMNS
+            if not is_system(name)
         }
         return Compiled(
             {}, {}, lineage, relation=safe.sql, row_wise=False, counts_dropped_as="left_out_by_sql"

@@ -1,8 +1,6 @@
 """`standardise`: one way to write a text, an e-mail address, a phone number, a date, a country."""
 
-import re
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -12,16 +10,21 @@ from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.transform import moments
 from superinsight_sync.transform.columns import require
+from superinsight_sync.transform.countries import country_code
 from superinsight_sync.transform.protocol import Compiled, Lookup, Reject, StepContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Kind = Literal["text", "email", "phone", "date", "country"]
-_EMAIL = r"[^\s@<>(),;:\\\"\[\]]+@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+[\p{L}]{2,63}"
+_LOCAL = r"[^\s@<>(),;:\\\".\[\]]+"
+_EMAIL = rf"{_LOCAL}(?:\.{_LOCAL})*@(?:[\p{{L}}\p{{N}}](?:[\p{{L}}\p{{N}}-]*[\p{{L}}\p{{N}}])?\.)+[\p{{L}}]{{2,63}}"
+_ZERO_WIDTH = r"[\x{200b}\x{2060}\x{feff}\x{ad}]"
+_JOINER = r"(^|[\p{Latin}\p{N}\p{P}\p{Z}])[\x{200c}\x{200d}]+"
+"""A joiner means something between Persian or Indian letters and in emoji, and nothing here."""
 _PLAIN_DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%Y年%m月%d日"),
-    *("%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"),
+    *("%d %b %Y", "%d. %b %Y", "%d de %B de %Y", "%b %d %Y", "%b %d, %Y", "%d-%b-%Y"),
 )
 
 
@@ -31,8 +34,9 @@ class ColumnStandard(PluginConfig):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: Kind
-    """text: no blanks around, single blanks, composed letters. email: lower case. phone: E.164 (+49…).
-    date: YYYY-MM-DD. country: ISO 3166-1 alpha-2."""
+    """text: no blanks around, single blanks, composed letters, no zero-width characters. email: lower case. phone:
+    E.164 (+49…). date: YYYY-MM-DD. country: ISO 3166-1 alpha-2, from codes and from names in English, German,
+    French, Spanish and Chinese."""
     case: Literal["keep", "lower", "upper"] = "keep"
     """text: the case it is brought to."""
     region: str | None = Field(default=None, pattern="^[A-Z]{2}$")
@@ -98,6 +102,8 @@ class Standardise:
 
 def _expression(text: str, how: ColumnStandard) -> str:
     """SQL that is NULL for what cannot be standardised."""
+    text = f"regexp_replace({text}, {literal(_ZERO_WIDTH)}, '', 'g')"
+    text = f"regexp_replace({text}, {literal(_JOINER)}, '\\1', 'g')"
     bare = rf"regexp_replace({text}, '^[\s\p{{Z}}]+|[\s\p{{Z}}]+$', '', 'g')"
     if how.type == "email":
         return f"CASE WHEN regexp_full_match({bare}, {literal(_EMAIL)}) THEN lower({bare}) END"
@@ -115,7 +121,7 @@ def _expression(text: str, how: ColumnStandard) -> str:
 def _converter(how: ColumnStandard) -> Callable[[str], str | None] | None:
     if how.type == "phone":
         return lambda text: _phone(text, how.region)
-    return _country if how.type == "country" else None
+    return country_code if how.type == "country" else None
 
 
 def _phone(text: str, region: str | None) -> str | None:
@@ -129,29 +135,6 @@ def _phone(text: str, region: str | None) -> str | None:
     if number.extension or not phonenumbers.is_valid_number(number):
         return None
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
-
-
-def _country(text: str) -> str | None:
-    return _countries().get(_country_key(text))
-
-
-def _country_key(text: str) -> str:
-    return re.sub(r"[\s.]+", " ", text).strip().casefold()
-
-
-@cache
-def _countries() -> dict[str, str]:
-    """Codes, names, official and common names of ISO 3166-1, and a few everyday ones → alpha-2."""
-    import pycountry
-
-    everyday = {"uk": "GB", "great britain": "GB", "usa": "US", "u s a": "US", "u s": "US", "russia": "RU"}
-    everyday |= {"south korea": "KR", "north korea": "KP", "ivory coast": "CI", "turkey": "TR"}
-    found = dict(everyday)
-    for country in pycountry.countries:
-        for key in ("alpha_2", "alpha_3", "name", "official_name", "common_name"):
-            if name := getattr(country, key, None):
-                found[_country_key(name)] = country.alpha_2
-    return found
 
 
 PLUGIN = Standardise
