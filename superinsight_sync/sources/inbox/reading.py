@@ -58,7 +58,9 @@ class InboxRead(RecordRead):
             if batch.num_rows:
                 yield batch
         self._kept.finish(f"stream '{self._request.stream.name}'")
-        self._request.next_position.update(seq=self._mark, inbox=self._inbox.identity())
+        self._request.next_position.update(
+            seq=self._mark, inbox=self._inbox.identity(), kinds=self._shape.kinds
+        )
 
     def _batch(self, group: Group) -> pa.RecordBatch:
         texts = [text for _, found in group for text in found.texts]
