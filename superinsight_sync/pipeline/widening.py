@@ -12,7 +12,6 @@ from superinsight_sync.lake.types import cast_array
 from superinsight_sync.model.tables import HASH, Commit, TableRef
 from superinsight_sync.pipeline.engine import new_load_id
 
-
 Convert = Callable[[pa.Array], pa.Array]
 
 

@@ -124,7 +124,7 @@ def number_texts(values: pa.Array) -> pa.Array:
 
 def marked(values: pa.Array) -> pa.Array:
     """Texts, those of them as JSON strings that begin as JSON does."""
-    found = pc.fill_null(pc.match_substring_regex(values, _LOOKS_AS_JSON), fill_value=False)  # type: ignore[call-overload]
+    found = pc.fill_null(pc.match_substring_regex(values, _LOOKS_AS_JSON), fill_value=False)
     fresh = [_text(v, marks=True) for v in values.filter(found).to_pylist()]
     return pc.replace_with_mask(values, found, texts(fresh)) if fresh else values
 
