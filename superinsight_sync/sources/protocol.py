@@ -226,6 +226,15 @@ class Settling(Protocol):
 
 
 @runtime_checkable
+class Counted(Protocol):
+    """A source whose records were counted when they came."""
+
+    def counted(self, request: ReadRequest) -> int:
+        """How many records `read` would look at; those that cannot be rows count too. Reads none."""
+        ...
+
+
+@runtime_checkable
 class SettingAside(Protocol):
     """What `Source.read` of some kinds returns besides being the context manager of the reader.
 

@@ -134,11 +134,7 @@ class InboxSource:
         mark, shape = self._shape(stream)
         columns = shape.columns
         if not columns or not mark:
-            raise NothingYetError(
-                "nothing was pushed to it that could be a row",
-                where=f"stream '{stream.name}'",
-                hint="Push a first record: `sis receive show` has examples",
-            )
+            raise _nothing_yet(stream)
         return StreamShape(columns)
 
     def rewrites(self, stream: StreamSpec) -> "Mapping[str, Convert]":
@@ -186,17 +182,37 @@ class InboxSource:
         self.describe(request.stream)
         mark, shape = self._shape(request.stream)
         options = options_of("inbox", request.stream)
-        by_position = request.stream.sync.by == "position"
-        after = int((request.position or {}).get("seq", 0)) if by_position else 0
-        return InboxRead(self._inbox, shape, request, self._stretch(request.stream, mark), after, options)
+        stretch = self._stretch(request.stream, mark)
+        return InboxRead(self._inbox, shape, request, stretch, _after(request), options)
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Records that cannot be rows do not count."""
         return self.read(request).count()
 
+    def counted(self, request: ReadRequest) -> int:
+        """What the gateway counted: no delivery is opened. Raises NothingYetError as `describe`."""
+        mark = self._mark(request.stream)
+        if not mark:
+            raise _nothing_yet(request.stream)
+        where = self._stretch(request.stream, mark)
+        return self._inbox.records(*where[:3], after=_after(request), last=mark)
+
     def token(self, request: ReadRequest) -> str | None:
         """The order number of the newest delivery."""
         return str(self._mark(request.stream))
+
+
+def _after(request: ReadRequest) -> int:
+    by_position = request.stream.sync.by == "position"
+    return int((request.position or {}).get("seq", 0)) if by_position else 0
+
+
+def _nothing_yet(stream: StreamSpec) -> NothingYetError:
+    return NothingYetError(
+        "nothing was pushed to it that could be a row",
+        where=f"stream '{stream.name}'",
+        hint="Push a first record: `sis receive show` has examples",
+    )
 
 
 PLUGIN = InboxSource
