@@ -9,8 +9,11 @@ from superinsight_sync.state.uploads import Uploads
 from superinsight_sync_tests.state.test_inbox import delivery
 
 
-def modes(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): oct(p.stat().st_mode & 0o777)[2:] for p in folder.rglob("*")}
+def modes(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Of the files, and of the folders."""
+    found = {p: oct(p.stat().st_mode & 0o777)[2:] for p in folder.rglob("*")}
+    files = {p.name: mode for p, mode in found.items() if p.is_file()}
+    return files, {p.name: mode for p, mode in found.items() if p.is_dir()}
 
 
 def test_files_are_0600_and_folders_0700_whatever_the_mask(tmp_path: Path) -> None:
@@ -34,11 +37,10 @@ def test_files_are_0600_and_folders_0700_whatever_the_mask(tmp_path: Path) -> No
         with state.database.read() as reader:
             reader.exec_driver_sql("SELECT count(*) FROM sis_inbox")
             inbox.accept(delivery("small"))
-            found = modes(tmp_path)
+            files, folders = modes(tmp_path)
     finally:
         os.umask(before)
-    files = {name: mode for name, mode in found.items() if (tmp_path / name).is_file()}
-    assert {"home/state.db", "home/state.db-wal"} <= files.keys() and len(files) >= 5
+    assert {"state.db", "state.db-wal"} <= files.keys() and len(files) >= 5
     assert set(files.values()) == {"600"}
-    assert {mode for name, mode in found.items() if name not in files} == {"700"}
+    assert set(folders.values()) == {"700"}
     state.close()
