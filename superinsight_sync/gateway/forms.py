@@ -8,6 +8,7 @@ from typing import IO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from superinsight_sync.core.private import open_private
 from superinsight_sync.gateway.uploads import file_name
 from superinsight_sync.receive.refusals import (
     MalformedError,
@@ -121,7 +122,7 @@ class Form:
         if len(self.files) >= MOST_FILES:
             raise UnprocessableError(f"the form has more than {MOST_FILES} files")
         path = self._make()
-        self._out = path.open("xb")
+        self._out = open_private(path, "xb")
         media_type = self._headers.get(b"content-type", b"").decode("latin-1")
         self.files.append(FilePart(path, file_name(_text(options[b"filename"])), media_type))
 

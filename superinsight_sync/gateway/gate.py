@@ -6,6 +6,7 @@ import shutil
 from typing import Protocol
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.core.private import make_private_folder
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import Room
 from superinsight_sync.gateway.edge import Crowd
@@ -78,7 +79,7 @@ class Gate:
         for receiver in self.receivers:
             receiver.waiting = waiting.get((receiver.tenant, receiver.name), 0)
         for folder in self.inbox.folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             usage = shutil.disk_usage(folder)
             if usage.free < _LEAST_FREE * usage.total:
                 raise OSError(f"less than {_LEAST_FREE:.0%} of the disk of {folder} is free")

@@ -7,6 +7,7 @@ from starlette.types import Message, Receive
 
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import SLOW_S, GoneError
+from superinsight_sync.receive.csv_lines import CsvLines
 from superinsight_sync.receive.refusals import TooLargeError
 
 CHUNK_LINES = 1_000
@@ -18,13 +19,14 @@ class LineReader:
     """Gives chunks of whole lines: up to `most_lines`, or what came within 200 ms of the first.
 
     Args:
-        quoted: CSV, where a line feed between quotes ends no line.
+        quoted: lines are records of CSV, as `receive.csv_lines` cuts them.
     """
 
     def __init__(
         self, receive: Receive, *, most_bytes: int, quoted: bool, most_lines: int = CHUNK_LINES
     ) -> None:
-        self._receive, self._most_bytes, self._quoted = receive, most_bytes, quoted
+        self._receive, self._most_bytes = receive, most_bytes
+        self._csv = CsvLines() if quoted else None
         self._most_lines = most_lines
         self._rest = b""
         self._lines: list[bytes] = []
@@ -92,27 +94,14 @@ class LineReader:
             self._clock = None
 
     def _cut(self, part: bytes) -> None:
-        lines = (self._rest + part).split(b"\n")
-        rest = lines.pop()
-        if self._quoted:
-            lines, rest = _joined(lines, rest)
-        if self._ended and rest:
-            lines, rest = [*lines, rest], b""
-        if len(rest) > self._most_bytes or any(len(line) > self._most_bytes for line in lines):
+        if self._csv is not None:
+            lines = self._csv.feed(part, is_last=self._ended)
+            rest_bytes = self._csv.waiting_bytes
+        else:
+            *lines, self._rest = (self._rest + part).split(b"\n")
+            if self._ended and self._rest:
+                lines, self._rest = [*lines, self._rest], b""
+            rest_bytes = len(self._rest)
+        if rest_bytes > self._most_bytes or any(len(line) > self._most_bytes for line in lines):
             raise TooLargeError(f"a line has more than {self._most_bytes} bytes")
-        self._rest = rest
         self._lines.extend(lines)
-
-
-def _joined(lines: list[bytes], rest: bytes) -> tuple[list[bytes], bytes]:
-    """Lines with an open quote joined with what follows."""
-    whole: list[bytes] = []
-    open_lines: list[bytes] = []
-    quotes = 0
-    for line in lines:
-        open_lines.append(line)
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
-            whole.append(b"\n".join(open_lines))
-            open_lines, quotes = [], 0
-    return whole, b"\n".join([*open_lines, rest])

@@ -81,6 +81,7 @@ def server_config(
     import uvicorn
 
     from superinsight_sync.gateway.wire import Http
+    from superinsight_sync.gateway.wire_sockets import Socket
 
     direct = Direct(app.state.gate, f"{PREFIX}/webhook/", Networks(believed))
 
@@ -90,7 +91,7 @@ def server_config(
         port=port,
         loop="uvloop",
         http=cast("type[Http]", partial(Http, direct)),
-        ws="websockets-sansio",
+        ws=Socket,
         ws_max_size=max((r.limits.record for r in app.state.gate.receivers), default=0) + MESSAGE_FRAME_BYTES,
         ws_per_message_deflate=False,  # what one read brings is unpacked at once: a little would become a lot
         lifespan="on",

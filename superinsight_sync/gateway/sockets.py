@@ -72,6 +72,8 @@ async def _serve(gate: "Gate", scope: Scope, receive: Receive, send: Send, send_
                 is_accepted = True
                 headers = {**headers, "authorization": f"Bearer {await _proof(receive)}"}
         sender = await _sender(gate, scope, headers, asked)
+        if (proved := scope.get("extensions", {}).get("sis.proved")) is not None:
+            proved["tell"]()
         if not is_accepted:
             await send(accepted)
             is_accepted = True

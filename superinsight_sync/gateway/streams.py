@@ -25,6 +25,7 @@ from superinsight_sync.gateway.resent import OtherLinesError, Resent
 from superinsight_sync.gateway.sessions import ClosingError
 from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
+from superinsight_sync.receive.csv_lines import lines_in
 from superinsight_sync.receive.envelope import format_of
 from superinsight_sync.receive.parsing import Rejected, parse
 from superinsight_sync.receive.refusals import MalformedError, UnprocessableError, UnsupportedError
@@ -151,7 +152,7 @@ class _Taken:
         header = b""
         if self._form == "csv":
             header = await reader.line() or b""
-            line += header.count(b"\n") + 1
+            line += lines_in(header)
             self._committed = max(self._committed, line - 1)
         if line > self._committed + 1:
             raise UnprocessableError(
@@ -163,7 +164,7 @@ class _Taken:
             fresh: list[bytes] = []
             first = line
             for text in chunk:
-                end = line + text.count(b"\n")
+                end = line + lines_in(text) - 1
                 if line <= self._committed:
                     await resent.check(text, line, end)
                     first = end + 1
@@ -176,7 +177,7 @@ class _Taken:
 
     async def _store(self, header: bytes, lines: list[bytes], first: int, last: int) -> None:
         body = b"\n".join([header, *lines] if self._form == "csv" else lines)
-        offset = first - 1 - (header.count(b"\n") + 1 if self._form == "csv" else 0)
+        offset = first - 1 - (lines_in(header) if self._form == "csv" else 0)
         parsed = parse(body, self._form, self._receiver.rules(self._stream))
         delivery = delivery_of(
             self._receiver,

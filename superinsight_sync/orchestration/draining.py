@@ -63,15 +63,15 @@ class Drain:
 
     def _due(self) -> set[tuple[str, str, str]]:
         try:
-            waiting = {(r.tenant, r.source, r.stream): r.asked_at for r in self._engine.inbox.pending()}
+            waiting = self._engine.inbox.waits(self._streams)
         except SisError as error:
             _log.error("the inbox cannot be read: %s", error)
             return set()
         now = time.monotonic()
         return {
             k
-            for k in waiting.keys() & self._streams.keys()
-            if self._not_before.get(k, 0.0) <= now or self._is_asked(k, waiting[k])
+            for k, found in waiting.items()
+            if self._not_before.get(k, 0.0) <= now or self._is_asked(k, found.asked_at)
         }
 
     def _is_asked(self, key: tuple[str, str, str], at: datetime | None) -> bool:

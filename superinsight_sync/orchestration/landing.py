@@ -13,7 +13,7 @@ from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.orchestration.keys import PRIORITY_TAG, raw_key
 
 if TYPE_CHECKING:
-    from superinsight_sync.state.deliveries import Range
+    from superinsight_sync.state.deliveries import Waiting
 
 SOURCE_TAG = "sis/landing"
 """On a run that lands what was pushed: the source."""
@@ -79,18 +79,19 @@ def landing_sensors(spec: PushSourceSpec) -> list[dg.SensorDefinition]:
     return [land]
 
 
-def _waiting(spec: PushSourceSpec, names: frozenset[str]) -> "dict[str, Range]":
+def _waiting(spec: PushSourceSpec, names: frozenset[str]) -> "dict[str, Waiting]":
     """Stream → what waits of it."""
     from superinsight_sync.state.inbox import Inbox
     from superinsight_sync.state.opening import open_state
 
     settings = load_settings()
     inbox = Inbox(open_state(settings.database_url).database, settings.landing_dir)
-    return {r.stream: r for r in inbox.pending(spec.tenant, spec.name) if r.stream in names}
+    found = inbox.waits([(spec.tenant, spec.name, name) for name in names])
+    return {stream: waits for (_, _, stream), waits in found.items()}
 
 
 def _due(
-    waiting: "Mapping[str, Range]", tried: Mapping[str, Any]
+    waiting: "Mapping[str, Waiting]", tried: Mapping[str, Any]
 ) -> tuple[dict[str, tuple[int, int]], float]:
     """Streams to land now, with the order number to land up to and how often that failed before; and after how many
     seconds the next one is due, if none is."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
@@ -126,6 +126,7 @@ class Conformer:
 
     Args:
         replaces: the earlier rows go, so that under `evolve` no type has to hold theirs.
+        settled: columns whose new type holds also what has landed, as their source knows.
 
     Attributes:
         drift: what differs.
@@ -136,7 +137,14 @@ class Conformer:
     Raises ConfigError if something differs that the contract freezes or no type can hold.
     """
 
-    def __init__(self, contract: SchemaContract, drift: Drift, *, replaces: bool = False) -> None:
+    def __init__(
+        self,
+        contract: SchemaContract,
+        drift: Drift,
+        *,
+        replaces: bool = False,
+        settled: Collection[str] = (),
+    ) -> None:
         self.drift = drift
         self._contract = contract
         self._rejects: list[Reject] = []
@@ -158,7 +166,7 @@ class Conformer:
             if contract.types != "evolve":
                 self._kept[name] = was
             elif not replaces:
-                self.widened[name] = _widened(name, was, now)
+                self.widened[name] = now if name in settled else _widened(name, was, now)
 
     def reset(self) -> None:
         """Forgets what was counted: the rows are read anew."""

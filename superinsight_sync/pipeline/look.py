@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from superinsight_sync.core.errors import SisError
+from superinsight_sync.core.errors import NothingYetError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ConnectionReport
@@ -30,19 +30,20 @@ def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec
     kind = source.connection["kind"]
     try:
         probe = open_declared(source, settings).probe()
-        for stream in streams:
-            _check_columns(source, stream, settings)
+        empty = [s.name for s in streams if not _check_columns(source, s, settings)]
     except SisError as error:
         located = error.at(f"source '{source.name}'")
         return ConnectionReport(
             source.name, kind, False, error=str(located), error_class=type(error).__name__
         )
+    details = {**probe.details, "nothing_yet": empty} if empty else probe.details
     return ConnectionReport(
-        source.name, kind, True, probe.server, probe.latency_ms, probe.warnings, details=probe.details
+        source.name, kind, True, probe.server, probe.latency_ms, probe.warnings, details=details
     )
 
 
-def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -> None:
+def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -> bool:
+    """Whether the stream has columns that could be checked: one to which nothing was pushed yet has none."""
     where = f"source '{source.name}', stream '{stream.name}'"
     try:
         shape = open_declared(source, settings).describe(stream)
@@ -50,8 +51,11 @@ def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -
         if stream.sync.deletes == "soft":
             schema = schema.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
         plan_steps(stream.refine, schema, StepContext(stream.primary_key, stream.sync.cursor))
+    except NothingYetError:
+        return False
     except SisError as error:
         raise error.at(where) from error
+    return True
 
 
 def discover(source: SourceSpec, settings: Settings) -> list[FoundStream]:

@@ -15,7 +15,7 @@ from superinsight_sync.pipeline.cursors import minus_lag
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.reach import read_token
 from superinsight_sync.security.secrets import redact
-from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, open_declared
+from superinsight_sync.sources.protocol import Accompanied, Counted, ReadRequest, Source, open_declared
 from superinsight_sync.state.opening import is_made
 
 Outcome = Literal["made", "unchanged", "waits", "fails"]
@@ -123,7 +123,8 @@ def _counted(
             would = "read what came after the last position"
     if stream.sync.by == "hash" and last is not None:
         would = "read everything, land the rows that are new"
-    return replace(planned, would=would, rows=connection.count(request)).over(partitions)
+    rows = connection.counted(request) if isinstance(connection, Counted) else connection.count(request)
+    return replace(planned, would=would, rows=rows).over(partitions)
 
 
 def plan_refined(

@@ -25,8 +25,15 @@ from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, t
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
-from superinsight_sync.pipeline.widening import widen_table
-from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, StreamShape, open_declared
+from superinsight_sync.pipeline.widening import Rewrites, widen_table
+from superinsight_sync.sources.protocol import (
+    Accompanied,
+    ReadRequest,
+    Settling,
+    Source,
+    StreamShape,
+    open_declared,
+)
 from superinsight_sync.state.leases import Lease
 
 
@@ -203,14 +210,24 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
     is_new = drift.mark not in (None, *(p.detail.get("drift") for p in pull.points.values()))
     if is_new:
         alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, drift.texts)
+    rewrites = _rewrites(pull)
     try:
-        conformer = Conformer(pull.stream.contract, drift, replaces=pull.replaces)
+        conformer = Conformer(
+            pull.stream.contract, drift, replaces=pull.replaces, settled=rewrites.columns.keys()
+        )
     except ConfigError:
         if is_new:
             _mark_told(pull, drift)
         raise
-    widen_table(pull.store, pull.table, conformer.widened, pull.engine.run_id)
+    widen_table(pull.store, pull.table, conformer.widened, pull.engine.run_id, rewrites)
     return conformer
+
+
+def _rewrites(pull: _Pull) -> Rewrites:
+    """What its source wants written anew of the table."""
+    if pull.held is None or not isinstance(pull.connection, Settling):
+        return Rewrites()
+    return Rewrites(pull.connection.rewrites(pull.stream), pull.connection.settled(pull.stream))
 
 
 def _mark_told(pull: _Pull, drift: Drift) -> None:

@@ -35,14 +35,18 @@ def maintain_lake(
 
 
 def maintain_state(engine: Engine, alive_run_ids: Collection[str]) -> dict[str, int]:
-    """Ends executions whose run died without a word, and purges history past `HISTORY_RETENTION`."""
+    """Ends executions whose run died without a word, and purges history past `HISTORY_RETENTION`.
+
+    The room is given back to the disk where our state is SQLite; PostgreSQL's autovacuum uses it again by itself."""
     ended = engine.state.executions.sweep_orphans(alive_run_ids)
     purged = engine.state.purge(utc_now() - HISTORY_RETENTION)
     forgotten = engine.inbox.purge(utc_now() - INBOX_RETENTION)
+    pages = engine.state.database.give_back()
     return {
         "orphans_ended": ended,
         "history_rows_purged": sum(purged.values()),
         "deliveries_forgotten": forgotten,
+        "pages_given_back": pages,
     }
 
 

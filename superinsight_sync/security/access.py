@@ -3,11 +3,11 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv6Address, ip_network
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from superinsight_sync.core import clock
 from superinsight_sync.security import api_keys
@@ -32,6 +32,15 @@ class KeyBook(Protocol):
         """Notes when keys were used last."""
 
 
+@runtime_checkable
+class KnowsIds(Protocol):
+    """A book that tells at once which keys there are."""
+
+    def ids(self) -> Collection[str]:
+        """Of all keys."""
+        ...
+
+
 @dataclass(frozen=True)
 class AccessRules:
     """What the operator decides.
@@ -41,7 +50,8 @@ class AccessRules:
         proxies: those whose ``X-Forwarded-For`` is believed.
         countries: the country rule, if there is one.
         per_key: requests of one key. per_tenant: of all keys of a tenant.
-        failures: wrong credentials from one address (IPv6: from one /64).
+        failures: wrong credentials from one address (IPv6: from one /64). Over it wrong ones are told to come later,
+            before they are looked up; right ones are taken.
         remembered_s: for so long a key is not looked up again, so a revoked one may hold.
     """
 
@@ -79,6 +89,7 @@ class Access:
         self._lock = threading.Lock()
         self._remembered: OrderedDict[str, tuple[ApiKey, float]] = OrderedDict()
         self._used: dict[str, datetime] = {}
+        self._ids: tuple[frozenset[str], float] = (frozenset(), float("-inf"))
 
     def check(
         self,
@@ -145,7 +156,7 @@ class Access:
         key_id = given.id if given else claims.key_id if claims else ""
         with self._lock:
             is_known = key_id in self._remembered
-        if not is_known:
+        if not is_known and not self._is_there(key_id):
             self.bear(address)
         key = self.key(key_id, address) if key_id else None
         if claims is not None:
@@ -153,6 +164,7 @@ class Access:
         else:
             holds = given is not None and api_keys.proves(given, key)
         if key is None or not holds:
+            self.bear(address)
             raise self.refuse(address, "a credential that does not hold")
         with self._lock:
             self._used[key.id] = clock.utc_now()
@@ -191,6 +203,19 @@ class Access:
         self._rules.failures.take(_neighbourhood(address))
         _log.info("refused: %s from %s", why, address)
         return UnauthenticatedError()
+
+    def _is_there(self, key_id: str) -> bool:
+        """Whether there is such a key: it is looked up also for an address that has brought too many wrong ones."""
+        if not isinstance(self._keys, KnowsIds):
+            return False
+        now_s = self._clock_s()
+        with self._lock:
+            ids, until_s = self._ids
+        if now_s >= until_s:
+            ids = frozenset(self._keys.ids())
+            with self._lock:
+                self._ids = (ids, now_s + self._rules.remembered_s)
+        return key_id in ids
 
     def _find(self, key_id: str) -> ApiKey | None:
         now_s = self._clock_s()

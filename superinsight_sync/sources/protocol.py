@@ -1,7 +1,7 @@
 """What every kind of source implements; one file in `kinds/` is one kind."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -208,6 +208,29 @@ class Accompanied(Protocol):
 
     def failed(self, stream: StreamSpec, error: SisError) -> None:
         """The rows could not be landed."""
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A source that knows of all that ever landed what its columns have to hold, and keeps it with its position."""
+
+    def rewrites(self, stream: StreamSpec) -> "Mapping[str, Callable[[pa.Array], pa.Array]]":
+        """Columns whose values in the table are to be written anew, as the type that `describe` told, so that the
+        rows of the next read can stand beside them."""
+        ...
+
+    def settled(self, stream: StreamSpec) -> Mapping[str, Any]:
+        """The position that says of a table that its values were written anew, and else as it was."""
+        ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A source whose records were counted when they came."""
+
+    def counted(self, request: ReadRequest) -> int:
+        """How many records `read` would look at; those that cannot be rows count too. Reads none."""
         ...
 
 

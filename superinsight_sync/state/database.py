@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy.sql.dml import Insert
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
+from superinsight_sync.core.private import make_private_file, make_private_folder
 from superinsight_sync.security.secrets import redact
 from superinsight_sync.state.urls import is_postgres, parse_url
 
@@ -24,6 +25,8 @@ _CONNECT_TIMEOUT_S = 10
 _WHERE = "state database"
 _BEGIN = "sis_begin"
 _TEXT_LIMIT = 4_000
+_INCREMENTAL = 2
+_PAGES_AT_ONCE = 1_000
 
 _ACCESS_WORDS = ("password", "authentication failed", "permission denied", "no pg_hba.conf entry")
 _CONFIG_HINTS = {
@@ -74,13 +77,15 @@ class Database:
         folder = self.folder
         assert folder is not None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
         except OSError as error:
             raise ConfigError(
                 f"folder {folder} cannot be made: {error.strerror}",
                 where=_WHERE,
                 hint="Set SIS_HOME or SIS_DATABASE_URL",
             ) from error
+        with suppress(OSError):  # SQLite says it in its own words
+            make_private_file(Path(str(self.url.database)))
         engine = create_engine(self.url, hide_parameters=True, poolclass=NullPool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -105,10 +110,31 @@ class Database:
         """A connection for one thread that writes again and again."""
         return KeptConnection(self, settings)
 
-    def pragma(self, statement: str) -> Any:
-        """What a SQLite PRAGMA gives, run outside of a transaction. Raises as `write` does."""
+    def pragma(self, *statements: str) -> Any:
+        """What the last of some SQLite PRAGMAs gives, run on one connection outside of a transaction. Raises as
+        `write` does."""
         with _named_errors(), self.engine.connect() as connection:
-            return connection.execution_options(**{_BEGIN: ""}).exec_driver_sql(statement).scalar()
+            plain = connection.execution_options(**{_BEGIN: ""})
+            found = None
+            for statement in statements:
+                result = plain.exec_driver_sql(statement)
+                rows = result.fetchall() if result.returns_rows else []
+                found = rows[0][0] if rows else None
+            return found
+
+    def give_back(self, most_pages: int = 100_000) -> int:
+        """Gives free pages of a SQLite file back to the disk, some at a time, so that writers get in between; how
+        many. A server does that itself. Raises as `write` does."""
+        if is_postgres(self.url) or self.pragma("PRAGMA auto_vacuum") != _INCREMENTAL:
+            return 0
+        before = left = int(self.pragma("PRAGMA freelist_count"))
+        while left and before - left < most_pages:
+            self.pragma(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+            now_left = int(self.pragma("PRAGMA freelist_count"))
+            if now_left >= left:
+                break
+            left = now_left
+        return before - left
 
     def close(self) -> None:
         """Closes this process's connections; the next transaction opens new ones."""

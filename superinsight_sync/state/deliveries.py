@@ -9,6 +9,23 @@ from superinsight_sync.model.push import PushFormat
 DeliveryState = Literal["received", "landed"]
 
 
+StreamKey = tuple[str, str, str]
+"""Tenant, source, stream."""
+
+
+class Waiting(NamedTuple):
+    """What waits of a stream.
+
+    Attributes:
+        first, last: order numbers of the oldest and the newest.
+        asked_at: when somebody asked last to try at once what could not be landed; None if it has failed since.
+    """
+
+    first: int
+    last: int
+    asked_at: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Range:
     """Deliveries of one stream that wait, from the order number `first` to `last`, both included.

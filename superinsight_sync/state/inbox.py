@@ -16,7 +16,17 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.state.database import Database, clean
-from superinsight_sync.state.deliveries import Backlog, Chunk, DeliveryState, Range, StoredDelivery, Wanted
+from superinsight_sync.state.deliveries import (
+    Backlog,
+    Chunk,
+    DeliveryState,
+    Range,
+    StoredDelivery,
+    StreamKey,
+    Waiting,
+    Wanted,
+)
+from superinsight_sync.state.inbox_looks import records_between, waiting_of
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, lock_order
 from superinsight_sync.state.landing_files import LandingFiles
 from superinsight_sync.state.tables import inbox as t
@@ -120,6 +130,16 @@ class Inbox:
             )
             for who, source_name, name, first, last, count, records, size_bytes, oldest_at, asked_at in rows
         )
+
+    def waits(self, streams: Collection[StreamKey]) -> dict[StreamKey, Waiting]:
+        """What waits of these streams, without those of which nothing does. Cheap however much it is."""
+        with self._database.read() as connection:
+            return dict(waiting_of(connection, streams))
+
+    def records(self, tenant: str, source: str, stream: str, *, after: int, last: int) -> int:
+        """How many records, as counted at the door, came behind one order number, up to another."""
+        with self._database.read() as connection:
+            return records_between(connection, (tenant, source, stream), after, last)
 
     def read(self, found: Range, *, after: int = 0) -> Iterator[tuple[StoredDelivery, bytes]]:
         """The deliveries of a range with their bytes as they came, in order, a page at a time.
@@ -236,6 +256,7 @@ class Inbox:
             values = {c.name: row[c.name] for c in copied}
             if only is not None:
                 values["metadata"] = {**values["metadata"], "only": sorted(only)}
+                values["records"] = len(only)
             extra = {"id": new_id, "key": f"replay:{new_id}", "replay_of": row["seq"]}
             connection.execute(insert(t).values(**values, **extra, received_at=utc_now(), state="received"))
         return new_id

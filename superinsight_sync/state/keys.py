@@ -78,6 +78,11 @@ class ApiKeys:
             row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().first()
         return None if row is None else _key(row)
 
+    def ids(self) -> frozenset[str]:
+        """Of all keys, also of those that hold no longer."""
+        with self._database.read() as connection:
+            return frozenset(connection.scalars(select(api_keys.c.id)))
+
     def list(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
         """The keys of one tenant, or of all, oldest first."""
         statement = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from superinsight_sync.core.errors import DataError, TransientError
+from superinsight_sync.core.private import make_private_folder, open_private
 
 _GRACE_S = 3600.0
 _PART_BYTES = 1 << 20
@@ -27,11 +28,12 @@ class LandingFiles:
         path = self._path(digest)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.folder)
+            make_private_folder(path.parent)
             if path.exists() and path.stat().st_size == len(body):
                 os.utime(path)  # `forget` leaves what was touched a short while ago
             else:
-                with temporary.open("xb") as file:
+                with open_private(temporary, "xb") as file:
                     file.write(body)
                     file.flush()
                     os.fsync(file.fileno())

@@ -82,8 +82,9 @@ def _version(connection: Connection) -> str | None:
 
 
 def _use_wal(database: Database) -> None:
-    """Lets readers go on while one writes. SQLite does not wait by itself for the lock this needs."""
-    if database.pragma("PRAGMA journal_mode = WAL") != "wal":
+    """Lets readers go on while one writes. SQLite does not wait by itself for the lock this needs. A new file also
+    learns to give back what is deleted; one that has tables is not changed by that."""
+    if database.pragma("PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = WAL") != "wal":
         raise TransientError("the journal mode could not be set", where="state database")
 
 

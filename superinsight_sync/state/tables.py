@@ -239,6 +239,7 @@ inbox = Table(
     UniqueConstraint("tenant", "source", "key"),
     Index("ix_sis_inbox_id", "id"),
     Index("ix_sis_inbox_tenant_seq", "tenant", "seq"),
+    Index("ix_sis_inbox_stream", "tenant", "source", "stream", "seq", "records"),
     Index(
         "ix_sis_inbox_waiting",
         "tenant",

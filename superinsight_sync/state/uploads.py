@@ -21,6 +21,7 @@ import msgspec
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError, TransientError
+from superinsight_sync.core.private import make_private_folder, open_private
 from superinsight_sync.model.push import PushFormat
 
 _log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ class Uploads:
         self.folder, self._kept_s, self._disk = folder, kept_s, disk
         self._lock = threading.Lock()
         self._needs: dict[str, tuple[str, int]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
 
     def create(self, **facts: Any) -> Upload:
         """Makes an upload of what `Upload` takes, without id, offset and expiry. Raises NoRoomError."""
@@ -273,7 +274,7 @@ class Uploads:
         path = self._note_path(upload.id)
         temporary = path.with_suffix(".tmp")
         with _told():
-            with temporary.open("wb") as file:
+            with open_private(temporary, "wb") as file:
                 file.write(msgspec.json.encode(upload))
                 file.flush()
                 os.fsync(file.fileno())

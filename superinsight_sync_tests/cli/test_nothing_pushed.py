@@ -35,6 +35,9 @@ def test_a_run_makes_what_it_can_and_the_rest_once_something_came(project: Path)
     folder = project / project.name / "defs" / "till"
     folder.mkdir()
     (folder / "defs.yaml").write_text(DECLARED)
+    checked = sis("check", "till", "--json")
+    assert checked.code == 0, checked.out
+    assert checked.document["connections"][0]["details"]["nothing_yet"] == ["sales"]
     first = made("--all")
     assert {"shop/orders", "shop/raw_orders", "datasets/orders_sample", "web/visits"} <= first.keys()
     assert not {"till/raw_sales", "till/sales", "till/sales_dictionary", "datasets/sold"} & first.keys()

@@ -1,11 +1,17 @@
 """`sis plan`: what `sis run` would read and write, for every stage, without a trace."""
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from superinsight_sync.pipeline.engine import open_engine
+from superinsight_sync.state.inbox_writer import Delivery
 from superinsight_sync_tests.cli.commands import sis
 
 PUSHED = """type: superinsight_sync.PushSource
@@ -146,3 +152,18 @@ def test_after_a_run_it_says_what_is_new_and_what_is_not(project: Path) -> None:
     assert sis("run", "web/raw_pages", "--json").code == 0
     assert plan("web/pages")["web/pages"]["would"] == "refine all rows"
     assert plan("web/pages")["web/pages"]["reads"] == ["default/web/pages/raw version 2"]
+
+
+def test_what_waits_is_counted_without_being_opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*_: Any, **__: Any) -> None:
+        raise AssertionError("a delivery was opened")
+
+    monkeypatch.setattr("superinsight_sync.state.inbox.Inbox.between", opened)
+    with declared(project, "tower", PUSHED):
+        for number in range(3):
+            body = json.dumps([{"id": number}, {"id": -number}]).encode()
+            digest = hashlib.sha256(body).hexdigest()
+            told = (f"d{number}", "default", "tower", "events", f"d{number}", digest, "json", "", body)
+            open_engine().inbox.accept(Delivery(*told, len(body), 2))
+        found = plan("tower")["tower/raw_events"]
+    assert (found["outcome"], found["rows"]) == ("made", 6)

@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from superinsight_sync.gateway import sessions
 from superinsight_sync.gateway.app import Bounds
+from superinsight_sync.gateway.wire_sockets import UNPROVED_BYTES, Socket
 from superinsight_sync.security.access import Access
 from superinsight_sync.security.rate_limits import RateLimit
 from superinsight_sync.state import State
@@ -195,3 +196,39 @@ def test_random_frames_do_no_harm(door: Gateway, key: dict[str, str]) -> None:
     with opened(door, "after", key) as (connection, _):
         connection.send(message(1))
         await_ack(connection, 1)
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\x00\x81abcd\x00", b"\x89\x81abcd\x00", b"\x8a\x80abcd"], ids=["parts", "pings", "pongs"]
+)
+def test_who_has_proved_nothing_is_cut_off_after_some_bytes_in_whatever_frames(
+    served: Started, near: State, monkeypatch: pytest.MonkeyPatch, frame: bytes
+) -> None:
+    looked_at = 0
+    handle = Socket.data_received
+
+    def counted(self: Socket, data: bytes) -> None:
+        nonlocal looked_at
+        handle(self, data)
+        looked_at += 0 if self.transport.is_closing() else len(data)
+
+    monkeypatch.setattr(Socket, "data_received", counted)
+    url = served()
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            f"GET {PUSH}/ws?source=till&session=flood HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        assert b"101 Switching" in connection.recv(4_096)
+        connection.settimeout(20)
+        with pytest.raises((ConnectionError, BrokenPipeError)):
+            connection.sendall(b"\x01\x81abcd\x00")
+            for _ in range(900):
+                connection.sendall(frame * 1_000)
+    assert looked_at <= UNPROVED_BYTES + 4_096
+    with join(url, "after", near) as fine:
+        assert json.loads(fine.recv(20))["type"] == "welcome"
+        fine.send(message(1))
+        await_ack(fine, 1)

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -275,3 +276,33 @@ def test_a_gateway_that_stops_answers_what_it_took_of_a_stream(tmp_path: Path) -
         assert set(answers) == {"steady", "silent"}
         log = (own.folder / "gateway.log").read_text()
         assert "Traceback" not in log and "failed" not in log
+
+
+CELLS = st.sampled_from(["a", "", '5" pipe', '"quoted, ""twice"""', '"two\nlines"', '"two\rlines"', "007"])
+
+
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6),
+    end=st.sampled_from(["\n", "\r", "\r\n"]),
+    step=st.integers(1, 40),
+)
+@settings(max_examples=100, deadline=None)
+def test_csv_gives_the_same_records_on_every_way_in(
+    door: Gateway, inbox: Inbox, key: dict[str, str], rows: list[tuple[str, str]], end: str, step: int
+) -> None:
+    body = end.join(["x,y", *(",".join(row) for row in rows), ""]).encode()
+    name = uuid.uuid4().hex
+    whole = parse(body, "csv").records
+    parts = (body[n : n + step] for n in range(0, len(body), step))
+    headers = {**key, "content-type": "text/csv", "x-batch-id": name, "idempotency-key": name}
+    with httpx.Client(base_url=door.url + PUSH, headers=headers, params={"source": "till"}) as client:
+        streamed = client.post("/stream", content=parts)
+        batch = client.post("/batch", content=body)
+        del client.headers["content-type"]
+        file = client.post("/file", files={"file": ("a.csv", body, "text/csv")})
+    assert (streamed.status_code, batch.status_code, file.status_code) == (202, 202, 202)
+    assert streamed.json()["records"] == batch.json()["records"] == len(whole)
+    chunks = [c.id for c in inbox.chunks("acme", "till", name)]
+    for found in (chunks, [batch.json()["id"]], [file.json()["files"][0]["id"]]):
+        records = [r for one in found for r in parse(inbox.body(one) or b"", "csv").records]
+        assert records == whole

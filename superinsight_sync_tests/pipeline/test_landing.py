@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,6 +176,14 @@ BAD = [
     (b'[{"id": 7}, {"_sis_hash": 1}]', "json", '{"_sis_hash": 1}'),
     (b'[{"id": 7}, {"ID": 1}]', "json", '{"ID": 1}'),
     (b"id\n7\n8,9\n", "csv", "8,9"),
+    (b"id\r7\r8,9\r", "csv", "8,9"),
+    (b'id\n7\n"8\n8",9\n', "csv", '"8\n8",9'),
+    (
+        b'{"id": 7}\n{"id": 8, "a": "%s", "id": 8}' % (b"x" * 1_100_000),
+        "ndjson",
+        f'{{"id": 8, "a": "{"x" * 1_100_000}", "id": 8}}',
+    ),
+    (b'{"id": 7}\n{"id": "\\\\x\xff"}\n', "ndjson", '{"id": "\\\\\\\\x\\xff"}'),
 ]
 
 
@@ -303,3 +312,64 @@ def test_what_the_answer_told_as_set_aside_is_set_aside_by_the_same_numbers(engi
     land(engine, spec)
     assert rows(engine, "id") == [1, 7]
     assert rows(engine, "line", table=RAW.at("unreadable")) == [3, 4, 5, 6]
+
+
+MIXED: list[list[dict[str, Any]]] = [
+    [{"x": 1, "y": "plain", "z": "[urgent]"}, {"x": 1.5, "y": None}],
+    [{"x": True, "y": '{"a": 1}', "w": 2**60}],
+    [{"x": "1", "y": {"a": 1}, "z": ["urgent"]}, {"y": 7, "w": 0.5}],
+    [{"x": [1], "y": "again", "Y": 1}, {"x": "[1]"}],
+]
+
+
+@pytest.mark.parametrize("keys", [(), ("id",)])
+@pytest.mark.parametrize("cuts", [(), (0,), (0, 1, 2)])
+def test_wherever_loads_are_cut_the_table_is_the_same(
+    engine: Engine, keys: tuple[str, ...], cuts: tuple[int, ...]
+) -> None:
+    spec = declared(primary_key=keys)
+    for place, records in enumerate(MIXED):
+        push(engine, [{"id": 10 * place + n, **record} for n, record in enumerate(records)])
+        if place in (*cuts, 3):
+            land(engine, spec)
+    assert sorted(rows(engine, "id", "x", "y", "z", "w")) == [
+        (0, "1", "plain", '"[urgent]"', None),
+        (1, "1.5", None, None, None),
+        (10, "true", '"{\\"a\\": 1}"', None, "1152921504606846976"),
+        (20, "1", '{"a": 1}', '["urgent"]', None),
+        (21, None, "7", None, "0.5"),
+        (31, "[1]", None, None, None),
+    ]
+    assert [r for _, r in aside(engine)] == ['{"id": 30, "x": [1], "y": "again", "Y": 1}']
+    assert {d.state for d in inbox(engine).list()} == {"landed"}
+
+
+def test_an_end_between_the_rewriting_of_a_column_and_its_rows_marks_no_text_twice(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = declared()
+    push(engine, [{"id": 1, "x": '{"a": 1}', "n": 1}])
+    land(engine, spec)
+    push(engine, [{"id": 2, "x": {"a": 1}, "n": "one"}])
+    with monkeypatch.context() as patch:
+        patch.setattr("superinsight_sync.pipeline.pull._land_increment", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            land(engine, spec)
+    land(engine, spec)
+    assert rows(engine, "x", "n") == [('"{\\"a\\": 1}"', "1"), ('{"a": 1}', "one")]
+
+
+def stopped(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_table_from_before_kinds_were_kept_goes_on_as_it_was(engine: Engine) -> None:
+    spec = declared()
+    push(engine, [{"id": 1, "x": {"a": 1}, "t": "[a]"}])
+    land(engine, spec)
+    (point,) = engine.lake.checkpoints(RAW).values()
+    position = {k: v for k, v in point.detail["position"].items() if k != "kinds"}
+    engine.lake.set_checkpoint(RAW, replace(point, detail={**point.detail, "position": position}), "")
+    push(engine, [{"id": 2, "x": {"a": 2}, "t": "[b]"}, {"id": 3, "x": "c", "t": [1]}])
+    assert land(engine, spec).schema_changes == ()
+    assert rows(engine, "x", "t") == [('{"a": 1}', "[a]"), ('{"a": 2}', "[b]"), ("c", "[1]")]

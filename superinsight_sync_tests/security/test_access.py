@@ -290,3 +290,30 @@ def test_nobody_is_let_in_while_keys_cannot_be_looked_up(monkeypatch: pytest.Mon
     monkeypatch.setattr(book, "find", fail)
     with pytest.raises(TransientError):
         door(book).check(bearer(key), HERE, tenant=None, action="read")
+
+
+class Knowing(Book):
+    """A book that tells which keys there are."""
+
+    def ids(self) -> frozenset[str]:
+        return frozenset(self.keys)
+
+
+def test_wrong_keys_of_an_address_do_not_lock_a_right_one_out() -> None:
+    book, watch = Knowing(), Watch()
+    good, late = book.add(), book.add()
+    access = door(book, watch=watch, failures=RateLimit(1, 3, clock_s=watch))
+    for _ in range(3):
+        with pytest.raises(UnauthenticatedError):
+            access.check(bearer(api_keys.make()), HERE, tenant=None, action="read")
+    asked = book.looked_up
+    guesses = [api_keys.make(), Credential(good.id, api_keys.make().secret), Credential(late.id, good.secret)]
+    for guess in guesses:
+        with pytest.raises(TooManyRequestsError):
+            access.check(bearer(guess), HERE, tenant=None, action="read")
+    assert book.looked_up <= asked + 2, "what is no key is not looked up"
+    for key in (good, late):
+        assert access.check(bearer(key), HERE, tenant=None, action="read").key_id == key.id
+    fresh = book.add()
+    watch.now_s += 5
+    assert access.check(bearer(fresh), HERE, tenant=None, action="read").key_id == fresh.id

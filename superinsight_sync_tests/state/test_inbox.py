@@ -372,3 +372,62 @@ def test_order_numbers_belong_to_one_inbox_and_are_never_given_again(
     assert inbox.newest() > found.last
     assert inbox.identity() == inbox.identity() != ""
     assert inbox.streams("acme", "shop") == ("orders",)
+
+
+def test_what_waits_is_looked_at_by_index_however_much_it_is(inbox: Inbox, state: State) -> None:
+    keys = [("acme", "shop", stream) for stream in ("orders", "quiet", "done", "never")]
+    for number in range(3):
+        inbox.accept(delivery(f"o{number}"))
+        inbox.accept(delivery(f"d{number}", stream="done"))
+    inbox.accept(delivery("q", stream="quiet"))
+    inbox.accept(delivery("else", source="till"))
+    inbox.mark_landed("acme", "shop", "done", seq=10**6, load_id="l1")
+    inbox.mark_landed("acme", "shop", "orders", seq=inbox.last("acme", "shop", "orders") - 4, load_id="l1")
+    found = inbox.waits(keys)
+    assert {stream: (w.first, w.last, w.asked_at) for (_, _, stream), w in found.items()} == {
+        "orders": (3, 5, None),
+        "quiet": (7, 7, None),
+    }
+    inbox.mark_failed("acme", "shop", "orders", ValueError("no"))
+    assert inbox.waits(keys)[keys[0]].asked_at is None
+    inbox.ask_again("acme", "shop", "orders")
+    inbox.accept(delivery("o9"))
+    assert inbox.waits(keys)[keys[0]].asked_at is not None
+    assert inbox.waits([]) == {}
+    assert inbox.records("acme", "shop", "orders", after=1, last=5) == 2
+    if state.database.url.get_backend_name() != "sqlite":
+        return
+    seen: list[tuple[str, Any]] = []
+    event.listen(state.database.engine, "before_cursor_execute", lambda c, k, s, p, *_: seen.append((s, p)))
+    inbox.waits(keys)
+    inbox.last(*keys[0])
+    inbox.records(*keys[0], after=1, last=5)
+    with state.database.read() as connection:
+        asked = [(s, p) for s, p in seen if s.lstrip().startswith(("SELECT", "WITH"))]
+        plans = [str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {s}", p).all()) for s, p in asked]
+    assert len(asked) == 4, "one for the ends, one for the marks, whatever waits"
+    assert all(
+        "SCAN sis_inbox" not in plan and "SCAN i" not in plan and "TEMP B-TREE" not in plan for plan in plans
+    )
+    assert plans[0].count("COVERING INDEX ix_sis_inbox_waiting (tenant=? AND source=? AND stream=?)") == 2
+    assert "INTEGER PRIMARY KEY (rowid=?)" in plans[1]
+    assert "COVERING INDEX ix_sis_inbox_stream (tenant=? AND source=? AND stream=?)" in plans[2]
+    assert "COVERING INDEX ix_sis_inbox_stream (tenant=? AND source=? AND stream=? AND seq>?" in plans[3]
+
+
+def test_room_of_what_was_forgotten_is_given_back(tmp_path: Path) -> None:
+    state = open_state(f"sqlite:///{tmp_path}/state.db")
+    inbox = Inbox(state.database, tmp_path / "landing")
+    for number in range(10):
+        inbox.accept(delivery(f"k{number}", b"x" * 50_000 + str(number).encode()))
+    inbox.mark_landed("acme", "shop", "orders", seq=10**6, load_id="l1")
+    with state.database.write() as connection:
+        connection.execute(update(table).values(received_at=utc_now() - timedelta(days=40)))
+    assert inbox.purge(utc_now() - timedelta(days=30)) == 10
+    pages = int(state.database.pragma("PRAGMA page_count"))
+    assert state.database.give_back(most_pages=10) >= 10
+    assert state.database.give_back() > 0
+    assert int(state.database.pragma("PRAGMA freelist_count")) == 0
+    assert int(state.database.pragma("PRAGMA page_count")) < pages / 2
+    assert state.database.give_back() == 0
+    state.close()

@@ -11,7 +11,7 @@ from superinsight_sync.sources.batches import schema_of
 from superinsight_sync.sources.files.reading import sized
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.inbox.shape import DELIVERY, RECEIVED_AT, SEQ, Shape
-from superinsight_sync.sources.inbox.texts import Opened, opened, place_of, shown
+from superinsight_sync.sources.inbox.texts import Opened, opened, place_of, whole
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync.sources.reading import RecordRead
 from superinsight_sync.state.deliveries import StoredDelivery
@@ -58,7 +58,9 @@ class InboxRead(RecordRead):
             if batch.num_rows:
                 yield batch
         self._kept.finish(f"stream '{self._request.stream.name}'")
-        self._request.next_position.update(seq=self._mark, inbox=self._inbox.identity())
+        self._request.next_position.update(
+            seq=self._mark, inbox=self._inbox.identity(), kinds=self._shape.kinds
+        )
 
     def _batch(self, group: Group) -> pa.RecordBatch:
         texts = [text for _, found in group for text in found.texts]
@@ -68,7 +70,7 @@ class InboxRead(RecordRead):
             self._kept.add(*reject)
         for at, reason in misfits:
             delivery, number = owners[at]
-            self._kept.add(place_of(delivery), number, reason, shown(texts[at]))
+            self._kept.add(place_of(delivery), number, reason, whole(texts[at]))
         arrays[DELIVERY.name] = pa.array([owners[n][0].id for n in places], DELIVERY.arrow)
         arrays[SEQ.name] = pa.array([owners[n][0].seq for n in places], SEQ.arrow)
         arrays[RECEIVED_AT.name] = pa.array([owners[n][0].received_at for n in places], RECEIVED_AT.arrow)

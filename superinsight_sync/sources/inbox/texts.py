@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.receive.csv_lines import csv_records
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import ParseRules, parse, unfit
 from superinsight_sync.state.deliveries import StoredDelivery
@@ -53,8 +54,10 @@ def opened(
 
 def _made(delivery: StoredDelivery, plain: bytes, rules: ParseRules, place: str) -> Opened:
     parsed = parse(plain, delivery.format, rules)
-    lines = plain.split(b"\n") if parsed.rejected else []
-    rejects: list[Unusable] = [(place, r.place, r.reason, shown(lines[r.place - 1])) for r in parsed.rejected]
+    records = dict(csv_records(plain)) if parsed.rejected else {}
+    rejects: list[Unusable] = [
+        (place, r.place, r.reason, whole(records[r.place].removesuffix(b"\r"))) for r in parsed.rejected
+    ]
     return Opened([msgspec.json.encode(r) for r in parsed.records], parsed.places, rejects)
 
 
@@ -75,19 +78,19 @@ def _written(delivery: StoredDelivery, plain: bytes, path: list[str], rules: Par
     rejects: list[Unusable] = []
     for number, text in _values(delivery, plain):
         if delivery.format == "ndjson" and len(text) > rules.record_bytes:
-            rejects.append((place, number, "longer than a record may be", shown(text)))
+            rejects.append((place, number, "longer than a record may be", whole(text)))
             continue
         if reason := unfit(text, rules):
-            rejects.append((place, number, reason, shown(text)))
+            rejects.append((place, number, reason, whole(text)))
             continue
         try:
             inner = _at(text, path)
             texts += inner
             numbers += [number] * len(inner)
         except KeyError:
-            rejects.append((place, number, f"there is no record at '{'.'.join(path)}'", shown(text)))
+            rejects.append((place, number, f"there is no record at '{'.'.join(path)}'", whole(text)))
         except ValueError:
-            rejects.append((place, number, "it is no JSON object", shown(text)))
+            rejects.append((place, number, "it is no JSON object", whole(text)))
     return Opened(texts, numbers, rejects)
 
 
@@ -113,6 +116,14 @@ def place_of(delivery: StoredDelivery) -> str:
     return f"delivery {delivery.id}"
 
 
-def shown(text: bytes) -> str:
-    """A record's text as it is kept, at most its first MB."""
-    return text[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
+def whole(text: bytes) -> str:
+    """A record's text as it is kept. A byte that is no UTF-8 is written as `\\xff`, and then a backslash as two."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def shown(body: bytes) -> str:
+    """The first MB of a delivery that cannot be taken apart. All of it is in the inbox."""
+    return whole(body[:_SHOWN_BYTES])

@@ -1,7 +1,7 @@
 """Kind `inbox`: what the gateway accepted for a push source. `superinsight_sync.PushSource` declares it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +25,7 @@ from superinsight_sync.sources.protocol import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from superinsight_sync.sources.inbox.forms import Convert
     from superinsight_sync.sources.inbox.reading import InboxRead, Stretch
     from superinsight_sync.sources.inbox.shape import Shape
     from superinsight_sync.state.inbox import Inbox
@@ -68,7 +69,7 @@ class InboxSource:
     def __init__(self, config: Config, settings: Settings) -> None:
         self._config, self._settings = config, settings
         self._known: pa.Schema | None = None
-        self._after = 0
+        self._position: dict[str, Any] = {}
         self._looked_at: dict[str, tuple[int, Shape]] = {}
 
     @cached_property
@@ -99,9 +100,9 @@ class InboxSource:
 
     def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
         """See `sources.protocol.Accompanied`. Raises ConfigError for a position in another inbox."""
-        self._known, self._after = known, int((position or {}).get("seq", 0))
+        self._known, self._position = known, dict(position or {})
         inbox = self._inbox
-        if position and (position["inbox"] != inbox.identity() or self._after > inbox.newest()):
+        if position and (position["inbox"] != inbox.identity() or int(position["seq"]) > inbox.newest()):
             raise ConfigError(
                 "the table was landed from another inbox, or from this one before it was restored from a backup",
                 where=f"stream '{stream.name}'",
@@ -133,24 +134,35 @@ class InboxSource:
         mark, shape = self._shape(stream)
         columns = shape.columns
         if not columns or not mark:
-            raise NothingYetError(
-                "nothing was pushed to it that could be a row",
-                where=f"stream '{stream.name}'",
-                hint="Push a first record: `sis receive show` has examples",
-            )
+            raise _nothing_yet(stream)
         return StreamShape(columns)
+
+    def rewrites(self, stream: StreamSpec) -> "Mapping[str, Convert]":
+        """See `sources.protocol.Settling`."""
+        return self._shape(stream)[1].rewrites()
+
+    def settled(self, stream: StreamSpec) -> dict[str, Any]:
+        """See `sources.protocol.Settling`."""
+        return {**self._position, "kinds": self._shape(stream)[1].kinds}
 
     def _shape(self, stream: StreamSpec) -> "tuple[int, Shape]":
         """Up to where it was looked at, and what was found; once for a source that is opened."""
         from superinsight_sync.sources.inbox.reading import deliveries, grouped
         from superinsight_sync.sources.inbox.shape import Shape
 
-        key = stream.model_dump_json(include={"endpoint", "options", "primary_key"})
+        key = stream.model_dump_json(include={"endpoint", "options", "primary_key", "schema_contract"})
         if key not in self._looked_at:
             inbox, options = self._inbox, options_of("inbox", stream)
             mark = self._mark(stream)
-            shape = Shape(options.columns, self._known, stream.primary_key)
-            found = deliveries(inbox, self._stretch(stream, mark), self._after, options)
+            shape = Shape(
+                options.columns,
+                self._known,
+                stream.primary_key,
+                kinds=self._position.get("kinds"),
+                grows=stream.contract.types == "evolve",
+            )
+            after = int(self._position.get("seq", 0))
+            found = deliveries(inbox, self._stretch(stream, mark), after, options)
             for group in grouped(found):
                 shape.see([text for _, delivery in group for text in delivery.texts])
             self._looked_at[key] = (mark, shape)
@@ -170,17 +182,37 @@ class InboxSource:
         self.describe(request.stream)
         mark, shape = self._shape(request.stream)
         options = options_of("inbox", request.stream)
-        by_position = request.stream.sync.by == "position"
-        after = int((request.position or {}).get("seq", 0)) if by_position else 0
-        return InboxRead(self._inbox, shape, request, self._stretch(request.stream, mark), after, options)
+        stretch = self._stretch(request.stream, mark)
+        return InboxRead(self._inbox, shape, request, stretch, _after(request), options)
 
     def count(self, request: ReadRequest) -> int:
         """Counts by reading. Records that cannot be rows do not count."""
         return self.read(request).count()
 
+    def counted(self, request: ReadRequest) -> int:
+        """What the gateway counted: no delivery is opened. Raises NothingYetError as `describe`."""
+        mark = self._mark(request.stream)
+        if not mark:
+            raise _nothing_yet(request.stream)
+        where = self._stretch(request.stream, mark)
+        return self._inbox.records(*where[:3], after=_after(request), last=mark)
+
     def token(self, request: ReadRequest) -> str | None:
         """The order number of the newest delivery."""
         return str(self._mark(request.stream))
+
+
+def _after(request: ReadRequest) -> int:
+    by_position = request.stream.sync.by == "position"
+    return int((request.position or {}).get("seq", 0)) if by_position else 0
+
+
+def _nothing_yet(stream: StreamSpec) -> NothingYetError:
+    return NothingYetError(
+        "nothing was pushed to it that could be a row",
+        where=f"stream '{stream.name}'",
+        hint="Push a first record: `sis receive show` has examples",
+    )
 
 
 PLUGIN = InboxSource
