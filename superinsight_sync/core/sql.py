@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.sql_names import folded, folded_tables, respelled
 from superinsight_sync.core.sql_rows import JSON_TABLES, carry, with_plain_tables
 
 if TYPE_CHECKING:
@@ -153,8 +154,7 @@ def _select(sql: str, tables: Mapping[str, Collection[str]], carried: Sequence[s
     _admit(tree, _SELECT)
     _admit_tables(tree, tables)
     _limit_growth(tree)
-    _restore_case(tree, tables)
-    lineage = _lineage(tree, tables)
+    lineage = respelled(_lineage(folded(tree), folded_tables(tables)), tree, tables)
     carry(tree, [c for c in carried if c not in lineage])
     return SafeSelect(tree.sql(dialect="duckdb", comments=False), lineage)
 
@@ -299,18 +299,6 @@ def _resolve(column: "exp.Column", known: Mapping[str, str]) -> None:
             f"there is no column '{column.name}'", hint=close_to(column.name, list(known.values()))
         )
     column.set("this", exp.to_identifier(name, quoted=True))
-
-
-def _restore_case(tree: "exp.Query", tables: Mapping[str, Collection[str]]) -> None:
-    """Gives every name one spelling, since DuckDB does not tell `Amount` from `amount`."""
-    from sqlglot import exp
-
-    spelling = {c.casefold(): c for columns in tables.values() for c in columns}
-    for identifier in tree.find_all(exp.Identifier):
-        parent = identifier.parent
-        if not (isinstance(parent, exp.Table) and parent.this is identifier and identifier.quoted):
-            same = spelling.setdefault(identifier.name.casefold(), identifier.name)
-            identifier.set("this", same)
 
 
 def _lineage(

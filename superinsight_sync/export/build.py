@@ -90,7 +90,7 @@ def build_dataset(
         with select_rows(
             spec, inputs, scratch_dir=work_dir, memory_limit_bytes=memory_limit_bytes
         ) as selected:
-            staged = stage(selected, spec.split, staging)
+            staged = stage(selected, staging)
         data = [_write(name, split, staged, target) for split in staged.rows for name in spec.formats]
         statistics = dataset_statistics(staged, scratch_dir=work_dir, memory_limit_bytes=memory_limit_bytes)
         report = Report(

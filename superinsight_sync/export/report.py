@@ -12,7 +12,7 @@ import jinja2
 import pyarrow as pa
 
 from superinsight_sync.export.manifest import ManifestFile
-from superinsight_sync.export.statistics import OTHERS, ColumnStatistics, DatasetStatistics
+from superinsight_sync.export.statistics import OTHERS, ColumnStatistics, Count, DatasetStatistics
 from superinsight_sync.model.dataset import DatasetSpec
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -98,6 +98,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     )
     environment.filters |= {
         "count": _count,
+        "different": _different,
         "size": _size,
         "percent": _percent,
         "number": _number,
@@ -114,6 +115,10 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
 
 def _count(value: int) -> str:
     return f"{value:,}"
+
+
+def _different(found: Count) -> str:
+    return f"{'' if found.exact else '≈ '}{found.value:,}"
 
 
 def _size(value: float) -> str:

@@ -1,6 +1,7 @@
 """Runs a dataset's SELECT in a locked and bounded DuckDB: rows in a fixed order, each with its split."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,17 @@ import pyarrow.dataset
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.sql import SafeSelect, close_to, quote, safe_select
-from superinsight_sync.export.batches import BATCH_ROWS
 from superinsight_sync.export.split import bucket_sql, split_sql
-from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.lake.bounded import bounded_reader
+from superinsight_sync.model.dataset import DatasetSpec, SplitSpec
 from superinsight_sync.model.declaration import RESERVED_PREFIX
 
 BUCKET = "_sis_bucket"
 SPLIT = "_sis_split"
+_TIE = "_sis_tie"
+_VECTOR_ROWS = 2_048
+"""What the engine has in hand at a time: more would be as many long texts at once."""
+_INPUT_BYTES = 16 << 20
 
 Input: TypeAlias = pyarrow.dataset.Dataset | Callable[[], pa.RecordBatchReader]
 """A table of the SELECT: a dataset, or what opens a new stream over the same rows at each call."""
@@ -36,11 +41,13 @@ class Selected:
         columns: names in the SELECT's order.
         lineage: column → the (input's alias, column) pairs its values come from.
         rows: all rows, ordered by split and then as declared, with `_sis_bucket` and `_sis_split` at the end.
+        split: the declared split, its columns spelled as the SELECT does.
     """
 
     columns: tuple[str, ...]
     lineage: Mapping[str, tuple[tuple[str, str], ...]]
     rows: pa.RecordBatchReader
+    split: SplitSpec
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def select_rows(
 ) -> Iterator[Selected]:
     """Raises ConfigError for a SELECT that is refused or does not fit its inputs, before a row is read."""
     with duckdb_errors(), open_duckdb(memory_limit_bytes, scratch_dir) as connection:
-        tables = {alias: _register(connection, alias, inputs[alias]) for alias in spec.inputs}
+        tables = {alias: _register(connection, alias, inputs[alias], spec.select) for alias in spec.inputs}
         safe = safe_select(spec.select, tables)
         for name, value in (
             ("threads", "1" if _depends_on_row_order(safe.sql) else "2"),
@@ -59,8 +66,9 @@ def select_rows(
         ):
             connection.execute(f"SET {name} = {value}")
         types = _column_types(connection, safe)
-        rows = connection.sql(_ordered_sql(spec, safe, types)).to_arrow_reader(BATCH_ROWS)
-        yield Selected(tuple(types), safe.lineage, rows)
+        resolved = _resolved(spec, types)
+        rows = connection.sql(_ordered_sql(resolved, safe, types)).to_arrow_reader(_VECTOR_ROWS)
+        yield Selected(tuple(types), safe.lineage, rows, resolved.split)
 
 
 @contextmanager
@@ -88,7 +96,7 @@ def duckdb_errors(where: str = "select") -> Iterator[None]:
         ) from None
 
 
-class _Reopened:
+class Reopened:
     """Lets DuckDB scan an input again each time the SELECT names it."""
 
     def __init__(self, opener: Callable[[], pa.RecordBatchReader]) -> None:
@@ -98,18 +106,27 @@ class _Reopened:
         return self._open().__arrow_c_stream__(requested_schema)
 
 
-def _register(connection: duckdb.DuckDBPyConnection, alias: str, given: Input) -> Sequence[str]:
+def _register(connection: duckdb.DuckDBPyConnection, alias: str, given: Input, sql: str) -> Sequence[str]:
     """Makes the input a table without our system columns, which change with every load."""
-    if isinstance(given, pyarrow.dataset.Dataset):
-        names, scanned = given.schema.names, given
-    else:
-        names, scanned = given().schema.names, _Reopened(given)
-    data = [name for name in names if not name.startswith(RESERVED_PREFIX)]
     source = f"{RESERVED_PREFIX}input_{alias}"
-    connection.register(source, scanned)
-    listed = ", ".join(quote(name) for name in data)
+    if isinstance(given, pyarrow.dataset.Dataset):
+        data = [name for name in given.schema.names if not name.startswith(RESERVED_PREFIX)]
+        used = _used(sql, data)
+        connection.register(source, Reopened(lambda: bounded_reader(given, used, batch_bytes=_INPUT_BYTES)))
+    else:
+        data = used = [name for name in given().schema.names if not name.startswith(RESERVED_PREFIX)]
+        connection.register(source, Reopened(given))
+    listed = ", ".join(quote(name) for name in used)
     connection.execute(f"CREATE TEMP VIEW {quote(alias)} AS SELECT {listed} FROM {quote(source)}")  # noqa: S608
     return data
+
+
+def _used(sql: str, columns: Sequence[str]) -> list[str]:
+    """The columns that a SELECT may read, so that the others are not: all of them with a star, one at least."""
+    folded = sql.casefold()
+    if re.search(r"(?<!\()\*(?!\))", sql):
+        return list(columns)
+    return [name for name in columns if quote(name)[1:-1].casefold() in folded] or list(columns[:1])
 
 
 def _depends_on_row_order(sql: str) -> bool:
@@ -134,20 +151,34 @@ def _column_types(connection: duckdb.DuckDBPyConnection, safe: SafeSelect) -> di
 
 
 def _ordered_sql(spec: DatasetSpec, safe: SafeSelect, types: Mapping[str, Any]) -> str:
-    for name in spec.order_by:
-        if name not in types:
-            raise ConfigError(f"order_by: there is no column '{name}'", hint=close_to(name, types))
+    """Ordered by the declared columns, and among equals by a hash of the content: a narrow key, whatever the width."""
     typed = ", ".join(f"{_exportable(name, kind)} AS {quote(name)}" for name, kind in types.items())
-    order = [*spec.order_by, *(name for name in types if name not in spec.order_by)]
-    keys = [SPLIT, *(f"{quote(name)} ASC NULLS LAST" for name in order)]
-    keys += [tie for name in order if (tie := _tie_breaker(name, types[name]))]
+    keys = [SPLIT, *(f"{quote(name)} ASC NULLS LAST" for name in spec.order_by), _TIE]
+    content = [
+        *map(quote, types),
+        *(tie for name, kind in types.items() if (tie := _tie_breaker(name, kind))),
+    ]
     bucket = bucket_sql(spec.split, {name: str(kind) for name, kind in types.items()})
     return (
         f"WITH _sis_typed AS (SELECT {typed} FROM ({safe.sql}) AS _sis_chosen), "  # noqa: S608
-        f"_sis_keyed AS (SELECT *, {bucket} AS {BUCKET} FROM _sis_typed) "
-        f"SELECT *, CAST({split_sql(spec.split, BUCKET)} AS INTEGER) AS {SPLIT} FROM _sis_keyed "
+        f"_sis_keyed AS (SELECT *, {bucket} AS {BUCKET}, hash({', '.join(content)}) AS {_TIE} FROM _sis_typed) "
+        f"SELECT * EXCLUDE ({_TIE}), CAST({split_sql(spec.split, BUCKET)} AS INTEGER) AS {SPLIT} FROM _sis_keyed "
         f"ORDER BY {', '.join(keys)}"
     )
+
+
+def _resolved(spec: DatasetSpec, columns: Collection[str]) -> DatasetSpec:
+    """With `order_by` and `group_by` spelled as the SELECT's columns are. Raises ConfigError for one that is none."""
+    known = {name.casefold(): name for name in columns}
+
+    def found(where: str, names: Sequence[str]) -> tuple[str, ...]:
+        for name in names:
+            if name.casefold() not in known:
+                raise ConfigError(f"{where}: there is no column '{name}'", hint=close_to(name, columns))
+        return tuple(known[name.casefold()] for name in names)
+
+    split = spec.split.model_copy(update={"group_by": found("split.group_by", spec.split.group_by)})
+    return spec.model_copy(update={"order_by": found("order_by", spec.order_by), "split": split})
 
 
 def _exportable(name: str, kind: Any) -> str:
@@ -174,7 +205,7 @@ def _leaf_ids(kind: Any) -> Iterator[str]:
 
 
 def _tie_breaker(name: str, kind: Any) -> str:
-    """Tells apart what DuckDB's order takes for equal: the two zeros of a float."""
+    """Tells apart what DuckDB's hash takes for equal: the two zeros of a float."""
     text = str(kind)
     if text in ("FLOAT", "DOUBLE"):
         return f"signbit({quote(name)})"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.export.batches import read_file, write_file
 from superinsight_sync.export.select import BUCKET, SPLIT, Selected, duckdb_errors
 from superinsight_sync.export.types import check_types
@@ -33,11 +33,13 @@ class Staged:
         return read_file(self.paths[split], self.schema.names)
 
 
-def stage(selected: Selected, spec: SplitSpec, folder: Path) -> Staged:
+def stage(selected: Selected, folder: Path) -> Staged:
     """Writes each split's rows, in order, to a file of its own; a split without rows has one too.
 
-    Raises ConfigError for a column no format can hold, DataError for a value that cannot be computed.
+    Raises ConfigError for a column no format can hold, DataError for a value that cannot be computed or a row without
+    a group where the declaration refuses it.
     """
+    spec = selected.split
     schema = pa.schema([selected.rows.schema.field(name) for name in selected.columns])
     _check_columns(schema)
     kept = schema.append(pa.field(BUCKET, pa.string()))
@@ -47,11 +49,26 @@ def stage(selected: Selected, spec: SplitSpec, folder: Path) -> Staged:
     with duckdb_errors():
         for number, parts in groupby(_by_split(selected.rows), key=itemgetter(0)):
             split = splits[number]
-            rows[split] = write_file(paths[split], kept, (p.select(kept.names) for _, p in parts))
+            rows[split] = write_file(
+                paths[split], kept, (_grouped(p, spec).select(kept.names) for _, p in parts)
+            )
     for split in splits:
         if not rows[split]:
             write_file(paths[split], kept, ())
     return Staged(paths, rows, schema)
+
+
+def _grouped(batch: pa.RecordBatch, spec: SplitSpec) -> pa.RecordBatch:
+    """The batch, unless it has rows that the declaration does not take. Raises DataError."""
+    if spec.null_groups == "refuse":
+        for name in spec.group_by:
+            if batch.column(name).null_count:
+                raise DataError(
+                    f"there are rows whose group column '{name}' is NULL, and split.null_groups is 'refuse'",
+                    where="split",
+                    hint="Leave them out in the SELECT, or say null_groups: each_row or one_group",
+                )
+    return batch
 
 
 def _check_columns(schema: pa.Schema) -> None:

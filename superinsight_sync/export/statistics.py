@@ -8,11 +8,11 @@ from typing import Literal
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset
 
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.sql import quote
-from superinsight_sync.export.select import BUCKET, duckdb_errors
+from superinsight_sync.export.batches import read_file
+from superinsight_sync.export.select import BUCKET, Reopened, duckdb_errors
 from superinsight_sync.export.staging import Staged
 
 Kind = Literal["number", "time", "text", "boolean", "list", "other"]
@@ -26,11 +26,21 @@ MIN_ROWS_FOR_VALUE = 5
 MAX_VALUES = 10
 OTHERS = ""
 """Stands for all other values where values are counted."""
+_EXACT_DISTINCT = 2_000
+"""Sets that are about so large are counted exactly."""
 _HUGE = 1e150
 """From here on squares and sums leave the range of a double."""
 _LONG_TAIL = 4
 _EXACT_QUANTILE_ROWS = 2_000_000
 """Exact quantiles keep a column's values in memory; above this many rows they are a t-digest's."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many different values there are; an estimate (HyperLogLog, about 5 % off) is never above the rows."""
+
+    value: int
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,7 @@ class Measured:
     """
 
     nulls: int = 0
-    distinct: int = 0
-    """Approximate: HyperLogLog, about 5 % off."""
+    distinct: Count = Count(0)
     non_finite: int = 0
     min: float | None = None
     max: float | None = None
@@ -103,10 +112,10 @@ class ColumnStatistics:
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """`groups_by_split`: approximate number of different groups."""
+    """`groups_by_split`: how many different groups there are."""
 
     rows_by_split: Mapping[str, int]
-    groups_by_split: Mapping[str, int]
+    groups_by_split: Mapping[str, Count]
     columns: tuple[ColumnStatistics, ...]
 
     @property
@@ -124,31 +133,56 @@ def dataset_statistics(staged: Staged, *, scratch_dir: Path, memory_limit_bytes:
         connection.execute("SET threads = 1")
         connection.execute("SET preserve_insertion_order = true")
         connection.execute("SET enable_progress_bar = false")
-        splits = tuple(staged.paths)
-        for number, path in enumerate(staged.paths.values()):
-            connection.register(f"_sis_{number}", pyarrow.dataset.dataset(path, format="ipc"))
-        numbers = range(len(splits))
-        parts = (f"SELECT {n} AS _sis_split, * FROM _sis_{n}" for n in numbers)  # noqa: S608
-        connection.execute(f"CREATE TEMP VIEW _sis_rows AS {' UNION ALL '.join(parts)}")
         columns = tuple(_column(connection, field, staged) for field in staged.schema)
-        counted = connection.sql(
-            f"SELECT _sis_split, approx_count_distinct({BUCKET}) FROM _sis_rows GROUP BY ALL"  # noqa: S608
-        ).fetchall()
-        groups = {split: dict(counted).get(number, 0) for number, split in enumerate(splits)}
+        _look_at(connection, staged, BUCKET)
+        groups = _distinct(connection, quote(BUCKET), staged)
+        groups.pop("")
         return DatasetStatistics(dict(staged.rows), groups, columns)
 
 
+def _look_at(connection: duckdb.DuckDBPyConnection, staged: Staged, column: str) -> None:
+    """Makes one column of all splits the view `_sis_rows`; the others are not read."""
+    for number, path in enumerate(staged.paths.values()):
+        connection.register(f"_sis_{number}", Reopened(lambda p=path: read_file(p, [column])))  # type: ignore[misc]
+    parts = (f"SELECT {n} AS _sis_split, * FROM _sis_{n}" for n in range(len(staged.paths)))  # noqa: S608
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW _sis_rows AS {' UNION ALL '.join(parts)}")
+
+
+def _distinct(connection: duckdb.DuckDBPyConnection, column: str, staged: Staged) -> dict[str, Count]:
+    """Split → how many different values it has, and those of all rows at the empty name."""
+    splits = tuple(staged.paths)
+    about = connection.sql(
+        f"""SELECT _sis_split, approx_count_distinct({column}), count({column}) FROM _sis_rows
+            GROUP BY GROUPING SETS ((_sis_split), ())"""  # noqa: S608
+    ).fetchall()
+    most = max((distinct for _, distinct, _ in about), default=0)
+    if most <= _EXACT_DISTINCT:
+        exact = connection.sql(
+            f"""SELECT _sis_split, count(DISTINCT {column}), 0 FROM _sis_rows
+                GROUP BY GROUPING SETS ((_sis_split), ())"""  # noqa: S608
+        ).fetchall()
+        counts = {n: Count(distinct) for n, distinct, _ in exact}
+    else:
+        counts = {n: Count(min(distinct, rows), exact=False) for n, distinct, rows in about}
+    return {
+        "": counts.get(None, Count(0)),
+        **{split: counts.get(number, Count(0)) for number, split in enumerate(splits)},
+    }
+
+
 def _column(connection: duckdb.DuckDBPyConnection, field: pa.Field, staged: Staged) -> ColumnStatistics:
+    _look_at(connection, staged, field.name)
     kind = _kind(field.type)
     column, measure = quote(field.name), _measure(field, kind)
     splits = tuple(staged.paths)
     exact = sum(staged.rows.values()) <= _EXACT_QUANTILE_ROWS
     quantile = "quantile_disc" if exact else "approx_quantile"
-    measured = _measured(connection, column, measure, splits, quantile)
+    distinct = _distinct(connection, column, staged)
+    measured = _measured(connection, column, measure, distinct, quantile)
     overall = measured.pop("", Measured())
     histogram = _histogram(connection, measure, overall, splits) if measure else None
     values = None
-    if kind in ("text", "boolean") and 0 < overall.distinct <= MAX_DISTINCT_FOR_VALUES:
+    if kind in ("text", "boolean") and 0 < overall.distinct.value <= MAX_DISTINCT_FOR_VALUES:
         values = _values(connection, column, splits)
         histogram = None if values else histogram
     drift = _drifts(splits, histogram, values)
@@ -191,26 +225,29 @@ def _measured(
     connection: duckdb.DuckDBPyConnection,
     column: str,
     measure: str | None,
-    splits: Sequence[str],
+    distinct: Mapping[str, Count],
     quantile: str,
 ) -> dict[str, Measured]:
     """Split → its numbers, and those of all rows at the empty name."""
     finite = f"CASE WHEN isfinite({measure}) THEN {measure} END" if measure else "CAST(NULL AS DOUBLE)"
     quantiles = ", ".join(map(str, (_TAIL, *QUANTILES, 1 - _TAIL)))
     rows = connection.sql(
-        f"""SELECT _sis_split, count(*) - count(c), approx_count_distinct(c), count(m) - count(f),
+        f"""SELECT _sis_split, count(*) - count(c), count(m) - count(f),
                 min(f), max(f), avg(f) FILTER (abs(f) < {_HUGE}), stddev_samp(f) FILTER (abs(f) < {_HUGE}),
                 {quantile}(f, [{quantiles}])
             FROM (SELECT _sis_split, {column} AS c, {measure or "NULL"} AS m, {finite} AS f FROM _sis_rows)
             GROUP BY GROUPING SETS ((_sis_split), ())"""  # noqa: S608
     ).fetchall()
+    splits = [split for split in distinct if split]
     found = dict.fromkeys(splits, Measured())
-    for number, nulls, distinct, non_finite, low, high, mean, std, at in rows:
+    for number, nulls, non_finite, low, high, mean, std, at in rows:
         name = "" if number is None else splits[number]
         if low is not None and max(-low, high) >= _HUGE:
             mean = std = None
         at = tuple(at or ())
-        found[name] = Measured(nulls, distinct, non_finite, low, high, mean, std, at[1:-1], at[:1] + at[-1:])
+        found[name] = Measured(
+            nulls, distinct[name], non_finite, low, high, mean, std, at[1:-1], at[:1] + at[-1:]
+        )
     return found
 
 

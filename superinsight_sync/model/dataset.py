@@ -16,6 +16,9 @@ class SplitSpec(Declared):
     """Split → its share. The shares sum to 1."""
     group_by: tuple[str, ...] = ()
     """Columns whose values belong together. Default: the whole row."""
+    null_groups: Literal["each_row", "one_group", "refuse"] = "each_row"
+    """What rows are whose group has a NULL: each a group of its own, one group (NULL is a value like others), or
+    a reason to stop the export."""
     seed: int = 0
     """Another seed gives another split."""
 
@@ -27,6 +30,10 @@ class SplitSpec(Declared):
         bad = [n for n in value if not re.match(NAME_PATTERN, n)]
         if bad:
             raise ValueError(f"'{bad[0]}' is no split name; use lower-case letters, digits and _")
+        if "all" in value:
+            raise ValueError(
+                "'all' is no split name: to Hugging Face it means all splits; say 'train' for instance"
+            )
         return value
 
 
@@ -47,7 +54,8 @@ class DatasetSpec(Declared):
     select: str
     """One SELECT (DuckDB dialect) over the inputs."""
     order_by: tuple[str, ...] = ()
-    """Columns that order the rows of every file. Default: all columns."""
+    """Columns that order the rows of every file. Rows that are equal in them, or all rows by default, are in an order
+    that depends on their content alone."""
     split: SplitSpec = SplitSpec()
     """How rows are shared out."""
     formats: tuple[Literal["json", "jsonl", "csv", "parquet"], ...] = ("jsonl",)

@@ -47,16 +47,18 @@ def describe_stream(
         if not force and (kept := _kept(engine, table, identity)) is not None:
             tally.unchanged = True
             return kept
+        shape = _shape(engine, source, stream)
         with_numbers = profile(
             store.dataset(table),
             table=stream.name,
+            keyed=bool(shape.primary_key),
             memory_limit_bytes=engine.settings.memory_limit_bytes,
             scratch_dir=_scratch(engine),
         )
         with _describer(llm) as describer:
             described = describe(
                 with_numbers,
-                _shape(engine, source, stream),
+                shape,
                 stream.dictionary,
                 cache=_Cache(engine.state.semantic_cache),
                 llm=describer,

@@ -19,6 +19,8 @@ SensitiveKind = Literal[
     "person_name",
     "address",
     "birth_date",
+    "pay",
+    "personal_text",
     "secret",
 ]
 Sensitivity = Literal["public", "internal", "personal", "secret"]
@@ -54,6 +56,11 @@ _NAMES: tuple[tuple[SensitiveKind, str], ...] = (
         r"(street|home|mailing|postal|billing|shipping)_?(addr(ess)?|line)?|addr(ess)?(_?line)?|street",
     ),
     ("address", r"zip|zip_?code|post_?code|postal_?code|plz"),
+    (
+        "pay",
+        r"salar(y|ies)|wages?|pay$|pay_?(grade|rate|band|check|roll)|bonus(es)?$|compensation|hourly_rate",
+    ),
+    ("pay", r"incomes?|earnings|remuneration|stipend|gehalt|lohn|salaire|salario|sueldo"),
 )
 _BY_NAME = tuple((kind, re.compile(rf"(?:^|_)(?:{pattern})(?:_?\d+)?(?:$|_)")) for kind, pattern in _NAMES)
 _BY_WORD: tuple[tuple[SensitiveKind, tuple[str, ...]], ...] = (
@@ -64,6 +71,7 @@ _BY_WORD: tuple[tuple[SensitiveKind, tuple[str, ...]], ...] = (
     ("address", ("地址", "住址")),
     ("card", ("银行卡", "卡号")),
     ("secret", ("密码",)),
+    ("pay", ("工资", "薪资", "薪水", "奖金")),
 )
 _PEOPLE = re.compile(
     r"(?:^|_)(customer|client|user|person|people|employee|patient|contact|member|passenger|staff|student|author)s?$"
@@ -82,7 +90,14 @@ _IP = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-
 _SECRET = re.compile(
     r"(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16}|eyJ[\w-]+\.[\w-]+\..*"
 )
-_INSIDE = (_EMAIL, _SSN, _SECRET, re.compile(r"(?<!\d)\+\d[\d\s().-]{6,18}\d"))
+_INSIDE = (_EMAIL, _SSN, _SECRET, re.compile(r"(?<!\d)\+[1-9][\d\s().-]{6,18}\d"))
+_PHONE_IN_WORDS = re.compile(
+    r"(?<![\w.-])(?:\(0?\d{2,4}\)\s?\d{3}[-. ]?\d{3,5}|\d{3}[-. ]\d{3}[-. ]\d{4}|0\d{2,4}[ /-]\d{5,8}|0\d{9,11})"
+    r"(?![\w-])"
+    r"|(?<![\d.-])1[3-9]\d{9}(?![\d-])"
+)
+MAX_WHOLE_LENGTH = 200
+"""A longer text is free text: it is searched, not taken for one value as a whole."""
 
 
 def kind_of_name(column: str, table: str = "") -> SensitiveKind | None:
@@ -103,6 +118,8 @@ def kind_of_name(column: str, table: str = "") -> SensitiveKind | None:
 def kind_of_value(value: str) -> SensitiveKind | None:
     """What one value looks like as a whole, with its checksum where it has one."""
     text = value.strip()
+    if len(text) > MAX_WHOLE_LENGTH:
+        return None
     if _EMAIL.fullmatch(text):
         return "email"
     if _IBAN.fullmatch(text) and _iban_holds(text):
@@ -124,30 +141,44 @@ def kind_of_value(value: str) -> SensitiveKind | None:
 
 def kind_of_values(values: Iterable[str]) -> SensitiveKind | None:
     """What a sample of distinct values looks like: the commonest kind, if enough look sensitive at all."""
-    total = 0
-    kinds: Counter[SensitiveKind] = Counter()
-    for value in values:
-        total += 1
-        if kind := kind_of_value(value):
-            kinds[kind] += 1
-    if not kinds or kinds.total() < MIN_SHARE * total:
+    return commonest(kind_of_value(value) for value in values)
+
+
+def commonest(kinds: Iterable[SensitiveKind | None]) -> SensitiveKind | None:
+    """The commonest kind of a sample, where at least `MIN_SHARE` of it has one."""
+    counts = Counter(kinds)
+    total = counts.total()
+    found: Counter[SensitiveKind] = Counter({k: n for k, n in counts.items() if k is not None})
+    if not found or found.total() < MIN_SHARE * total:
         return None
-    return min(kinds, key=lambda k: (-kinds[k], k))
+    return min(found, key=lambda k: (-found[k], k))
 
 
 def classify(column: str, values: Iterable[str] = (), *, table: str = "") -> SensitiveKind | None:
-    """What a column holds, by its values first and then by its name."""
-    return kind_of_values(values) or kind_of_name(column, table)
+    """What a column holds: what its values are, what its name says, or what stands within its texts."""
+    texts = list(values)
+    inside = any(map(names_a_person, texts))
+    return kind_of_values(texts) or kind_of_name(column, table) or ("personal_text" if inside else None)
 
 
 def sensitivity_of(kind: SensitiveKind) -> Sensitivity:
-    """`secret` for credentials and payment data, `personal` for the rest."""
+    """`secret` for credentials and payment data, `personal` for the rest, pay among it."""
     return "secret" if kind in ("secret", "card", "iban") else "personal"
 
 
 def holds_sensitive(text: str) -> bool:
     """Whether something sensitive stands anywhere in a text."""
-    return kind_of_value(text) is not None or any(pattern.search(text) for pattern in _INSIDE)
+    return kind_of_value(text) is not None or names_a_person(text)
+
+
+def names_a_person(text: str) -> bool:
+    """Whether an e-mail address, a telephone or an official number stands in a text, with words around it or not.
+
+    Digits alone may be anything; with words around them they are believed to be a telephone.
+    """
+    if any(pattern.search(text) for pattern in _INSIDE):
+        return True
+    return _PHONE_IN_WORDS.search(text) is not None and any(char.isalpha() for char in text)
 
 
 def luhn_holds(text: str) -> bool:

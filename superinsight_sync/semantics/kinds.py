@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from superinsight_sync.semantics.model import SemanticType
-from superinsight_sync.semantics.profile import MAX_TOP_DISTINCT, ColumnProfile
+from superinsight_sync.semantics.profile import ColumnProfile
+from superinsight_sync.semantics.sketch import SMALL
 from superinsight_sync.semantics.words import expand
 
 MAX_CODE_LENGTH = 12
@@ -99,6 +100,24 @@ _BY_LAST_WORD_OF_NUMBER: Mapping[str, SemanticType] = {
     "elapsed": "duration",
     "age": "duration",
 }
+_FLAG_FIRST = frozenset({"is", "has", "had", "was", "can", "should", "flag", "ist", "hat"})
+_FLAG_LAST = frozenset({"flag", "flg", "bool", "yn", "ind"})
+_YES_AND_NO = (
+    {"0", "1"},
+    {"y", "n"},
+    {"yes", "no"},
+    {"t", "f"},
+    {"true", "false"},
+    {"on", "off"},
+    {"j", "n"},
+    {"ja", "nein"},
+    {"o", "n"},
+    {"oui", "non"},
+    {"s", "n"},
+    {"si", "no"},
+    {"sí", "no"},
+    {"是", "否"},
+)
 _MOMENTS = frozenset(
     {"dep", "departure", "arr", "arrival", "start", "end", "begin", "open", "close", "sched", "created"}
 )
@@ -122,25 +141,47 @@ def semantic_type_of(
     column: ColumnProfile, words: Sequence[str], unit: str | None, primary_key: Sequence[str]
 ) -> tuple[SemanticType, float]:
     """What kind of thing a column holds, and how sure that is."""
-    if column.sensitive:
-        return column.sensitive, 0.8
+    match column.sensitive:
+        case None:
+            pass
+        case "pay":
+            return "amount", 0.8
+        case "personal_text":
+            return "text", 0.8
+        case kind:
+            return kind, 0.8
     if tuple(primary_key) == (column.name,):
         return "identifier", 0.9
     by_type = _by_type(column.type)
     if by_type:
         return by_type, 0.9
     last = words[-1] if words else ""
+    if flag := _is_flag(column, words):
+        return "boolean", flag
     if is_number(column.type):
         return _of_number(words, unit)
     if last in _BY_LAST_WORD:
         return _BY_LAST_WORD[last], 0.7
     if column.patterns and column.patterns[0][0].startswith("9999-99-99"):
         return ("date" if column.length_max == len("9999-99-99") else "timestamp"), 0.8
-    if column.top or 0 < column.distinct <= MAX_TOP_DISTINCT < column.rows / 10:
+    if column.top or 0 < column.distinct <= SMALL < column.rows / 10:
         return "category", 0.6
     if (column.length_max or 0) <= MAX_CODE_LENGTH and column.patterns:
         return "code", 0.5
     return "text", 0.4
+
+
+def _is_flag(column: ColumnProfile, words: Sequence[str]) -> float:
+    """How sure it is that a column says yes or no: by its two values, unless its name says what is counted."""
+    named = bool(words) and (words[0] in _FLAG_FIRST or words[-1] in _FLAG_LAST)
+    if is_number(column.type):
+        bits = 0 < column.distinct <= 2 and column.distinct_exact and {column.low, column.high} <= {0, 1}
+        other = bool(words) and (words[-1] in _BY_LAST_WORD_OF_NUMBER or words[-1] in _BY_LAST_WORD)
+        return 0.8 if bits and (named or (column.distinct == 2 and not other)) else 0.0
+    values = {value.casefold() for value, _ in column.top}
+    two = len(values) == column.distinct == 2 and any(values == pair for pair in _YES_AND_NO)
+    one = named and len(values) == column.distinct == 1 and any(values < pair for pair in _YES_AND_NO)
+    return 0.8 if two or one else 0.0
 
 
 def _of_number(words: Sequence[str], unit: str | None) -> tuple[SemanticType, float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow.dataset
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 ForeignKey = tuple[tuple[str, ...], str, tuple[str, ...]]
 """(columns, table, its columns), as a source's catalogue tells it."""
@@ -72,6 +72,7 @@ def describe_column(column: ColumnProfile, shape: Shape) -> Field:
         nullable=column.nulls > 0 or column.name not in shape.not_null,
         null_share=column.null_share,
         distinct=column.distinct,
+        distinct_exact=column.distinct_exact,
         source="db_comment" if comment else "rule",
         confidence=0.95 if comment else confidence,
     )

@@ -55,7 +55,7 @@ def test_the_order_of_input_rows_does_not_matter(tmp_path: Path) -> None:
 def test_both_zeros_keep_their_place(tmp_path: Path) -> None:
     forth = pa.table({"x": [0.0, -0.0, 1.0], "l": [[0.0], [0.0], [-0.0]]})
     back = forth.take(pa.array([2, 1, 0]))
-    spec = dataset(split={"ratios": {"all": 1}})
+    spec = dataset(split={"ratios": {"whole": 1}})
     assert digests(build(spec, tmp_path / "1", rows=forth)) == digests(build(spec, tmp_path / "2", rows=back))
 
 
@@ -76,9 +76,9 @@ def test_every_row_is_in_one_file_and_no_customer_in_two(tmp_path: Path) -> None
 
 def test_rows_come_as_ordered(tmp_path: Path) -> None:
     built = build(
-        dataset(order_by=["amount"], split={"ratios": {"all": 1}}), tmp_path / "w", rows=orders(500)
+        dataset(order_by=["amount"], split={"ratios": {"whole": 1}}), tmp_path / "w", rows=orders(500)
     )
-    amounts = [r["amount"] for r in rows_of(built, ("all",))]
+    amounts = [r["amount"] for r in rows_of(built, ("whole",))]
     assert amounts == sorted(amounts)  # type: ignore[type-var]
 
 
@@ -172,30 +172,31 @@ def test_a_value_that_cannot_be_computed_is_not_quoted(tmp_path: Path) -> None:
 def test_sums_and_uuids_arrive_in_types_that_files_hold(tmp_path: Path) -> None:
     table = pa.table({"n": pa.array([2**62] * 4), "u": ["5b8b2e5e-6f3c-4b3a-9a51-0f1d6c5f0a01"] * 4})
     spec = dataset(
-        select="SELECT CAST(u AS UUID) AS u, sum(n) AS s FROM rows GROUP BY ALL", split={"ratios": {"all": 1}}
+        select="SELECT CAST(u AS UUID) AS u, sum(n) AS s FROM rows GROUP BY ALL",
+        split={"ratios": {"whole": 1}},
     )
     built = build(spec, tmp_path / "w", rows=table)
-    assert pq.read_table(local(built, "data/all.parquet")).to_pylist() == [
+    assert pq.read_table(local(built, "data/whole.parquet")).to_pylist() == [
         {"u": "5b8b2e5e-6f3c-4b3a-9a51-0f1d6c5f0a01", "s": Decimal(2**64)}
     ]
 
 
 def test_nan_is_null_in_json_and_told(tmp_path: Path) -> None:
     table = pa.table({"x": [1.0, float("nan"), float("-inf")], "l": [[float("inf")], None, [1.0]]})
-    built = build(dataset(split={"ratios": {"all": 1}}), tmp_path / "w", rows=table)
+    built = build(dataset(split={"ratios": {"whole": 1}}), tmp_path / "w", rows=table)
     assert built.fields["warnings"] == [
         "column 'x': 2 NaN or infinite values are null in json and jsonl",
         "column 'l': 1 NaN or infinite values are null in json and jsonl",
     ]
     assert "NaN or infinite" in local(built, "README.md").read_text()
-    assert "NaN" in local(built, "data/all.csv").read_text()
+    assert "NaN" in local(built, "data/whole.csv").read_text()
 
 
 def test_times_of_any_zone_are_written_in_utc(tmp_path: Path) -> None:
     at = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
     table = pa.table({"at": pa.array([at], pa.timestamp("us", "Europe/Berlin"))})
-    built = build(dataset(split={"ratios": {"all": 1}}), tmp_path / "w", rows=table)
-    assert rows_of(built, ("all",)) == [{"at": "2026-03-29T01:30:00.000000+00:00"}]
+    built = build(dataset(split={"ratios": {"whole": 1}}), tmp_path / "w", rows=table)
+    assert rows_of(built, ("whole",)) == [{"at": "2026-03-29T01:30:00.000000+00:00"}]
 
 
 PROBE = """

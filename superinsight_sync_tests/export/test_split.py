@@ -41,7 +41,7 @@ SPECS = st.builds(
         [
             {"train": 0.8, "validation": 0.1, "test": 0.1},
             {"a": 0.5, "b": 0.5},
-            {"all": 1.0},
+            {"whole": 1.0},
             {"x": 0.1, "y": 0.9},
         ]
     ),

@@ -6,6 +6,7 @@ from superinsight_sync.security.sensitive import (
     kind_of_name,
     kind_of_value,
     kind_of_values,
+    sensitivity_of,
 )
 
 
@@ -85,3 +86,35 @@ def test_something_sensitive_inside_a_text_is_seen() -> None:
     assert holds_sensitive("call +4915123456789 now")
     assert holds_sensitive("mail bob@acme.com")
     assert not holds_sensitive("Fixed wing multi engine")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("please write to jane@example.com, thanks", "personal_text"),
+        ("call 0171 2345678 after six", "personal_text"),
+        ("ring (212) 555-0100", "personal_text"),
+        ("call +49 151 23456789", "personal_text"),
+        ("请联系13812345678谢谢", "personal_text"),
+        ("her number is 123-45-6789", "personal_text"),
+        ("order 555 of 2024-01-05 shipped", None),
+        ("Mon Sep 24 03:35:21 +0000 2012", None),
+        ("SKU-123-456-7890", None),
+        ("15112345678901234", None),
+    ],
+)
+def test_one_address_or_telephone_makes_free_text_personal(text: str, kind: str | None) -> None:
+    assert classify("note", [text, *(f"plain words {n}" for n in range(300))]) == kind
+
+
+@pytest.mark.parametrize(
+    "name", ["salary", "base_salary", "BasePay", "net_pay", "bonus", "hourlyRate", "gehalt", "工资"]
+)
+def test_pay_is_personal(name: str) -> None:
+    assert kind_of_name(name) == "pay"
+    assert sensitivity_of("pay") == "personal"
+
+
+@pytest.mark.parametrize("name", ["payment_id", "pay_method", "payload", "bonus_points", "repay_date"])
+def test_what_only_begins_like_pay_is_not(name: str) -> None:
+    assert kind_of_name(name) is None

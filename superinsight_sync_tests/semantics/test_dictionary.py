@@ -68,9 +68,8 @@ def test_the_dictionary_of_the_same_data_is_the_same_bytes(
     random.Random(seed).shuffle(order)
     shuffled = table.take(order)
     first, again = dictionary(table), dictionary(shuffled)
-    streamed = profile(
-        pa.RecordBatchReader.from_batches(table.schema, shuffled.to_batches(max_chunksize=7)), table="things"
-    )
+    cut = pa.Table.from_batches(shuffled.to_batches(max_chunksize=7))
+    streamed = profile(ds.dataset(cut), table="things")
     assert first.to_json().encode() == again.to_json().encode()
     assert first.to_markdown().encode() == again.to_markdown().encode()
     assert (
@@ -171,8 +170,7 @@ def test_types_the_engine_does_not_know_still_count_nulls() -> None:
     table = pa.table(
         {"x": pa.array([Decimal(1), None], pa.decimal256(60, 1)), "n": pa.nulls(2), "l": [[1], None]}
     )
-    for data in (ds.dataset(table), table.to_reader()):
-        assert [(c.name, c.nulls) for c in profile(data).columns] == [("x", 1), ("n", 2), ("l", 1)]
+    assert [(c.name, c.nulls) for c in profile(ds.dataset(table)).columns] == [("x", 1), ("n", 2), ("l", 1)]
 
 
 def test_unique_columns_are_key_candidates_and_a_declared_key_is_the_key() -> None:
@@ -225,3 +223,42 @@ def test_numbers_are_bucketed_to_two_digits() -> None:
         None,
         "2024",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("active", [0, 1], "boolean"),
+        ("active", [0.0, 1.0], "boolean"),
+        ("is_new", [1, 1], "boolean"),
+        ("has_delay", [0, 1], "boolean"),
+        ("active", ["Y", "N"], "boolean"),
+        ("active", ["yes", "No"], "boolean"),
+        ("active", [True, False], "boolean"),
+        ("qty", [0, 1], "count"),
+        ("level", [0, 2], "quantity"),
+        ("customer_id", [0, 1], "identifier"),
+        ("size", ["S", "M"], "category"),
+    ],
+)
+def test_a_flag_is_a_boolean(name: str, values: list[Any], kind: str) -> None:
+    assert dictionary(pa.table({name: values * 10})).fields[0].semantic_type == kind
+
+
+def test_pay_and_free_text_about_people_are_personal_and_show_nothing() -> None:
+    table = pa.table({"salary": [5_000] * 20, "note": ["ask jane@acme.com"] + ["nothing"] * 19})
+    made = dictionary(table)
+    assert [(f.semantic_type, f.sensitivity) for f in made.fields] == [
+        ("amount", "personal"),
+        ("text", "personal"),
+    ]
+    assert "nothing" not in made.to_json()
+    assert column(table, "salary").low is None
+
+
+def test_counts_in_markdown_say_when_they_are_estimates() -> None:
+    text = dictionary(
+        pa.table({"few": ["a", "b", "c"] * 800, "x": [i / 7 for i in range(2_400)]})
+    ).to_markdown()
+    assert "| 3 | rule |" in text
+    assert "| ≈ 2" in text

@@ -1,4 +1,4 @@
-"""Parquet: Zstandard, row groups of a fixed size, nothing in it that depends on when or in what batches."""
+"""Parquet: Zstandard, row groups bounded by rows and bytes, nothing in it that depends on when or in what batches."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -37,7 +37,7 @@ class Parquet:
             pq.ParquetWriter(file, schema, compression="zstd", compression_level=3, version="2.6") as writer,
         ):
             for batch in cut(batches, ROW_GROUP_ROWS):
-                writer.write_batch(batch.replace_schema_metadata(None), row_group_size=ROW_GROUP_ROWS)
+                writer.write_batch(batch.replace_schema_metadata(None), row_group_size=len(batch))
                 rows += len(batch)
         return rows
 

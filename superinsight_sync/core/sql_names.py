@@ -1,0 +1,111 @@
+"""Names in a SELECT: DuckDB does not tell `Amount` from `amount`, and gives each output one spelling."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+Lineage = Mapping[str, tuple[tuple[str, str], ...]]
+_Spelled = dict[str, str]
+"""Folded name → as it is spelled."""
+
+
+def folded(tree: "exp.Query") -> "exp.Query":
+    """A copy in which names that DuckDB takes for one are equal."""
+    from sqlglot import exp
+
+    copy = tree.copy()
+    for identifier in copy.find_all(exp.Identifier):
+        identifier.set("this", identifier.name.casefold())
+    return copy
+
+
+def folded_tables(tables: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """The same for tables and their columns."""
+    return {table.casefold(): [c.casefold() for c in columns] for table, columns in tables.items()}
+
+
+def respelled(lineage: Lineage, tree: "exp.Query", tables: Mapping[str, Collection[str]]) -> Lineage:
+    """A lineage in folded names with those of the output and of the tables.
+
+    An output is called as its AS says; without one as its column is in the table or query it comes from.
+    """
+    known = {t.casefold(): t for t in tables}
+    columns = {t.casefold(): {c.casefold(): c for c in names} for t, names in tables.items()}
+    outputs = _outputs(tree, columns)
+    return {
+        outputs.get(name, name): tuple(
+            sorted((known.get(t, t), columns.get(t, {}).get(c, c)) for t, c in leaves)
+        )
+        for name, leaves in lineage.items()
+    }
+
+
+def _outputs(query: "exp.Expr", tables: Mapping[str, _Spelled]) -> _Spelled:
+    """The names a query gives, as far as they can be told; a star's may be more than it has."""
+    from sqlglot import exp
+
+    tables = dict(tables)
+    with_ = query.args.get("with_")
+    for cte in with_.expressions if with_ else ():
+        tables[cte.alias.casefold()] = _renamed(_outputs(cte.this, tables), cte)
+    if isinstance(query, exp.SetOperation | exp.Subquery):
+        return _outputs(query.this, tables)
+    if not isinstance(query, exp.Select):
+        return {}
+    sources = dict(_sources(query, tables))
+    found: _Spelled = {}
+    for projection in query.expressions:
+        if projection.is_star:
+            for name, spelled in _starred(projection, sources).items():
+                found.setdefault(name, spelled)
+    for projection in query.expressions:
+        if isinstance(projection, exp.Column) and not projection.is_star:
+            found[projection.name.casefold()] = _spelling(projection, sources)
+        elif not projection.is_star:
+            found[projection.alias_or_name.casefold()] = projection.alias_or_name
+    return found
+
+
+def _sources(select: "exp.Select", tables: Mapping[str, _Spelled]) -> Iterator[tuple[str, _Spelled]]:
+    """What the FROM reads, by folded alias, with its columns."""
+    from sqlglot import exp
+
+    first = select.args.get("from_")
+    for source in [*([first.this] if first else []), *(join.this for join in select.args.get("joins") or ())]:
+        columns: _Spelled = {}
+        if isinstance(source, exp.Table):
+            columns = tables.get(source.name.casefold(), {})
+        elif isinstance(source, exp.Subquery):
+            columns = _outputs(source.this, tables)
+        yield source.alias_or_name.casefold(), _renamed(columns, source)
+
+
+def _renamed(columns: _Spelled, source: "exp.Expr") -> _Spelled:
+    """With the names in `AS t(a, b)`, which are those of the first columns."""
+    names = source.alias_column_names
+    given = {name.casefold(): name for name in names}
+    return given | dict(list(columns.items())[len(names) :]) if names else columns
+
+
+def _starred(projection: "exp.Expr", sources: Mapping[str, _Spelled]) -> _Spelled:
+    from sqlglot import exp
+
+    table = getattr(projection, "table", "").casefold()
+    found: _Spelled = {}
+    for alias, columns in sources.items():
+        for name, spelled in columns.items() if table in ("", alias) else ():
+            found.setdefault(name, spelled)
+    star = projection.find(exp.Star)
+    for rename in (star.args.get("rename") if star else None) or ():
+        found[rename.alias.casefold()] = rename.alias
+    return found
+
+
+def _spelling(column: "exp.Column", sources: Mapping[str, _Spelled]) -> str:
+    name, table = column.name.casefold(), column.table.casefold()
+    for alias, columns in sources.items():
+        if table in ("", alias) and name in columns:
+            return columns[name]
+    return column.name
