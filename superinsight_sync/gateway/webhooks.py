@@ -1,9 +1,11 @@
 """``POST /push/webhook/{id}``: what providers send, each event by itself."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from superinsight_sync.gateway.access import headers_of
@@ -11,7 +13,7 @@ from superinsight_sync.gateway.bodies import read_body
 from superinsight_sync.gateway.receivers import Receiver, check_format, verify
 from superinsight_sync.gateway.taking import delivery_of, tell
 from superinsight_sync.model.push import PushFormat, PushLimits, PushStreamSpec
-from superinsight_sync.receive.envelope import event_of, format_of
+from superinsight_sync.receive.envelope import event_of, form_field, format_of, is_form
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import Parsed, parse
 from superinsight_sync.receive.refusals import SignatureError, UnprocessableError
@@ -63,32 +65,76 @@ def checked(gate: "Gate", entered: Entered, headers: Mapping[str, str], body: by
     wrong signature from where too many came: a right one is taken also from there.
     """
     try:
-        receiver, verified = verify(entered.receiver, gate.receivers, headers, body, datetime.now(UTC))
+        signed = _signed(entered.receiver, headers, body)
+        receiver, verified = verify(entered.receiver, gate.receivers, headers, signed, datetime.now(UTC))
     except SignatureError:
         gate.access.bear(entered.address)
         gate.access.refuse(entered.address, "a signature that does not hold")
         raise
     gate.spend(receiver)
-    encoding = headers.get("content-encoding", "").lower()
-    encoding = "" if encoding == "identity" else encoding
+    encoding = _encoding(headers)
     plain = unpacked(body, encoding, receiver.limits.decompressed)
-    form = format_of(headers.get("content-type") or "application/json")
-    stream, records, metadata = _looked_at(receiver, form, plain)
+    if _is_form(receiver, headers):
+        body, plain, encoding, form = _of_form(receiver, plain)
+    else:
+        form = format_of(headers.get("content-type") or "application/json")
+    stream, records, metadata = _looked_at(receiver, form, plain, headers)
+    sent = {column: headers[name] for column, name in receiver.spec.headers.items() if name in headers}
     key = f"webhook:{verified.id}" if verified.id else None
+    if sent:
+        metadata = {**metadata, "headers": sent}
+        key = key or f"content:{stream.name}:{_digest(body, sent)}"
     return delivery_of(
         receiver, stream.name, form, body, key=key, encoding=encoding, records=records, metadata=metadata
     )
 
 
-def _looked_at(receiver: Receiver, form: PushFormat, body: bytes) -> tuple[PushStreamSpec, int, Any]:
+def _encoding(headers: Mapping[str, str]) -> str:
+    encoding = headers.get("content-encoding", "").lower()
+    return "" if encoding == "identity" else encoding
+
+
+def _is_form(receiver: Receiver, headers: Mapping[str, str]) -> bool:
+    return receiver.spec.form_field is not None and is_form(headers.get("content-type", ""))
+
+
+def _of_form(receiver: Receiver, plain: bytes) -> tuple[bytes, bytes, str, PushFormat]:
+    """What is kept of a form: the JSON in its field."""
+    found = form_field(plain, receiver.spec.form_field or "")
+    return found, found, "", "json"
+
+
+def _signed(receiver: Receiver | None, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The bytes that the signature is over. Raises as `unpacked` and `form_field`."""
+    if receiver is None or receiver.verifier is None or receiver.verifier.over == "sent":
+        return body
+    plain = unpacked(body, _encoding(headers), receiver.limits.decompressed)
+    if receiver.verifier.over == "payload" and _is_form(receiver, headers):
+        return _of_form(receiver, plain)[0]
+    return plain
+
+
+def _digest(body: bytes, sent: Mapping[str, str]) -> str:
+    """By which a webhook without an id is known: its body, and the headers that are kept."""
+    return hashlib.sha256(body + msgspec.json.encode(sent, order="sorted")).hexdigest()
+
+
+def _looked_at(
+    receiver: Receiver, form: PushFormat, body: bytes, headers: Mapping[str, str]
+) -> tuple[PushStreamSpec, int, dict[str, Any]]:
     """Its stream, how many records it has, and what else is worth knowing. Raises as `parse` does."""
     spec = receiver.spec
+    if spec.event_header is not None:
+        event = headers.get(spec.event_header)
+        stream = _stream_of(receiver, event)
+        check_format(stream, form)
+        parsed = parse(body, form, receiver.rules(stream))
+        _one(parsed)
+        return stream, len(parsed.records), {"event": event}
     if form == "json" and spec.event_type is not None:
         parsed = parse(body, form, receiver.json_rules)
         event = event_of(_one(parsed), spec.event_type)
-        stream = receiver.stream_of(event)
-        if stream is None:
-            raise UnprocessableError("no stream of this source takes events of this type")
+        stream = _stream_of(receiver, event)
         check_format(stream, form)
         return stream, len(parsed.records), {"event": event}
     stream = receiver.stream(None)
@@ -96,6 +142,13 @@ def _looked_at(receiver: Receiver, form: PushFormat, body: bytes) -> tuple[PushS
     parsed = parse(body, form, receiver.rules(stream))
     _one(parsed)
     return stream, len(parsed.records), {}
+
+
+def _stream_of(receiver: Receiver, event: str | None) -> PushStreamSpec:
+    stream = receiver.stream_of(event)
+    if stream is None:
+        raise UnprocessableError("no stream of this source takes events of this type")
+    return stream
 
 
 def _one(parsed: Parsed) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from superinsight_sync.model.declaration import (
     check_unique,
     with_defaults,
 )
-from superinsight_sync.model.written import Duration, Name, Size, SourceName
+from superinsight_sync.model.written import RESERVED_PREFIX, Duration, Name, Size, SourceName
 
 PushFormat = Literal["json", "ndjson", "csv", "xml"]
 SchemeName = Literal["standard", "github", "stripe", "svix", "hmac"]
 
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_HEADER = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{(?:id|timestamp|body)\})*")
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
 _REFERENCE = re.compile(r"\s*\{\{\s*env\.[A-Za-z_][A-Za-z0-9_]*\s*\}\}\s*")
 
 
@@ -77,6 +78,9 @@ class SignatureSpec(Declared):
     """`hmac`: how the signature is written."""
     prefix: str = Field(default="", max_length=32)
     """`hmac`: what stands before the signature, such as `sha256=`."""
+    over: Literal["sent", "unpacked", "payload"] = "sent"
+    """What is signed as `{body}`: the bytes as they are sent, those without compression, or what is in the form's
+    field (see `form_field`), without it too."""
 
     @field_validator("secrets", mode="before")
     @classmethod
@@ -159,9 +163,9 @@ class PushStreamSpec(StreamDefaults):
     dictionary: DictionarySpec = DictionarySpec()
     """How the stream is described."""
 
-    def spec(self, limits: PushLimits) -> StreamSpec:
+    def spec(self, limits: PushLimits, headers: tuple[str, ...] = ()) -> StreamSpec:
         """The stream as it is landed and as the stages after `raw` know it: read by position, merged if it has
-        a primary key."""
+        a primary key. `headers` are the columns for them."""
         shared = {n: getattr(self, n) for n in StreamDefaults.model_fields}
         options = {
             "columns": self.columns or {},
@@ -169,6 +173,7 @@ class PushStreamSpec(StreamDefaults):
             "decompressed": limits.decompressed,
             "record_bytes": limits.record,
             "nesting": limits.nesting,
+            **({"headers": headers} if headers else {}),
         }
         return StreamSpec(
             name=self.name,
@@ -205,6 +210,12 @@ class PushSourceSpec(Declared):
     """How webhooks are signed. Without it the source takes none: only pushes with an API key."""
     event_type: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")
     """Where a webhook says what it is about: a path in its JSON, such as `type` or `event.name`."""
+    event_header: str | None = Field(default=None, pattern=_HEADER.pattern)
+    """The header that says it instead, such as `X-GitHub-Event`."""
+    headers: dict[str, str] = Field(default_factory=dict, max_length=20)
+    """Columns for headers of webhooks, such as `{github_event: X-GitHub-Event}`: text, NULL where it was not sent."""
+    form_field: str | None = Field(default=None, min_length=1)
+    """The field that holds the JSON where webhooks come as a form, such as `payload`. Default: forms are refused."""
     limits: PushLimits = PushLimits()
     """What is refused because it is too much."""
     allow_ips: tuple[str, ...] = ()
@@ -230,6 +241,22 @@ class PushSourceSpec(Declared):
         check_unique([s.name for s in value])
         return value
 
+    @field_validator("event_header")
+    @classmethod
+    def _in_lower_case(cls, value: str | None) -> str | None:
+        return None if value is None else value.lower()
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, value: dict[str, str]) -> dict[str, str]:
+        for column, header in value.items():
+            if not re.fullmatch(_HEADER, header) or not column.strip() or column.startswith(RESERVED_PREFIX):
+                raise ValueError(f"'{column}: {header}' is no column and the name of its header")
+            if header.lower() in _SECRET_HEADERS or "signature" in header.lower():
+                raise ValueError(f"'{header}' holds a secret, which is kept nowhere")
+        check_unique([column.casefold() for column in value])
+        return {column: header.lower() for column, header in value.items()}
+
     @model_validator(mode="before")
     @classmethod
     def _apply_defaults(cls, data: Any) -> Any:
@@ -237,9 +264,19 @@ class PushSourceSpec(Declared):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if any(s.events for s in self.streams) and self.event_type is None:
-            raise ValueError("streams have `events`; say in `event_type` where a webhook names its event")
-        if len([s for s in self.streams if not s.events]) > 1 and self.event_type is not None:
+        if self.event_type is not None and self.event_header is not None:
+            raise ValueError("a webhook names its event in `event_type` or in `event_header`, not in both")
+        names_event = self.event_type is not None or self.event_header is not None
+        if any(s.events for s in self.streams) and not names_event:
+            raise ValueError(
+                "streams have `events`; say in `event_type` or `event_header` where a webhook names its event"
+            )
+        for stream in self.streams:
+            if twice := self.headers.keys() & (stream.columns or {}).keys():
+                raise ValueError(
+                    f"stream '{stream.name}': column '{min(twice)}' is declared for a header too"
+                )
+        if len([s for s in self.streams if not s.events]) > 1 and names_event:
             raise ValueError("only one stream may be without `events`: it takes what no other names")
         return self
 
@@ -252,7 +289,7 @@ class PushSourceSpec(Declared):
             owners=self.owners,
             description=self.description,
             connection={"kind": "inbox", "tenant": self.tenant, "source": self.name},
-            streams=tuple(s.spec(self.limits) for s in self.streams),
+            streams=tuple(s.spec(self.limits, tuple(self.headers)) for s in self.streams),
         )
 
     def stream(self, name: str) -> PushStreamSpec:

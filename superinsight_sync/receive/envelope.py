@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 from typing import Annotated, Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -131,6 +132,25 @@ def idempotency_key(header: str) -> str:
             "the Idempotency-Key is not usable", hint="Send 1 to 255 printable ASCII characters"
         )
     return text
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a media type is that of a form without files."""
+    return content_type.partition(";")[0].strip().lower() == FORM
+
+
+def form_field(body: bytes, name: str) -> bytes:
+    """What is in that field of a form. Raises MalformedError: it is no form, or has the field not just once."""
+    try:
+        found = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict")
+    except ValueError:
+        raise MalformedError("the body is no form that can be read") from None
+    if len(found.get(name, ())) != 1:
+        raise MalformedError(f"the form has no field {name}, or several")
+    return found[name][0].encode()
 
 
 def event_of(value: Any, path: str | None) -> str | None:

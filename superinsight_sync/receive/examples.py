@@ -46,8 +46,8 @@ def examples(source: PushSourceSpec, base_url: str) -> dict[str, str]:
     url = addresses(source, base_url)["webhook"]
     return {
         **found,
-        "openssl": _openssl(scheme, secret, url, _event(source, 1)),
-        "python webhook": _python_webhook(scheme, secret, url, _event(source, 2)),
+        "openssl": _openssl(scheme, secret, url, _event(source, 1), _named(source)),
+        "python webhook": _python_webhook(scheme, secret, url, _event(source, 2), _named(source)),
     }
 
 
@@ -61,6 +61,14 @@ def _event(source: PushSourceSpec, number: int) -> str:
         named = next((e.replace("*", "test") for e in stream.events), "test")
         event = _set(event, source.event_type, named)
     return json.dumps(event)
+
+
+def _named(source: PushSourceSpec) -> list[tuple[str, str]]:
+    """The header that says which event it is."""
+    if source.event_header is None:
+        return []
+    stream = next((s for s in source.streams if "json" in s.formats), source.streams[0])
+    return [(source.event_header, next((e.replace("*", "test") for e in stream.events), "test"))]
 
 
 def _set(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -99,7 +107,7 @@ request = urllib.request.Request(
 print(urllib.request.urlopen(request).read().decode())"""
 
 
-def _openssl(scheme: Scheme, secret: str, url: str, body: str) -> str:
+def _openssl(scheme: Scheme, secret: str, url: str, body: str, more: list[tuple[str, str]]) -> str:
     key = f'$(printf %s "${secret}" | od -An -v -tx1 | tr -d " \\n")'
     if scheme.base64_secret:
         key = f'$(printf %s "${{{secret}#whsec_}}" | openssl base64 -d -A | od -An -v -tx1 | tr -d " \\n")'
@@ -110,6 +118,7 @@ def _openssl(scheme: Scheme, secret: str, url: str, body: str) -> str:
         signature = f"{scheme.time_field}=$TIME{scheme.separator}{signature}"
     headers = [(scheme.signature, signature)]
     headers += [(name, f"${v}") for name, v in ((scheme.id, "ID"), (scheme.time, "TIME")) if name]
+    headers += more
     lines = [
         f"BODY='{body}'",
         'ID="evt_$(openssl rand -hex 8)"',
@@ -123,7 +132,7 @@ def _openssl(scheme: Scheme, secret: str, url: str, body: str) -> str:
     return "\n".join(lines)
 
 
-def _python_webhook(scheme: Scheme, secret: str, url: str, body: str) -> str:
+def _python_webhook(scheme: Scheme, secret: str, url: str, body: str, more: list[tuple[str, str]]) -> str:
     key = f'os.environ["{secret}"].encode()'
     if scheme.base64_secret:
         key = f'base64.b64decode(os.environ["{secret}"].removeprefix("whsec_"))'
@@ -135,6 +144,7 @@ def _python_webhook(scheme: Scheme, secret: str, url: str, body: str) -> str:
     start = f"{scheme.time_field}={{now}}{scheme.separator}" if scheme.time_field else ""
     names = [(scheme.id, "delivery"), (scheme.time, "now")]
     others = "".join(f"    {name!r}: {value},\n" for name, value in names if name)
+    others += "".join(f"    {name!r}: {value!r},\n" for name, value in more)
     return f"""import base64, hashlib, hmac, os, time, urllib.request, uuid
 
 body = {body.encode()!r}

@@ -116,6 +116,8 @@ class Verifier:
             Secret(n, _key(resolve(s.value, env), self._scheme, n), s.not_after)
             for n, s in enumerate(spec.secrets)
         )
+        self.over = spec.over
+        """What the body of `verify` is to be."""
         before, after = self._scheme.template.split("{body}")
         self._before, self._after = before, after
         self._is_timed = bool(self._scheme.time or self._scheme.time_field)
@@ -125,7 +127,7 @@ class Verifier:
 
         Args:
             headers: names in lower case.
-            body: the bytes as they came, before anything was unpacked.
+            body: what `over` says: by default the bytes as they came, before anything was unpacked.
 
         Raises:
             SignatureError: for whatever is wrong with it, told alike.

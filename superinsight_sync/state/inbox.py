@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
@@ -26,7 +26,7 @@ from superinsight_sync.state.deliveries import (
     Waiting,
     Wanted,
 )
-from superinsight_sync.state.inbox_looks import records_between, waiting_of
+from superinsight_sync.state.inbox_looks import oldest_of, records_between, waiting_of, waits
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, lock_order
 from superinsight_sync.state.landing_files import LandingFiles
 from superinsight_sync.state.tables import inbox as t
@@ -87,49 +87,9 @@ class Inbox:
     ) -> tuple[Range, ...]:
         """What waits, one range for each stream: its oldest deliveries, up to the limits (at least one)."""
         given = {"tenant": tenant, "source": source, "stream": stream}
-        stream_of = (t.c.tenant, t.c.source, t.c.stream)
-        numbered = (
-            select(
-                *stream_of,
-                t.c.seq,
-                t.c.records,
-                t.c.size_bytes,
-                t.c.received_at,
-                t.c.marked_at,
-                t.c.error_text,
-                func.row_number().over(partition_by=stream_of, order_by=t.c.seq).label("place"),
-                func.sum(t.c.size_bytes).over(partition_by=stream_of, order_by=t.c.seq).label("total"),
-            )
-            .where(_waits(), *(t.c[name] == value for name, value in given.items() if value is not None))
-            .subquery()
-        )
-        n = numbered.c
-        statement = (
-            select(
-                n.tenant,
-                n.source,
-                n.stream,
-                func.min(n.seq),
-                func.max(n.seq),
-                func.count(),
-                func.sum(n.records),
-                func.sum(n.size_bytes),
-                func.min(n.received_at),
-                # What waits is marked if it has failed, with the error, or was asked for since, without one.
-                func.max(n.marked_at).filter(n.error_text.is_(None)),
-            )
-            .where(or_(n.place == 1, and_(n.place <= max_deliveries, n.total <= max_bytes)))
-            .group_by(n.tenant, n.source, n.stream)
-            .order_by(func.min(n.seq))
-        )
+        only = {name: value for name, value in given.items() if value is not None}
         with self._database.read() as connection:
-            rows = connection.execute(statement).all()
-        return tuple(
-            Range(
-                who, source_name, name, first, last, count, int(records), int(size_bytes), oldest_at, asked_at
-            )
-            for who, source_name, name, first, last, count, records, size_bytes, oldest_at, asked_at in rows
-        )
+            return oldest_of(connection, only, max_deliveries=max_deliveries, max_bytes=max_bytes)
 
     def waits(self, streams: Collection[StreamKey]) -> dict[StreamKey, Waiting]:
         """What waits of these streams, without those of which nothing does. Cheap however much it is."""
@@ -219,7 +179,7 @@ class Inbox:
         """Notes that a stream's deliveries up to an order number are in the lake; how many of them were waiting
         still, and since when the oldest."""
         of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
-        those = (*of_stream, t.c.seq <= seq, _waits())
+        those = (*of_stream, t.c.seq <= seq, waits())
         values = {"state": "landed", "load_id": load_id, "marked_at": utc_now(), "error_text": None}
         with self._database.write() as connection:
             oldest_at = connection.scalar(select(func.min(t.c.received_at)).where(*those))
@@ -230,7 +190,7 @@ class Inbox:
         of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
         values = {"marked_at": utc_now(), "error_text": clean(str(error))}
         with self._database.write() as connection:
-            return connection.execute(update(t).where(*of_stream, _waits()).values(values)).rowcount
+            return connection.execute(update(t).where(*of_stream, waits()).values(values)).rowcount
 
     def ask_again(self, tenant: str, source: str, stream: str) -> int:
         """Notes that what waits of a stream is to be tried again at once, after it could not be landed. How many
@@ -238,7 +198,7 @@ class Inbox:
         of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
         values = {"marked_at": utc_now(), "error_text": None}
         with self._database.write() as connection:
-            return connection.execute(update(t).where(*of_stream, _waits()).values(values)).rowcount
+            return connection.execute(update(t).where(*of_stream, waits()).values(values)).rowcount
 
     def replay(self, delivery_id: str, *, only: Collection[int] | None = None) -> str | None:
         """Puts a delivery into the inbox once more, behind all others; the new id. None if there is no such.
@@ -309,7 +269,7 @@ class Inbox:
         if wanted.since is not None:
             where.append(t.c.received_at >= wanted.since)
         if wanted.failed:
-            where += [_waits(), t.c.error_text.is_not(None)]
+            where += [waits(), t.c.error_text.is_not(None)]
         if before is not None:
             where.append(t.c.seq < before)
         statement = select(*_SHOWN).where(*where).order_by(t.c.seq.desc()).limit(limit)
@@ -363,7 +323,7 @@ class Inbox:
 
     def backlog(self, tenant: str | None = None, source: str | None = None) -> Backlog:
         """What waits, of all or of one tenant or source."""
-        statement = select(func.count(), func.sum(t.c.size_bytes), func.min(t.c.received_at)).where(_waits())
+        statement = select(func.count(), func.sum(t.c.size_bytes), func.min(t.c.received_at)).where(waits())
         if tenant is not None:
             statement = statement.where(t.c.tenant == tenant)
         if source is not None:
@@ -375,7 +335,7 @@ class Inbox:
     def waiting(self) -> dict[tuple[str, str], int]:
         """How many deliveries wait, by (tenant, source). Cheap: told by an index alone."""
         columns = (t.c.tenant, t.c.source)
-        statement = select(*columns, func.count()).where(_waits()).group_by(*columns)
+        statement = select(*columns, func.count()).where(waits()).group_by(*columns)
         with self._database.read() as connection:
             return {(tenant, source): count for tenant, source, count in connection.execute(statement)}
 
@@ -392,12 +352,6 @@ class Inbox:
             files.difference_update(used)
         self.files.forget(files)
         return count
-
-
-def _waits() -> ColumnElement[bool]:
-    # Written out: with parameters a database cannot know that the partial index has just these rows. It was made for
-    # a second state that none has.
-    return t.c.state.in_((literal_column("'received'"), literal_column("'landing'")))
 
 
 def _stored(row: Any) -> StoredDelivery:

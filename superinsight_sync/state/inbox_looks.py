@@ -1,18 +1,19 @@
-"""Looks at what waits in the inbox that cost the same however much it is: a few steps in an index for each stream."""
+"""Looks at what waits in the inbox."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 
-from sqlalchemy import Connection, TextClause, func, select, text
+from sqlalchemy import ColumnElement, Connection, TextClause, and_, func, literal_column, or_, select, text
 
-from superinsight_sync.state.deliveries import StreamKey, Waiting
+from superinsight_sync.state.deliveries import Range, StreamKey, Waiting
 from superinsight_sync.state.tables import inbox as t
 
 _AT_ONCE = 100
 
 
 def waiting_of(connection: Connection, streams: Collection[StreamKey]) -> Iterator[tuple[StreamKey, Waiting]]:
-    """What waits of these streams; none of those of which nothing does."""
+    """What waits of these streams; none of those of which nothing does. It costs the same however much it is: a few
+    steps in an index for each stream."""
     wanted = sorted(streams)
     for start in range(0, len(wanted), _AT_ONCE):
         some = wanted[start : start + _AT_ONCE]
@@ -37,6 +38,60 @@ def records_between(connection: Connection, stream: StreamKey, after: int, last:
     of_stream = [c == value for c, value in zip((t.c.tenant, t.c.source, t.c.stream), stream, strict=True)]
     counted = select(func.sum(t.c.records)).where(*of_stream, t.c.seq > after, t.c.seq <= last)
     return int(connection.scalar(counted) or 0)
+
+
+def oldest_of(
+    connection: Connection, only: Mapping[str, str], *, max_deliveries: int, max_bytes: int
+) -> tuple[Range, ...]:
+    """What waits where these columns have these values, one range for each stream: its oldest deliveries, up to the
+    limits (at least one). Goes through all that waits."""
+    stream_of = (t.c.tenant, t.c.source, t.c.stream)
+    numbered = (
+        select(
+            *stream_of,
+            t.c.seq,
+            t.c.records,
+            t.c.size_bytes,
+            t.c.received_at,
+            t.c.marked_at,
+            t.c.error_text,
+            func.row_number().over(partition_by=stream_of, order_by=t.c.seq).label("place"),
+            func.sum(t.c.size_bytes).over(partition_by=stream_of, order_by=t.c.seq).label("total"),
+        )
+        .where(waits(), *(t.c[name] == value for name, value in only.items()))
+        .subquery()
+    )
+    n = numbered.c
+    statement = (
+        select(
+            n.tenant,
+            n.source,
+            n.stream,
+            func.min(n.seq),
+            func.max(n.seq),
+            func.count(),
+            func.sum(n.records),
+            func.sum(n.size_bytes),
+            func.min(n.received_at),
+            # What waits is marked if it has failed, with the error, or was asked for since, without one.
+            func.max(n.marked_at).filter(n.error_text.is_(None)),
+        )
+        .where(or_(n.place == 1, and_(n.place <= max_deliveries, n.total <= max_bytes)))
+        .group_by(n.tenant, n.source, n.stream)
+        .order_by(func.min(n.seq))
+    )
+    rows = connection.execute(statement).all()
+    return tuple(
+        Range(who, source_name, name, first, last, count, int(records), int(size_bytes), oldest_at, asked_at)
+        for who, source_name, name, first, last, count, records, size_bytes, oldest_at, asked_at in rows
+    )
+
+
+def waits() -> ColumnElement[bool]:
+    """Those that wait."""
+    # Written out: with parameters a database cannot know that the partial index has just these rows. It was made for
+    # a second state that none has.
+    return t.c.state.in_((literal_column("'received'"), literal_column("'landing'")))
 
 
 @cache

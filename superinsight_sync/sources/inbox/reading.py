@@ -71,6 +71,9 @@ class InboxRead(RecordRead):
         for at, reason in misfits:
             delivery, number = owners[at]
             self._kept.add(place_of(delivery), number, reason, whole(texts[at]))
+        for name in self._shape.headers:
+            sent = [owners[n][0].metadata.get("headers", {}).get(name) for n in places]
+            arrays[name] = pa.array(sent, pa.string())
         arrays[DELIVERY.name] = pa.array([owners[n][0].id for n in places], DELIVERY.arrow)
         arrays[SEQ.name] = pa.array([owners[n][0].seq for n in places], SEQ.arrow)
         arrays[RECEIVED_AT.name] = pa.array([owners[n][0].received_at for n in places], RECEIVED_AT.arrow)

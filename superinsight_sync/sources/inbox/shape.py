@@ -58,6 +58,7 @@ class Shape:
         keys: columns of the primary key: a record without one of them is none.
         kinds: column → kinds of values pushed to it before, as `kinds` gave them.
         grows: whether a column that exists may become of another type.
+        headers: columns that are filled by the reader: a record that has a value under such a name is none.
     """
 
     def __init__(
@@ -68,10 +69,16 @@ class Shape:
         *,
         kinds: Mapping[str, Sequence[str]] | None = None,
         grows: bool = True,
+        headers: Sequence[str] = (),
     ) -> None:
-        self._keys, self._grows = keys, grows
+        self._keys, self._grows, self.headers = keys, grows, tuple(headers)
+        self._taken = {n.casefold() for n in headers}
         self._declared = {name: arrow_type(text) for name, text in declared.items()}
-        self._known = {f.name: f.type for f in known or () if not f.name.startswith(RESERVED_PREFIX)}
+        self._known = {
+            f.name: f.type
+            for f in known or ()
+            if not f.name.startswith(RESERVED_PREFIX) and f.name not in self.headers
+        }
         self._before = {name: frozenset(found) for name, found in (kinds or {}).items()}
         self._fresh: dict[str, Kinds] = {}
         self._found: dict[str, Held] | None = None
@@ -93,7 +100,8 @@ class Shape:
         known of any, or a key is missing."""
         found = [Column(n, told(held.fresh), held.dtype) for n, held in self._held.items()]
         has_keys = self._held.keys() >= set(self._keys)
-        return (*found, *OWN) if found and has_keys else ()
+        sent = [Column(n, "header", pa.string()) for n in self.headers]
+        return (*found, *sent, *OWN) if found and has_keys else ()
 
     @property
     def kinds(self) -> dict[str, list[str]]:
@@ -176,13 +184,16 @@ class Shape:
         return row
 
     def _is_odd(self, name: str) -> bool:
-        return _unusable(name) is not None or self._folded.get(name.casefold(), name) != name
+        folded = name.casefold()
+        return _unusable(name) is not None or folded in self._taken or self._folded.get(folded, name) != name
 
     def _named(self, row: dict[str, Any]) -> dict[str, Any] | str:
         """A record by itself: the first one that brings a value under a name has it."""
         if wrong := [reason for name in row if (reason := _unusable(name))]:
             return wrong[0]
         given = {n.casefold(): n for n, value in row.items() if value is not None}
+        if given.keys() & self._taken:
+            return "a field has the name of a column that is declared for a header"
         if len({n.casefold() for n in row}) < len(row) or any(
             self._folded.get(folded, name) != name for folded, name in given.items()
         ):

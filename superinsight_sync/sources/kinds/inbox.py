@@ -53,6 +53,8 @@ class Options(StreamOptions):
     """Most bytes of one line of NDJSON."""
     nesting: int = 500
     """How deep values lie within values."""
+    headers: tuple[str, ...] = ()
+    """Columns for headers of webhooks, as the gateway kept them."""
 
 
 class InboxSource:
@@ -160,6 +162,7 @@ class InboxSource:
                 stream.primary_key,
                 kinds=self._position.get("kinds"),
                 grows=stream.contract.types == "evolve",
+                headers=options.headers,
             )
             after = int(self._position.get("seq", 0))
             found = deliveries(inbox, self._stretch(stream, mark), after, options)
