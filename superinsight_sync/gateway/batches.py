@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from superinsight_sync.gateway.access import authenticate, check_credentials, headers_of
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import Hold, read_body
+from superinsight_sync.gateway.fitting import fitted
 from superinsight_sync.gateway.receivers import Receiver, check_format
 from superinsight_sync.gateway.taking import delivery_of, tell
 from superinsight_sync.model.push import PushFormat, PushLimits
@@ -79,7 +80,8 @@ async def _take(gate: "Gate", scope: Scope, receive: Receive, send: Send, hold: 
         records=len(parsed.records),
         metadata={**pushed.metadata, "by": principal.key_id},
     )
-    await tell(send, await gate.taking.store(delivery), parsed)
+    outcome = await gate.taking.store(delivery)
+    await tell(send, outcome, fitted(receiver, stream, pushed.form, pushed.plain, parsed))
 
 
 def asked_for(scope: Scope) -> dict[str, str]:

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Send
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.gateway.fitting import fitted
 from superinsight_sync.gateway.receivers import Receiver
 from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushStreamSpec
@@ -204,6 +205,7 @@ class Session:
         outcome = await self._gate.taking.store(delivery)
         if outcome.kind == "conflict":
             raise RequestError(409, "another connection sends this session")
+        parsed = fitted(sender.receiver, sender.stream, "ndjson", body, parsed)
         bad = [{"n": first + r.place - 1, "reason": r.reason} for r in parsed.rejected[:MOST_TOLD]]
         return {"rejected": bad} if bad else {}
 

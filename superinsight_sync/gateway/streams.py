@@ -19,6 +19,7 @@ from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.answers import RequestError, answer, problem
 from superinsight_sync.gateway.batches import admitted, asked_for
 from superinsight_sync.gateway.edge import log_failure
+from superinsight_sync.gateway.fitting import fitted
 from superinsight_sync.gateway.lines import CHUNK_LINES, LineReader
 from superinsight_sync.gateway.receivers import Receiver, check_format
 from superinsight_sync.gateway.resent import OtherLinesError, Resent
@@ -191,6 +192,7 @@ class _Taken:
         outcome = await self._gate.taking.store(delivery)
         if outcome.kind == "conflict":
             raise RequestError(409, "this stream is being sent with other lines", hint="Use another batch id")
+        parsed = fitted(self._receiver, self._stream, self._form, body, parsed)
         self.is_new = self.is_new or outcome.kind == "stored"
         self._committed, self._is_begun = last, True
         self._records += len(parsed.records)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from superinsight_sync.core.errors import SisError, TransientError
 from superinsight_sync.gateway.answers import RequestError, detail_of, status_of
+from superinsight_sync.gateway.fitting import fitted
 from superinsight_sync.gateway.receivers import Receiver
 from superinsight_sync.gateway.taking import delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
@@ -65,6 +66,7 @@ def check_file(sent: FileSent, receiver: Receiver) -> Checked:
     if not parsed.records:
         reason = parsed.rejected[0].reason if parsed.rejected else "it holds no records"
         raise UnprocessableError(f"nothing in the file can be taken: {reason}")
+    parsed = fitted(receiver, sent.stream, sent.form, plain, parsed)
     told = [{"place": r.place, "reason": r.reason} for r in parsed.rejected[:_MOST_TOLD]]
     return Checked(encoding, len(parsed.records), len(parsed.rejected), told)
 

@@ -187,7 +187,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("body", "form", "kept"), BAD)
+@pytest.mark.parametrize(("body", "form", "kept"), BAD, ids=map(str, range(len(BAD))))
 def test_what_is_no_record_is_kept_and_the_others_land(
     engine: Engine, body: bytes, form: str, kept: str
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.model.push import PushFormat
 from superinsight_sync.receive.csv_lines import csv_records
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import ParseRules, parse, unfit
@@ -42,18 +43,26 @@ def opened(
     """
     place = place_of(delivery)
     try:
-        plain = unpacked(body, delivery.encoding, limit_bytes).removeprefix(_BOM)
-        if delivery.format in ("csv", "xml"):
-            return _asked_for(delivery, _made(delivery, plain, replace(rules, element=record), place))
-        path = record.split(".") if record else []
-        return _asked_for(delivery, _written(delivery, plain, path, rules))
+        plain = unpacked(body, delivery.encoding, limit_bytes)
+        found = taken_apart(delivery.format, plain, record=record, rules=rules, place=place)
+        return _asked_for(delivery, found)
     except (SisError, ValueError, RecursionError) as error:
         reason = error.message if isinstance(error, SisError) else f"it is no {delivery.format}"
         return Opened([], [], [(place, None, f"the delivery cannot be read: {reason}", shown(body))])
 
 
-def _made(delivery: StoredDelivery, plain: bytes, rules: ParseRules, place: str) -> Opened:
-    parsed = parse(plain, delivery.format, rules)
+def taken_apart(
+    form: PushFormat, plain: bytes, *, record: str | None, rules: ParseRules, place: str
+) -> Opened:
+    """The records of an unpacked body. Raises SisError, ValueError, RecursionError: it is not of that format."""
+    plain = plain.removeprefix(_BOM)
+    if form in ("csv", "xml"):
+        return _made(form, plain, replace(rules, element=record), place)
+    return _written(form, plain, record.split(".") if record else [], rules, place)
+
+
+def _made(form: PushFormat, plain: bytes, rules: ParseRules, place: str) -> Opened:
+    parsed = parse(plain, form, rules)
     records = dict(csv_records(plain)) if parsed.rejected else {}
     rejects: list[Unusable] = [
         (place, r.place, r.reason, whole(records[r.place].removesuffix(b"\r"))) for r in parsed.rejected
@@ -71,13 +80,12 @@ def _asked_for(delivery: StoredDelivery, found: Opened) -> Opened:
     return Opened([t for _, t in kept], [n for n, _ in kept], rejects)
 
 
-def _written(delivery: StoredDelivery, plain: bytes, path: list[str], rules: ParseRules) -> Opened:
-    place = place_of(delivery)
+def _written(form: PushFormat, plain: bytes, path: list[str], rules: ParseRules, place: str) -> Opened:
     texts: list[bytes] = []
     numbers: list[int] = []
     rejects: list[Unusable] = []
-    for number, text in _values(delivery, plain):
-        if delivery.format == "ndjson" and len(text) > rules.record_bytes:
+    for number, text in _values(form, plain):
+        if form == "ndjson" and len(text) > rules.record_bytes:
             rejects.append((place, number, "longer than a record may be", whole(text)))
             continue
         if reason := unfit(text, rules):
@@ -94,9 +102,9 @@ def _written(delivery: StoredDelivery, plain: bytes, path: list[str], rules: Par
     return Opened(texts, numbers, rejects)
 
 
-def _values(delivery: StoredDelivery, plain: bytes) -> Iterator[tuple[int, bytes]]:
+def _values(form: PushFormat, plain: bytes) -> Iterator[tuple[int, bytes]]:
     """Its records' lines or places, from 1, as the gateway's answer counts them, and their texts."""
-    if delivery.format == "ndjson":
+    if form == "ndjson":
         lines = enumerate(plain.split(b"\n"), start=1)
         yield from ((number, line) for number, line in lines if line and not line.isspace())
     elif plain.lstrip()[:1] == b"[":
