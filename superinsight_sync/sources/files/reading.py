@@ -49,14 +49,20 @@ class Table:
 
     Args:
         cursor: the stream's cursor; ``_sis_file_modified_at`` becomes a column only if it is that.
+        landed: the columns of the stream's table, if rows come to others there.
     """
 
     def __init__(
-        self, files: Sequence[FoundFile], spec: FormatSpec, limits: Limits, cursor: str | None
+        self,
+        files: Sequence[FoundFile],
+        spec: FormatSpec,
+        limits: Limits,
+        cursor: str | None,
+        landed: pa.Schema | None = None,
     ) -> None:
         self.members = detect_all(files, spec, limits)
         family = FAMILIES[self.members[0].format.type if self.members else spec.type or "csv"]
-        self._layout: Layout = _LAYOUTS[family](Reading(self.members, spec, limits))
+        self._layout: Layout = _LAYOUTS[family](Reading(self.members, spec, limits, landed))
         self.cursor = cursor
         own = [FileColumn(MODIFIED_AT, _MODIFIED_TYPE, "file's mtime")] if cursor == MODIFIED_AT else []
         own.append(FileColumn(FILE, pa.string(), "file's name"))
