@@ -17,25 +17,29 @@ from superinsight_sync.core.settings import load_settings
 def discover_command(source: str, write: Path | None, as_json: bool) -> None:
     """Lists a source's streams and columns and writes a proposed declaration.
 
+    A source may declare its connection only: written to its own file, the streams are added to it. Numbers of rows
+    that are estimates are marked by ≈.
+
     \b
     Example:
         sis discover airline --write defs/airline/proposed.yaml
     """
-    import yaml
-
-    from superinsight_sync.pipeline.look import discover, proposal
+    from superinsight_sync.pipeline.look import discover, proposal_text, with_streams
     from superinsight_sync.pipeline.project import load_project
 
     settings = load_settings()
-    declared = load_project(settings).source(source)
+    project = load_project(settings)
+    declared = project.connected(source)
     found = discover(declared, settings)
-    remarks = "".join(f"# {s.name}: {s.remark}\n" for s in found if s.remark)
-    proposed = remarks + yaml.safe_dump(proposal(declared, found), sort_keys=False, allow_unicode=True)
+    proposed = proposal_text(declared, found)
     for stream in found:
         if stream.problem:
             tell(f"left out: {stream.value}: {stream.problem}")
     if write is not None:
-        if write.exists():
+        empty = project.streamless.get(source)
+        if empty is not None and write.exists() and write.samefile(empty[1]):
+            proposed = with_streams(write, declared, found)
+        elif write.exists():
             raise ConfigError(f"{write} exists", hint="Name another file, or remove it")
         write.parent.mkdir(parents=True, exist_ok=True)
         write.write_text(proposed)
@@ -52,7 +56,7 @@ def discover_command(source: str, write: Path | None, as_json: bool) -> None:
         (
             s.name,
             f"{s.place}: {s.value}",
-            s.row_estimate,
+            s.row_estimate if s.counted or s.row_estimate is None else f"≈ {s.row_estimate}",
             ", ".join(s.primary_key),
             s.cursor,
             ", ".join(f"{c.name} {c.type}" for c in s.columns),

@@ -3,14 +3,7 @@
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from superinsight_sync.model.window import PartitionUnit
 from superinsight_sync.model.written import NAME_PATTERN as NAME_PATTERN
@@ -157,6 +150,10 @@ class FormatSpec(Declared):
     """What stands around a cell that holds delimiters."""
     header: bool = True
     """Whether the first row of a CSV or sheet holds the column names."""
+    skip_rows: int = Field(default=0, ge=0)
+    """Lines of a CSV before its header, or before its first record."""
+    folders: bool = False
+    """Whether folders like `year=2023` in the files' names become columns: text, or as `columns` says."""
     record: str | None = Field(default=None, min_length=1)
     """The XML element that is a row: its path from the root, such as `orders/order`, or its name.
     Default: the root's children."""

@@ -1,11 +1,14 @@
 """Look without touching: connection tests, discovery and previews. Nothing here writes to source or lake."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pyarrow as pa
 
-from superinsight_sync.core.errors import NothingYetError, SisError
+from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ConnectionReport
@@ -82,6 +85,50 @@ def proposal(source: SourceSpec, found: Sequence[FoundStream]) -> dict[str, Any]
         "streams": streams,
     }
     return {"type": "superinsight_sync.SyncSource", "attributes": attributes}
+
+
+def proposal_text(source: SourceSpec, found: Sequence[FoundStream]) -> str:
+    """The same as YAML, with what a person should know first as comments."""
+    import yaml
+
+    return _remarks(found) + yaml.safe_dump(proposal(source, found), sort_keys=False, allow_unicode=True)
+
+
+def with_streams(file: Path, source: SourceSpec, found: Sequence[FoundStream]) -> str:
+    """The text of the file that declares a source without streams, with those found added as it is written.
+
+    Raises ConfigError if they cannot be added at its end.
+    """
+    import yaml
+
+    streams = proposal(source, found)["attributes"]["streams"]
+    added = yaml.safe_dump({"streams": streams}, sort_keys=False, allow_unicode=True)
+    text = file.read_text().rstrip("\n")
+    inner = next((len(m[1]) for m in re.finditer(r"^( +)\S", text, re.MULTILINE)), 2)
+    filled = f"{text}\n{indent(_remarks(found) + added, ' ' * inner)}"
+    before, after = (_loaded(t) for t in (text, filled))
+    if not (
+        after and before and after.get("attributes") == {**before.get("attributes", {}), "streams": streams}
+    ):
+        raise ConfigError(
+            f"the streams cannot be added at the end of {file}",
+            hint="Leave out `streams` and let `attributes` be the last key, or name another file",
+        )
+    return filled
+
+
+def _loaded(text: str) -> dict[str, Any] | None:
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _remarks(found: Sequence[FoundStream]) -> str:
+    return "".join(f"# {s.name}: {s.remark}\n" for s in found if s.remark)
 
 
 def preview(

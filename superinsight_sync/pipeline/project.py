@@ -36,6 +36,8 @@ class Project:
     push_sources: dict[str, PushSourceSpec] = field(default_factory=dict)
     own_code: bool = False
     """Whether there are Python files beside the declarations: what they define, only Dagster can tell."""
+    streamless: dict[str, tuple[SourceSpec, Path]] = field(default_factory=dict)
+    """Sources that declare a connection and no streams yet, and where: what `sis discover` can fill."""
     undecided: tuple[tuple[str, Problem], ...] = ()
     """Inputs of datasets that are no streams, and the problem that each is if no own asset has that key either."""
 
@@ -44,6 +46,10 @@ class Project:
         if name not in self.sources:
             raise ConfigError(f"there is no source '{name}'", hint=self._hint(name, self.sources))
         return self.sources[name]
+
+    def connected(self, name: str) -> SourceSpec:
+        """A source with or without streams. Raises ConfigError naming the sources there are."""
+        return self.streamless[name][0] if name in self.streamless else self.source(name)
 
     def push_source(self, name: str) -> PushSourceSpec:
         """Raises ConfigError naming the push sources there are."""
@@ -66,7 +72,7 @@ class Project:
         return self.datasets[name]
 
     def _hint(self, name: str, names: Any) -> str:
-        bad = f". {len(self.problems)} declarations are wrong: see `sis check`" if self.problems else ""
+        bad = f". {len(self.problems)} problems, the first: {self.problems[0]}" if self.problems else ""
         return _valid(name, names) + bad
 
 
@@ -102,10 +108,13 @@ def load_folder(folder: Path) -> Project:
     datasets: dict[str, DatasetSpec] = {}
     problems: list[Problem] = []
     places: dict[str, tuple[Path, yaml.Node]] = {}
+    streamless: dict[str, tuple[SourceSpec, Path]] = {}
     for file in sorted(folder.rglob("defs.yaml")):
         for spec, node in _specs(file, problems):
             line = line_of(node, ("attributes", "name"))
-            if isinstance(spec, SourceSpec | PushSourceSpec):
+            if isinstance(spec, SourceSpec) and not spec.streams:
+                streamless[spec.name] = spec, file
+            elif isinstance(spec, SourceSpec | PushSourceSpec):
                 if spec.name in sources:
                     problems.append(Problem(file, line, f"source '{spec.name}' is declared twice"))
                 if isinstance(spec, PushSourceSpec):
@@ -125,7 +134,9 @@ def load_folder(folder: Path) -> Project:
             undecided.append((unknown, problem))
         else:
             problems.append(problem)
-    return Project(folder, sources, datasets, tuple(problems), push_sources, own_code, tuple(undecided))
+    return Project(
+        folder, sources, datasets, tuple(problems), push_sources, own_code, streamless, tuple(undecided)
+    )
 
 
 def _has_own_code(folder: Path) -> bool:
@@ -170,6 +181,8 @@ def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, yam
             spec = model.model_validate(data.get("attributes") or {})
         except ValidationError as error:
             problems.extend(_problems(file, node, error))
+            if model is SourceSpec and (empty := _without_streams(data, error)):
+                yield empty, node
             continue
         wrong = [
             Problem(file, line_of(node, ("attributes", *place)), str(error))
@@ -178,6 +191,21 @@ def _specs(file: Path, problems: list[Problem]) -> Iterator[tuple[BaseModel, yam
         problems.extend(wrong)
         if not wrong:
             yield spec, node
+
+
+def _without_streams(data: Any, error: ValidationError) -> SourceSpec | None:
+    """The source, if all that it lacks is streams."""
+    if {f["loc"] for f in error.errors()} != {("streams",)}:
+        return None
+    if data["attributes"].get("streams"):
+        return None
+    try:
+        filled = SourceSpec.model_validate(
+            {**data["attributes"], "streams": [{"name": "any", "path": "any"}]}
+        )
+    except ValidationError:
+        return None
+    return filled.model_copy(update={"streams": ()})
 
 
 def _unknown_type(data: Any) -> str | None:
@@ -199,6 +227,8 @@ def _problems(file: Path, node: yaml.Node, error: ValidationError) -> Iterator[P
         line = line_of(node, path)
         key = ".".join(str(p) for p in finding["loc"]) or "attributes"
         message = finding["msg"].removeprefix("Value error, ")
+        if key == "streams" and finding["type"] in ("missing", "too_short"):
+            message = f"a source needs at least one. `sis discover <source> --write {file}` proposes them"
         value = _shown(finding)
         valid = _valid_keys(finding, error)
         yield Problem(file, line, f"{key}: {message}{value}{valid}")

@@ -100,7 +100,9 @@ class FoundStream:
     cursor: str | None = None
     """A column that looks like a usable incremental cursor."""
     row_estimate: int | None = None
-    format: Mapping[str, str] = field(default_factory=dict)
+    counted: bool = False
+    """Whether `row_estimate` was counted, and is no estimate."""
+    format: Mapping[str, Any] = field(default_factory=dict)
     """What `format` of the stream has to say."""
     remark: str = ""
     """What a person should know before they trust the proposal."""

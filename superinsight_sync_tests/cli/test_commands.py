@@ -213,3 +213,36 @@ def test_the_shell_completes_commands() -> None:
     asked = {"_SIS_COMPLETE": "bash_complete", "COMP_WORDS": "sis ba", "COMP_CWORD": "1"}
     done = CliRunner().invoke(main, [], env=asked, prog_name="sis")
     assert done.stdout.split() == ["plain,backfill"]
+
+
+def test_a_source_without_streams_is_filled_by_discovery(project: Path) -> None:
+    """In its own file; `check` says so, and never tells to run `check`."""
+    (project / "drop").mkdir()
+    (project / "drop" / "people.csv").write_text("id,name\n1,Ada\n")
+    file = project / project.name / "defs" / "drop" / "defs.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "# mine\ntype: superinsight_sync.SyncSource\nattributes:\n  name: drop\n  owners: ['team:a']\n"
+        "  connection: {kind: files, path: drop, settle: 0s}  # here\n"
+    )
+    try:
+        checked = sis("check", "drop", "--offline", "--json")
+        assert checked.code == 2 and "`sis check`" not in checked.out
+        problems = sis("check", "--offline", "--json").document["problems"]
+        assert [f"sis discover <source> --write {file}" in p["message"] for p in problems] == [True]
+        assert sis("discover", "drop", "--json").document["streams"][0]["name"] == "people"
+        assert sis("discover", "drop", "--write", str(file)).code == 0
+        text = file.read_text()
+        assert "# mine" in text and "# here" in text and "team:a" in text
+        assert "id: int64" in text and "primary_key" in text
+        assert sis("check", "drop", "--json").code == 0
+        assert sis("discover", "drop", "--write", str(file)).code == 2
+    finally:
+        file.unlink()
+        file.parent.rmdir()
+
+
+def test_numbers_of_rows_are_exact_or_marked(project: Path) -> None:
+    found = sis("discover", "web", "--json").document["streams"]
+    assert all(s["counted"] for s in found)
+    assert "≈" not in sis("discover", "web").out

@@ -130,4 +130,4 @@ def test_a_wrong_stream_is_one_problem(tmp_path: Path) -> None:
     assert [p.message.split(":")[0] for p in problems] == ["streams.0.tabel"]
     (tmp_path / "shop" / "defs.yaml").write_text(GOOD.split("  streams:")[0] + "  streams: []\n")
     (problem,) = load_folder(tmp_path).problems
-    assert "at least 1 item" in problem.message
+    assert "needs at least one" in problem.message

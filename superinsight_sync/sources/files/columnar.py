@@ -32,6 +32,7 @@ class TypedLayout(ABC):
         self._types = reading.declared()
         self._limits = reading.limits
         self._spec = reading.spec
+        self._landed = reading.landed
         schemas = {m.file.name: self._schema(m) for m in reading.members}
         self._rows = {name: rows for name, (_, rows) in schemas.items()}
         names = merge_names([(m, schemas[m.file.name][0].names) for m in reading.members])

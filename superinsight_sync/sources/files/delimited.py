@@ -15,7 +15,7 @@ from superinsight_sync.sources.files.declared import declared_texts
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
 from superinsight_sync.sources.files.records import Scanner
 from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.files.streams import TextStream
+from superinsight_sync.sources.files.streams import TextStream, skip_lines
 
 _BLOCK_BYTES = 1 << 20
 """The parser reads up to 32 of these ahead."""
@@ -92,7 +92,9 @@ class DelimitedLayout:
 
     def _open(self, member: Member) -> TextStream:
         form = member.format
-        return TextStream(member.file, form.compression, form.encoding, self._limits)
+        stream = TextStream(member.file, form.compression, form.encoding, self._limits)
+        skip_lines(stream, self._spec.skip_rows)
+        return stream
 
     def _texts(self, member: Member, pending: _Pending, read: Any) -> Iterator[pa.RecordBatch]:
         """The file's records as text columns named 0, 1, …; ragged ones are noted in `pending`.
@@ -105,11 +107,16 @@ class DelimitedLayout:
             header = text.read(header_bytes)
             source = _Marked(text, (mark + member.format.delimiter * (len(columns) - 1)).encode())
             try:
-                yield from _until(mark, read(member, source, _Start(len(columns), header), pending), pending)
+                yield from _until(
+                    mark, read(member, source, self._start(len(columns), header), pending), pending
+                )
             except (pa.ArrowException, OSError):
                 if text.failure:
                     raise text.failure from None
                 raise
+
+    def _start(self, width: int, header: bytes) -> "_Start":
+        return _Start(width, header, self._spec.skip_rows)
 
     def _by_blocks(
         self, member: Member, source: "_Marked", start: "_Start", pending: _Pending
@@ -196,7 +203,7 @@ class DelimitedLayout:
         names, header_bytes = self._header(member)
         scanner = self._scanner(member, skip_blank=len(names) > 1)
         with self._open(member) as stream:
-            start = _Start(len(names), stream.read(header_bytes))
+            start = self._start(len(names), stream.read(header_bytes))
             return scanner.found(stream, numbers, start.line)
 
     def _scanner(self, member: Member, *, skip_blank: bool = True) -> Scanner:
@@ -209,10 +216,12 @@ class _Start:
 
     width: int
     header: bytes
+    skipped: int = 0
+    """Lines before the header."""
 
     @property
     def line(self) -> int:
-        return 1 + (self.header.count(b"\n") or self.header.count(b"\r"))
+        return 1 + self.skipped + (self.header.count(b"\n") or self.header.count(b"\r"))
 
 
 class _Marked(io.RawIOBase):

@@ -17,6 +17,7 @@ from superinsight_sync.sources.files.streams import (
     check_encoding,
     entries,
     open_file,
+    skip_lines,
     text_start,
 )
 from superinsight_sync.sources.files.xmlrows import encoding_of
@@ -94,6 +95,7 @@ def detect(file: FoundFile, spec: FormatSpec, limits: Limits) -> FileFormat:
     compression = _compression(file, spec, start)
     encoding = _encoding(file, spec, compression, limits)
     with TextStream(file, compression, encoding, limits) as stream:
+        skip_lines(stream, spec.skip_rows)
         head = stream.read(_HEAD_BYTES)
     if head.startswith(b"PAR1"):
         raise ConfigError(

@@ -6,7 +6,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.extras import need
 from superinsight_sync.sources.files.columnar import TypedLayout, joined_types
-from superinsight_sync.sources.files.layout import Member
+from superinsight_sync.sources.files.layout import FileColumn, Member
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
 from superinsight_sync.sources.files.workbook import DAMAGED, SheetFacts, readable, sheet_facts
@@ -65,6 +65,11 @@ class ExcelLayout(TypedLayout):
 
     def _read(self, member: Member, batch_rows: int) -> Iterator[pa.RecordBatch]:
         raise NotImplementedError
+
+    def _column(self, name: str, schemas: list[tuple[Member, pa.Schema]]) -> FileColumn:
+        found = super()._column(name, schemas)
+        known = self._landed.field(name).type if self._landed and name in self._landed.names else None
+        return replace(found, arrow=known) if found.arrow == pa.int64() and known == pa.float64() else found
 
     def _joined(self, one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         """Whole numbers and others are one kind of cell: each whole one is a double in the file."""

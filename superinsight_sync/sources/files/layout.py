@@ -44,6 +44,8 @@ class Reading:
     members: Sequence[Member]
     spec: FormatSpec
     limits: Limits
+    landed: "pa.Schema | None" = None
+    """The columns of the stream's table."""
 
     def declared(self) -> dict[str, "pa.DataType"]:
         """The declared column types. Raises ConfigError for a text that is no type."""

@@ -17,6 +17,7 @@ from superinsight_sync.sources.files.columnar import OrcLayout
 from superinsight_sync.sources.files.delimited import DelimitedLayout
 from superinsight_sync.sources.files.detection import FAMILIES, detect_all
 from superinsight_sync.sources.files.excel import ExcelLayout
+from superinsight_sync.sources.files.folders import FolderColumns
 from superinsight_sync.sources.files.jsonrows import JsonLayout
 from superinsight_sync.sources.files.layout import FileColumn, Layout, Member, Reading
 from superinsight_sync.sources.files.listing import (
@@ -48,18 +49,26 @@ class Table:
 
     Args:
         cursor: the stream's cursor; ``_sis_file_modified_at`` becomes a column only if it is that.
+        landed: the columns of the stream's table, if rows come to others there.
     """
 
     def __init__(
-        self, files: Sequence[FoundFile], spec: FormatSpec, limits: Limits, cursor: str | None
+        self,
+        files: Sequence[FoundFile],
+        spec: FormatSpec,
+        limits: Limits,
+        cursor: str | None,
+        landed: pa.Schema | None = None,
     ) -> None:
         self.members = detect_all(files, spec, limits)
         family = FAMILIES[self.members[0].format.type if self.members else spec.type or "csv"]
-        self._layout: Layout = _LAYOUTS[family](Reading(self.members, spec, limits))
+        self._layout: Layout = _LAYOUTS[family](Reading(self.members, spec, limits, landed))
         self.cursor = cursor
         own = [FileColumn(MODIFIED_AT, _MODIFIED_TYPE, "file's mtime")] if cursor == MODIFIED_AT else []
         own.append(FileColumn(FILE, pa.string(), "file's name"))
-        self.columns = (*self._layout.columns, *own)
+        reading, inside = Reading(self.members, spec, limits), self._layout.columns
+        self._folders = FolderColumns(self.members if spec.folders else (), reading.declared(), inside)
+        self.columns = (*inside, *self._folders.columns, *own)
         self.schema = pa.schema([(c.name, c.arrow) for c in self.columns])
 
     def rows(self, members: Sequence[Member]) -> int | None:
@@ -129,7 +138,7 @@ class Table:
             request.next_position[PUT_NS] = max([*put_ns, (request.position or {}).get(PUT_NS, UNKNOWN)])
 
     def _with_own(self, member: Member, batch: pa.RecordBatch) -> pa.RecordBatch:
-        arrays = [*batch.columns]
+        arrays = [*batch.columns, *self._folders.arrays(member, batch.num_rows)]
         if self.cursor == MODIFIED_AT:
             modified = pa.scalar(member.file.modified_at, _MODIFIED_TYPE)
             arrays.append(pa.repeat(modified, batch.num_rows))

@@ -5,6 +5,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from contextlib import suppress
@@ -18,6 +19,7 @@ from superinsight_sync.sources.files.listing import UNKNOWN, FoundFile
 
 CHUNK_BYTES = 1 << 20
 _RATIO_FLOOR_BYTES = 100 * 10**6
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 _UTF8_BOM = b"\xef\xbb\xbf"
 _CORRUPT = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
@@ -275,6 +277,22 @@ class TextStream(io.RawIOBase):
                 where=f"file '{self._file.name}'",
                 hint=f"Write format: {{encoding: {found}}}",
             )
+
+
+def skip_lines(stream: TextStream, count: int) -> None:
+    """Reads so many lines, whatever ends them."""
+    while count > 0:
+        data = stream.read(CHUNK_BYTES)
+        if not data:
+            return
+        if data.endswith(b"\r"):
+            data += stream.read(1)
+        at = 0
+        for found in _LINE_END.finditer(data):
+            at, count = found.end(), count - 1
+            if count == 0:
+                break
+        stream.unread(data[at:] if count == 0 else b"")
 
 
 def text_start(file: FoundFile, compression: str, limits: Limits) -> bytes:

@@ -10,11 +10,11 @@ an older time is not new to it.
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -82,6 +82,7 @@ class FilesSource:
         self._limits = Limits(config.max_decompressed, config.max_ratio)
         self._tables: dict[str, tuple[str, Table]] = {}
         self._described: dict[str, pa.Schema] = {}
+        self._landed: dict[str, pa.Schema] = {}
         self._lock = threading.Lock()
         self._remote: RemoteFolder | None = None
 
@@ -116,6 +117,18 @@ class FilesSource:
         folder = self._folder()
         with self._kept():
             yield from discover(folder.everything(), self._limits)
+
+    def prepare(self, stream: StreamSpec, known: "pa.Schema", position: Any) -> None:
+        """Takes the columns of the table: where it holds fractions, whole numbers of a workbook are of their type."""
+        self._landed[_key(stream)] = known
+        self._tables.pop(_key(stream), None)
+
+    def landed(self, stream: StreamSpec, position: Any, load_id: str) -> Mapping[str, int | float]:
+        """Files are told nothing."""
+        return {}
+
+    def failed(self, stream: StreamSpec, error: SisError) -> None:
+        """Files are told nothing."""
 
     def describe(self, stream: StreamSpec) -> StreamShape:
         """The columns of all files together, then `_sis_file`. Estimates rows where the files say them."""
@@ -213,7 +226,8 @@ class FilesSource:
         known = self._tables.get(_key(stream))
         if known is None or known[0] != listing:
             try:
-                table = Table(files, spec, self._limits, stream.sync.cursor)
+                landed = self._landed.get(_key(stream)) if stream.sync.mode == "incremental" else None
+                table = Table(files, spec, self._limits, stream.sync.cursor, landed)
                 table.check_columns(stream, spec)
             except SisError as error:
                 raise error.at(_where(stream)) from None

@@ -124,7 +124,7 @@ class RedisSource:
                 fields, length = fields_of(server, key, _SAMPLE)
                 columns = tuple(ColumnInfo(f, "string", "field") for f in fields)
                 name = topic_name(key, taken)
-                yield FoundStream(name, "topic", key, columns, ("_id",), row_estimate=length)
+                yield FoundStream(name, "topic", key, columns, ("_id",), row_estimate=length, counted=True)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
         """`_id`, `_at`, the declared fields and `_rest`. Raises ConfigError if there is no such stream."""

@@ -36,6 +36,7 @@ def found_streams(db: sqlite3.Connection) -> Iterator[FoundStream]:
             primary_key=shape.primary_key,
             cursor=likely_cursor(times),
             row_estimate=db.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0],
+            counted=True,
         )
 
 

@@ -32,8 +32,8 @@ class Aside:
     _rows: list[Reject] = field(default_factory=list)
     _held_bytes: int = 0
 
-    def add(self, place: str, number: int | None, reason: str, record: dict[str, Any]) -> None:
-        """Keeps one, whole, as JSON. Raises DataError, or ThresholdError beyond the limit."""
+    def add(self, place: str, number: int | None, reason: str, record: dict[str, Any] | bytes) -> None:
+        """Keeps one, whole: as JSON, or the text that it is. Raises DataError, or ThresholdError beyond the limit."""
         self.count += 1
         if self.limit is None:
             raise DataError(
@@ -41,7 +41,10 @@ class Aside:
                 where=f"topic '{self.topic}'",
                 hint="Correct options.columns, or set such messages aside with on_row_error: quarantine",
             )
-        text = json.dumps(record, ensure_ascii=False)
+        if isinstance(record, bytes):
+            text = record.decode("utf-8", "backslashreplace")
+        else:
+            text = json.dumps(record, ensure_ascii=False)
         self._held_bytes += len(text)
         if self.count > self.limit or self._held_bytes > _MOST_BYTES:
             most = (

@@ -339,3 +339,10 @@ def test_records_are_the_same_whatever_ends_lines_and_whatever_quotes_stand_in_c
         tuple(None if c == ("", False) else c[0] for c in r) for r in records
     ]
     assert not aside
+
+
+@pytest.mark.parametrize("record", ['x,a"b', 'x,"a""b"', "x,'é' ", "x, 1", '"x","a\nb"', "x,a,b", "x"])
+def test_a_record_that_is_set_aside_is_kept_as_it_stood(tmp_path: Path, record: str) -> None:
+    (tmp_path / "a.csv").write_text(f"n,t\n1,a\n{record}\n2,b\n")
+    kept, aside = rejected(tmp_path, "a.csv", format={"columns": {"n": "int64"}})
+    assert ([r["n"] for r in kept], [a[3] for a in aside]) == ([1, 2], [record])

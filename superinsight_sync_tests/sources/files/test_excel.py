@@ -7,10 +7,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import xlsxwriter
 
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.settings import load_settings
+from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.pipeline.engine import open_engine, table_of
+from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync_tests.sources.files.folder import read, rows
 from superinsight_sync_tests.sources.files.test_delimited import rejected
 
@@ -119,3 +124,24 @@ def test_durations_beside_numbers_are_refused(tmp_path: Path) -> None:
         sheet.write(2, 0, 1.5, made.add_format({"num_format": "[h]:mm"}))
     with pytest.raises(DataError, match="column 'v' holds durations beside other values"):
         rows(tmp_path, "a.xlsx")
+
+
+def test_whole_numbers_come_to_fractions_in_a_table_without_changing_it(tmp_path: Path) -> None:
+    """A later workbook whose cells happen to be whole."""
+    book(tmp_path / "a.xlsx", ("id", [1]), ("price", [1.5]))
+    engine = open_engine("run", load_settings({"SIS_PROJECT_DIR": str(tmp_path)}))
+    by_file = {"mode": "incremental", "cursor": "_sis_file_modified_at"}
+    declared = SourceSpec.model_validate(
+        {
+            "name": "s",
+            "connection": {"kind": "files", "path": str(tmp_path), "settle": "0s"},
+            "streams": [{"name": "s", "path": "*.xlsx", "sync": by_file}],
+        }
+    )
+    pull_stream(engine, declared, declared.streams[0])
+    (tmp_path / "a.xlsx").unlink()
+    book(tmp_path / "b.xlsx", ("id", [2]), ("price", [2]))
+    pull_stream(engine, declared, declared.streams[0])
+    table = engine.lake.scan(table_of(declared, declared.streams[0], "raw")).read_all()
+    assert sorted(table["price"].to_pylist()) == [1.5, 2.0]
+    assert (table.schema.field("price").type, table.schema.field("id").type) == (pa.float64(), pa.int64())

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, TransientError
 from superinsight_sync.model.window import Window
 from superinsight_sync.sources.kinds.files import Config, FilesSource
-from superinsight_sync.sources.protocol import ReadRequest, open_source
+from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_source
 from superinsight_sync_tests.sources.files import folder as folders
-from superinsight_sync_tests.sources.files.folder import read, source, stream
+from superinsight_sync_tests.sources.files.folder import read, rows, source, stream
+from superinsight_sync_tests.sources.files.test_delimited import rejected
 
 BY_FILE: dict[str, Any] = {"sync": {"mode": "incremental", "cursor": "_sis_file_modified_at"}}
 
@@ -372,3 +373,68 @@ def test_a_declaration_opens_the_kind_and_a_wrong_key_is_named(tmp_path: Path) -
     assert ids(files, ReadRequest(stream("a.csv"))) == ["007"]
     with pytest.raises(ConfigError, match=r"kind 'files'.*folder"):
         open_source({"kind": "files", "folder": "drop"}, folders.settings(tmp_path))
+
+
+def found(folder: Path) -> dict[str, FoundStream]:
+    return {f.value: f for f in source(folder).discover()}
+
+
+def test_types_keys_and_cursors_of_csv_are_proposed(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text(
+        "order_id,zip,amount,n,on,updated_at,paid,note\n"
+        "1,01234,1.50,-3,2026-01-02,2026-01-02T03:04:05Z,true,x\n"
+        "2,99999,10,7,2026-02-03,2026-01-02 03:04:05,false,1e5\n"
+    )
+    one = found(tmp_path)["orders.csv"]
+    assert one.format["columns"] == {
+        "order_id": "int64", "amount": "decimal(18,2)", "n": "int64", "on": "date", "updated_at": "timestamp", "paid": "bool",
+    }  # fmt: skip
+    assert (one.primary_key, one.cursor, one.remark) == (("order_id",), "updated_at", "")
+    rows_read = rows(tmp_path, "orders.csv", format={"columns": one.format["columns"]})
+    assert [str(r["amount"]) for r in rows_read] == ["1.50", "10.00"]
+
+
+def test_what_only_a_sample_says_is_a_remark(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,n\n" + "".join(f"{i},{i}\n" for i in range(10_500)) + "x,y\n")
+    one = found(tmp_path)["a.csv"]
+    assert "columns" not in one.format and not one.primary_key
+    assert "the first 10000 rows suggest columns: {id: int64, n: int64}, a primary_key [id]" in one.remark
+
+
+def test_files_of_different_headers_are_two_streams(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,x\n1,2\n")
+    (tmp_path / "b.csv").write_text("id,y\n1,2\n")
+    assert sorted(found(tmp_path)) == ["a.csv", "b.csv"]
+
+
+def test_folders_with_names_and_values_are_columns(tmp_path: Path) -> None:
+    for year, month, n in ((2023, "01", 1), (2024, "__HIVE_DEFAULT_PARTITION__", 2)):
+        place = tmp_path / "sales" / f"year={year}" / f"month={month}"
+        place.mkdir(parents=True)
+        (place / "a.csv").write_text(f"n\n{n}\n")
+        pq.write_table(pa.table({"n": [n]}), place / "a.parquet")
+    for path in ("sales/**/*.csv", "sales/**/*.parquet"):
+        declared = {"folders": True, "columns": {"year": "int64", "n": "int64"}}
+        assert rows(tmp_path, path, format=declared) == [
+            {"n": 1, "year": 2023, "month": "01"},
+            {"n": 2, "year": 2024, "month": None},
+        ]
+        assert list(rows(tmp_path, path)[0]) == ["n"]
+        with pytest.raises(ConfigError, match="the folder's 'month' is not date32"):
+            rows(tmp_path, path, format={"folders": True, "columns": {"month": "date"}})
+    assert {v: f.format.get("folders") for v, f in found(tmp_path).items()} == {
+        "sales/**/*.csv": True,
+        "sales/**/*.parquet": True,
+    }
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_before_the_header_are_skipped(tmp_path: Path, end: str) -> None:
+    lines = ['Report, of "today', "", "n;t", "1;a", "x;b", "3;c"]
+    (tmp_path / "a.csv").write_bytes(end.join(lines).encode())
+    form = {"skip_rows": 2, "columns": {"n": "int64"}}
+    kept, aside = rejected(tmp_path, "a.csv", format=form)
+    assert [tuple(r.values()) for r in kept] == [(1, "a"), (3, "c")]
+    assert [a[1] for a in aside] == [5]
+    plain = {"skip_rows": 3, "header": False, "columns": {"n": "string", "t": "string"}}
+    assert [r["n"] for r in rows(tmp_path, "a.csv", format=plain)] == ["1", "x", "3"]
