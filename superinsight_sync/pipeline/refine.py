@@ -215,7 +215,8 @@ def _can_increment(job: _Stream) -> bool:
     steps = [
         s for s in job.stream.refine if not (merged and s.step == "dedupe" and "keys" not in s.arguments)
     ]
-    return plan(steps, job.raw.schema(job.table.at("raw")), job.context).row_wise
+    planned = plan(steps, job.raw.schema(job.table.at("raw")), job.context)
+    return planned.row_wise and not (merged and planned.multiplies)
 
 
 def _were_refined(job: _Refine, refined: Refined) -> bool:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.model.tables import EXTRACTED_AT, HASH, LOAD_ID, PARTITION, SYSTEM_COLUMNS, is_system
+from superinsight_sync.transform.columns import unchanged
 from superinsight_sync.transform.protocol import Compiled, Lookup, Reject
 
 LOOKUP_ROWS = 16_384
@@ -86,6 +87,8 @@ class Chain:
     def add(self, step: str, compiled: Compiled) -> None:
         """Appends a step. `step` names it in messages and in quarantine."""
         if compiled.relation is not None:
+            if compiled.rejects:
+                self._project(step, unchanged(self.schema, rejects=compiled.rejects))
             self.flush()
             self._relate(compiled)
         elif compiled.drops is not None:
@@ -100,6 +103,8 @@ class Chain:
             )
             for name in self.schema.names
         }
+        if compiled.then is not None:
+            self.add(step, compiled.then(self.schema))
 
     def _came_from(self, column: str) -> tuple[str, ...]:
         return self.lineage.get(column, (column,))

@@ -127,25 +127,29 @@ class Converted:
 
 def convert(column: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> Converted:
     """The conversion of one column. Raises ConfigError if no value of `source` can become `target`."""
+    return convert_value(quote(column), source, target, how)
+
+
+def convert_value(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> Converted:
+    """The conversion of an SQL expression. Raises ConfigError if no value of `source` can become `target`."""
     import pyarrow.types as t
 
-    name = quote(column)
     if t.is_dictionary(source):
         source = source.value_type
-    if not _is_text(source):
+    if not is_text(source):
         if source == target:
             return Converted(name, "false")
         value = _from_typed(name, source, target, how)
         if value is None:
-            raise ConfigError(f"column '{column}' of type {source} cannot be cast to {how.type}")
+            raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
         return Converted(value, f"{name} IS NOT NULL AND {value} IS NULL")
     trimmed = f"trim({name}, {literal(BLANKS)})"
     nulls = ", ".join(literal(v) for v in how.null_values)
     empty = f"coalesce({trimmed} IN ({nulls}), false)" if nulls else "false"
-    plain = name if _is_text(target) else trimmed
+    plain = name if is_text(target) else trimmed
     value = _from_text(plain, target, how)
     if value is None:
-        raise ConfigError(f"column '{column}' of type {source} cannot be cast to {how.type}")
+        raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
     value = f"CASE WHEN NOT {empty} THEN {value} END" if nulls else value
     return Converted(value, f"{name} IS NOT NULL AND NOT {empty} AND {value} IS NULL")
 
@@ -163,7 +167,8 @@ def duckdb_type(dtype: "pa.DataType") -> str | None:
     return _DUCKDB_NAMES.get(str(dtype))
 
 
-def _is_text(dtype: "pa.DataType") -> bool:
+def is_text(dtype: "pa.DataType") -> bool:
+    """Whether it is one of Arrow's types of text."""
     return str(dtype) in ("string", "large_string", "string_view")
 
 
@@ -176,7 +181,7 @@ def _is_number(dtype: "pa.DataType") -> bool:
 def _from_text(text: str, target: "pa.DataType", how: ColumnCast) -> str | None:
     import pyarrow.types as t
 
-    if _is_text(target):
+    if is_text(target):
         return text
     if t.is_boolean(target):
         return _boolean_of_text(text, how)
@@ -211,17 +216,17 @@ def _from_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: Co
     if t.is_date(target) or t.is_timestamp(target):
         return _moment_of_typed(name, source, target, how)
     if t.is_binary(source):
-        return f"TRY(decode({name}))" if _is_text(target) else None
+        return f"TRY(decode({name}))" if is_text(target) else None
     if t.is_nested(source):
-        return f"CAST(to_json({name}) AS VARCHAR)" if _is_text(target) else None
+        return f"CAST(to_json({name}) AS VARCHAR)" if is_text(target) else None
     if t.is_boolean(target):
         return (
             f"CASE WHEN {name} = 1 THEN true WHEN {name} = 0 THEN false END" if _is_number(source) else None
         )
     known, there = duckdb_type(source), duckdb_type(target)
     if known is None or there is None:
-        return f"CAST({name} AS VARCHAR)" if _is_text(target) else None
-    if _is_text(target):
+        return f"CAST({name} AS VARCHAR)" if is_text(target) else None
+    if is_text(target):
         return f"CAST({name} AS VARCHAR)"
     if not _is_number(target) or not (_is_number(source) or t.is_boolean(source)):
         return None
@@ -253,3 +258,11 @@ def _moment_of_typed(name: str, source: "pa.DataType", target: "pa.DataType", ho
         whole = f"CASE WHEN TRY_CAST({name} AS BIGINT) = {name} THEN TRY_CAST({name} AS BIGINT) END"
         return moments.of_epoch(whole, reading)
     return None
+
+
+def type_alone(value: object) -> object:
+    """Lets a type stand for a `ColumnCast` of nothing else."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+Casting = Annotated[ColumnCast, BeforeValidator(type_alone, json_schema_input_type=str | ColumnCast)]

@@ -46,11 +46,13 @@ class RefinePlan:
         schema: the refined table's columns, data columns first, then the carried system columns.
         lineage: data column → the raw columns its values come from.
         row_wise: whether every refined row depends on one raw row alone: new rows can be refined alone.
+        multiplies: whether one raw row may become several.
     """
 
     schema: pa.Schema
     lineage: Mapping[str, tuple[str, ...]]
     row_wise: bool
+    multiplies: bool = False
 
 
 class Refined:
@@ -230,20 +232,23 @@ def _plan(
     data, carried = _split_schema(schema)
     _load(connection, schema.empty_table().to_reader())
     chain = Chain(connection, data, carried)
-    row_wise = _build(chain, steps, context, with_data=False)
-    return RefinePlan(_output_schema(chain), chain.lineage, row_wise)
+    row_wise, multiplies = _build(chain, steps, context, with_data=False)
+    return RefinePlan(_output_schema(chain), chain.lineage, row_wise, multiplies)
 
 
-def _build(chain: Chain, steps: Sequence[StepSpec], context: StepContext, *, with_data: bool) -> bool:
-    row_wise, context = True, replace(context, system=chain.system)
+def _build(
+    chain: Chain, steps: Sequence[StepSpec], context: StepContext, *, with_data: bool
+) -> tuple[bool, bool]:
+    """Whether all steps work row by row, and whether one makes several rows of one."""
+    row_wise, multiplies, context = True, False, replace(context, system=chain.system)
     for number, spec in enumerate(steps, start=1):
         with told(f"refine step {number} ({spec.step})", with_data=with_data):
-            step = _make(spec)
-            chain.add(f"{number}:{spec.step}", step.compile(chain.schema, context))
-            row_wise = row_wise and step.row_wise
+            compiled = _make(spec).compile(chain.schema, context)
+            chain.add(f"{number}:{spec.step}", compiled)
+            row_wise, multiplies = row_wise and compiled.row_wise, multiplies or compiled.multiplies
     with told("refine", with_data=with_data):
         chain.flush()
-    return row_wise
+    return row_wise, multiplies
 
 
 def _make(spec: StepSpec) -> Step:

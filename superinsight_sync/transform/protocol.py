@@ -6,7 +6,7 @@ and big inputs spill to disk.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from superinsight_sync.core.plugins import Registry
 
@@ -54,6 +54,8 @@ class Compiled:
             columns, `_sis_row`) that gives the `_sis_row` of the rows to leave out. `columns` is empty then.
         relation: for steps that make new rows (sql): a SELECT over ``input``. `columns` is empty then, and
             the SELECT carries the system columns itself where it can.
+        then: for steps of two parts: the second one, made for the columns that the first one gives.
+        multiplies: whether one input row may become several.
         row_wise: whether each output row depends on one input row alone.
         counts_dropped_as: what the rows that `drops` or `relation` leave out are called in the result
             (`duplicates`).
@@ -68,6 +70,8 @@ class Compiled:
     drops: str | None = None
     relation: str | None = None
     row_wise: bool = True
+    multiplies: bool = False
+    then: "Callable[[pa.Schema], Compiled] | None" = None
     counts_dropped_as: str | None = None
 
 
@@ -82,8 +86,6 @@ class StepContext:
 
 class Step(Protocol):
     """One transform step. Made from its validated `Config`."""
-
-    row_wise: ClassVar[bool]
 
     def __init__(self, config: Any) -> None: ...
 

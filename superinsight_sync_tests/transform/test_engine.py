@@ -227,6 +227,7 @@ def test_empty_input_gives_an_empty_table_of_the_planned_schema(
     assert outcome.table.num_rows == outcome.quarantine.num_rows == outcome.rows_read == 0
     assert outcome.table.schema == planned.schema
     assert planned.row_wise == (declared == ())
+    assert not planned.multiplies
 
 
 def test_no_steps_pass_everything_through_in_order(run: Run) -> None:
@@ -387,3 +388,11 @@ def test_a_row_takes_the_place_of_its_record_in_quarantine(tmp_path: Path, befor
         bad |= {k for k, v in now.items() if v == "bad"}
         wanted = sorted(((k, None if n is None else str(n)) for k, n in bad), key=repr)
         assert values(second.open_quarantine()) == wanted
+
+
+def test_a_plan_knows_that_exploding_makes_several_rows_of_one() -> None:
+    schema = pa.schema([("id", pa.int64()), ("tags", pa.list_(pa.string()))])
+    planned = plan(steps({"step": "map", "explode": "tags"}), schema, CONTEXT)
+    assert planned.row_wise
+    assert planned.multiplies
+    assert planned.schema == pa.schema([("id", pa.int64()), ("tags", pa.string())])

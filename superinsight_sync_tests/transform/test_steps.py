@@ -455,3 +455,90 @@ def test_steps_are_imported_without_heavy_libraries() -> None:
         "sys.exit(str(heavy) if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+PUSHES = {
+    "event": ["push", "push", "ping", "bad", "long"],
+    "payload": [
+        '{"repo": {"id": 7, "full.name": "x"}, "at": "2026-03-05T10:00:00Z", "commits": [{"sha": "a"}, {"sha": "b"}]}',
+        '{"repo": {"id": 8}, "extra": 1, "commits": []}',
+        "null",
+        '{"repo": {"id": 1.5}}',
+        '{"repo": {"id": 9}, "at": "2026-03-05", "n": 1234567890123456.789}',
+    ],
+    "_sis_load_id": ["L1", "L2", "L3", "L4", "L5"],
+}
+
+
+def test_map_flattens_json_objects_by_the_rules_of_cast(run: Run) -> None:
+    flatten = {"payload": {"repo.id": "int64", "at": "timestamp", "commits": "string", "repo": "string"}}
+    outcome = run(PUSHES, {"step": "map", "flatten": flatten, "rename": {"payload_repo_id": "repo_id"}})
+    assert [r["repo_id"] for r in outcome.rows] == [7, 8, None]
+    assert outcome.rows[0]["payload_at"].isoformat() == "2026-03-05T10:00:00+00:00"
+    assert json.loads(outcome.rows[0]["payload_commits"]) == [{"sha": "a"}, {"sha": "b"}]
+    assert outcome.lineage["repo_id"] == ("payload",)
+    assert [json.loads(r["_sis_record"])["event"] for r in outcome.records] == ["bad", "long"]
+    assert {r["_sis_reason"] for r in outcome.records} == {
+        "'repo.id' does not convert to int64 without loss",
+        "a number in the JSON text has more digits than can be kept",
+    }
+
+
+@pytest.mark.parametrize("kind", ["text", "list"])
+@pytest.mark.parametrize("keep_empty", [False, True])
+def test_map_explodes_arrays_with_the_parents_key(run: Run, kind: str, keep_empty: bool) -> None:
+    lists = [[{"sha": "a", "n": 1}, {"sha": "b", "n": 2}], [], None, [{"sha": "c", "n": 3}]]
+    texts = [None if v is None else json.dumps(v) for v in lists]
+    table = {
+        "id": [1, 2, 3, 4],
+        "commits": pa.array(texts if kind == "text" else lists),
+        "_sis_load_id": ["L1", "L2", "L3", "L4"],
+        "_sis_file": ["f", "f", "f", "g"],
+    }
+    apart = (
+        {"flatten": {"commits": {"sha": "string", "n": "int64"}}} if kind == "text" else {"unnest": "commits"}
+    )
+    step = {
+        "step": "map",
+        "explode": "commits",
+        "position": "at",
+        "keep_empty": keep_empty,
+        "prefix": "",
+        **apart,
+    }
+    outcome = run(table, step)
+    found = [(r["id"], r["sha"], r["n"], r["at"], r["_sis_load_id"], r["_sis_file"]) for r in outcome.rows]
+    empty = [(2, None, None, 1, "L2", "f"), (3, None, None, 1, "L3", "f")] if keep_empty else []
+    assert sorted(found, key=str) == sorted(
+        [(1, "a", 1, 1, "L1", "f"), (1, "b", 2, 2, "L1", "f"), (4, "c", 3, 1, "L4", "g"), *empty], key=str
+    )
+    assert outcome.rows_read == outcome.table.num_rows + sum(outcome.dropped.values())
+
+
+def test_what_is_no_array_is_quarantined_and_its_reason_said(run: Run) -> None:
+    table = {"id": [1, 2, 3, 4, 5], "c": ["[1]", "{}", "[1", "7", '["x", null]']}
+    outcome = run(table, {"step": "map", "explode": "c"})
+    assert [(r["id"], r["c"]) for r in outcome.rows] == [(1, "1"), (5, "x"), (5, None)]
+    assert [json.loads(r["_sis_record"])["id"] for r in outcome.records] == [2, 3, 4]
+    assert {r["_sis_reason"] for r in outcome.records} == {"the text is no JSON array"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"explode": "id"}, "is no list"),
+        ({"explode": "nope"}, "no column 'nope'"),
+        ({"position": "p"}, "belong to explode"),
+        ({"flatten": {"id": {"a": "int64"}}}, "is no JSON text"),
+        ({"flatten": {"s": {"a..b": "int64"}}}, "is no path"),
+        ({"flatten": {"s": {"a": "intt"}}}, "Did you mean"),
+        ({"unnest": "s"}, "flatten: {s: {path: type}}"),
+        ({"explode": "l", "position": "id"}, "two columns would be called"),
+    ],
+)
+def test_a_wrong_flatten_or_explode_is_refused_with_what_to_write(
+    run: Run, config: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run({"id": [1], "s": ["{}"], "l": [[1]]}, {"step": "map", **config})
+    assert message in str(caught.value)

@@ -1,22 +1,18 @@
 """`cast`: typed conversion. A cell that does not convert sends its record to quarantine, never changed."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import quote
 from superinsight_sync.transform.columns import require
-from superinsight_sync.transform.conversion import ColumnCast, convert
+from superinsight_sync.transform.conversion import Casting, convert
 from superinsight_sync.transform.protocol import Compiled, Reject, StepContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-def _type_alone(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
 
 
 class Config(PluginConfig):
@@ -24,16 +20,12 @@ class Config(PluginConfig):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    columns: dict[
-        str, Annotated[ColumnCast, BeforeValidator(_type_alone, json_schema_input_type=str | ColumnCast)]
-    ] = Field(min_length=1)
+    columns: dict[str, Casting] = Field(min_length=1)
     """Column → type, or an object with the type and how the values are written."""
 
 
 class Cast:
     """The `cast` step."""
-
-    row_wise: ClassVar[bool] = True
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -1,6 +1,6 @@
 """`dedupe`: one record per key."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict
 
@@ -37,8 +37,6 @@ class Config(PluginConfig):
 
 class Dedupe:
     """The `dedupe` step."""
-
-    row_wise: ClassVar[bool] = False
 
     def __init__(self, config: Config) -> None:
         self._config = config

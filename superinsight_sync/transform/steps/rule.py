@@ -1,6 +1,6 @@
 """`rule`: a check every record must pass, as a safe SQL boolean expression."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -34,8 +34,6 @@ class Config(PluginConfig):
 
 class Rule:
     """The `rule` step."""
-
-    row_wise: ClassVar[bool] = True
 
     def __init__(self, config: Config) -> None:
         self._config = config

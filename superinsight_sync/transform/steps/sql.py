@@ -1,6 +1,6 @@
 """`sql`: one safe SELECT over the table `input`, for what the other steps cannot say."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field
 
@@ -31,8 +31,6 @@ class Config(PluginConfig):
 
 class Sql:
     """The `sql` step."""
-
-    row_wise: ClassVar[bool] = False
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -1,7 +1,7 @@
 """`standardise`: one way to write a text, an e-mail address, a phone number, a date, a country."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -67,8 +67,6 @@ class Config(PluginConfig):
 
 class Standardise:
     """The `standardise` step. Phones and countries are looked up once per distinct value."""
-
-    row_wise: ClassVar[bool] = True
 
     def __init__(self, config: Config) -> None:
         self._config = config
