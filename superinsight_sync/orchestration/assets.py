@@ -24,6 +24,7 @@ def raw_assets(source: SourceSpec, streams: Sequence[StreamSpec], name: str) -> 
         name=name,
         specs=[keys.raw_spec(source, s, partitions) for s in streams],
         can_subset=True,
+        required_resource_keys=keys.resources(source),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         pool=keys.pool(source),
         op_tags={keys.PRIORITY_TAG: str(max(s.priority or 0 for s in streams))},
@@ -83,6 +84,7 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
     @dg.multi_asset(
         name=f"{source.name}__{stream.name}",
         specs=[keys.refined_spec(source, stream, partitions)],
+        required_resource_keys=keys.resources(source),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
     )
     def refine(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -106,6 +108,7 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
     @dg.multi_asset(
         name=f"{source.name}__{stream.name}_dictionary",
         specs=[keys.dictionary_spec(source, stream)],
+        required_resource_keys=keys.resources(source),
     )
     def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from superinsight_sync.pipeline.describe import describe_stream
@@ -120,7 +123,11 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
 def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     """The asset of one dataset."""
 
-    @dg.multi_asset(name=f"datasets__{spec.name}", specs=[keys.dataset_asset_spec(spec)])
+    @dg.multi_asset(
+        name=f"datasets__{spec.name}",
+        specs=[keys.dataset_asset_spec(spec)],
+        required_resource_keys={keys.LAKE},
+    )
     def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from superinsight_sync.pipeline.export import export_dataset
 

@@ -7,25 +7,29 @@ import dagster as dg
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec
+from superinsight_sync.orchestration import keys
 from superinsight_sync.orchestration.assets import dataset_asset, dictionary_asset, raw_assets, refined_asset
 from superinsight_sync.orchestration.checks import connection_check, stream_checks
 from superinsight_sync.orchestration.landing import landing_sensors
-from superinsight_sync.orchestration.schedules import dataset_schedules, source_schedules
+from superinsight_sync.orchestration.resources import lake_resource, source_resource
+from superinsight_sync.orchestration.schedules import dataset_schedules, pull_job, source_schedules
 from superinsight_sync.pipeline.declared import check_source
 
 
 def source_definitions(source: SourceSpec) -> dg.Definitions:
-    """Assets, checks and schedules of one source. Raises ConfigError for what pydantic cannot see."""
+    """Assets, checks, schedules and the resource of one source. Raises ConfigError for what pydantic cannot see."""
     check_source(source)
     checks = [c for s in source.streams if (c := stream_checks(source, s)) is not None]
+    resources = {source.name: source_resource(source), keys.LAKE: lake_resource()}
+    raw, refined = _raw_steps(source), [refined_asset(source, s) for s in source.streams]
+    all_checks = [connection_check(source), *checks]
+    job = pull_job(source, [*raw, *refined, *all_checks], resources)
     return dg.Definitions(
-        assets=[
-            *_raw_steps(source),
-            *(refined_asset(source, s) for s in source.streams),
-            *(dictionary_asset(source, s) for s in source.streams),
-        ],
-        asset_checks=[connection_check(source), *checks],
+        assets=[*raw, *refined, *(dictionary_asset(source, s) for s in source.streams)],
+        asset_checks=all_checks,
         schedules=source_schedules(source),
+        jobs=[job] if job else [],
+        resources=resources,
     )
 
 
@@ -50,4 +54,8 @@ def _raw_steps(source: SourceSpec) -> list[dg.AssetsDefinition]:
 
 def dataset_definitions(spec: DatasetSpec) -> dg.Definitions:
     """The asset and schedule of one dataset."""
-    return dg.Definitions(assets=[dataset_asset(spec)], schedules=dataset_schedules(spec))
+    return dg.Definitions(
+        assets=[dataset_asset(spec)],
+        schedules=dataset_schedules(spec),
+        resources={keys.LAKE: lake_resource()},
+    )

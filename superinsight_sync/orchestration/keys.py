@@ -9,6 +9,8 @@ from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 
 DATASETS_GROUP = "datasets"
+LAKE, IO_MANAGER = "lake", "io_manager"
+"""Keys of resources that every project has; every source is one too, under its name."""
 
 
 def raw_key(source: str, stream: str) -> dg.AssetKey:
@@ -139,6 +141,11 @@ def follows_upstream() -> dg.AutomationCondition[Any]:
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
     ).with_label("follows_upstream")
+
+
+def resources(source: SourceSpec) -> set[str]:
+    """The resources that the assets of a source require."""
+    return {source.name, LAKE}
 
 
 def pool(source: SourceSpec) -> str:

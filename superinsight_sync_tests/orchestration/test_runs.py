@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.orchestration.build import source_definitions
 from superinsight_sync.orchestration.running import RunOutcome, plan_runs, run_all, select
 from superinsight_sync.orchestration.schedules import run_requests, source_schedules
 from superinsight_sync_tests.cli.conftest import make_web
@@ -332,6 +333,31 @@ def test_streams_share_runs_by_partition_and_one_schedule_by_cron() -> None:
     runs = [(r.partition_key, sorted(k.path[-1] for k in r.asset_selection or ())) for r in asked]
     assert runs == [(None, ["raw_gone", "raw_pages"]), ("2026-02-10", ["raw_more", "raw_visits"])]
     assert asked[1].tags["dagster/priority"] == "7"
+
+
+def test_a_tick_asks_for_every_run_that_is_due_once(defs: dg.Definitions) -> None:
+    monthly = {**STREAMS[0], "name": "monthly", "partition": {"by": "month", "start": "2026-01-01"}}
+    source = scheduled(DAILY, monthly, STREAMS[1], {**STREAMS[2], "schedule": "*/15 * * * ?"})
+    found = source_definitions(source)
+    (schedule,) = found.schedules or ()
+    assert isinstance(schedule, dg.ScheduleDefinition) and schedule.name == "web_every_15_minutes"
+    at = datetime(2026, 2, 10, 0, 15, tzinfo=UTC)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance, scheduled_execution_time=at, repository_def=found.get_repository_def()
+        )
+        asked = schedule.evaluate_tick(context).run_requests or []
+    assert {r.partition_key for r in asked} == {None, "2026-02-09", "2026-02-10", "2026-02-01"}
+    assert len({r.run_key for r in asked}) == len(asked) == 4
+    due = {k.path[-1] for r in asked for k in r.asset_selection or ()}
+    assert due == {"raw_visits", "raw_monthly", "raw_pages", "raw_gone"}
+    (job,) = found.jobs or ()
+    assert isinstance(job, dg.JobDefinition) and job.name == schedule.job_name == "web_pull"
+    assert {k.path[-1] for k in job.asset_layer.executable_asset_keys} == due
+    (month,) = [r for r in asked if r.partition_key == "2026-02-01"]
+    done = job.execute_in_process(asset_selection=list(month.asset_selection or ()), tags=month.tags)
+    (made,) = done.get_asset_materialization_events()
+    assert (made.asset_key, made.partition) == (dg.AssetKey(["web", "raw_monthly"]), "2026-02-01")
 
 
 @pytest.mark.parametrize("cron", ["* * * *", "* * * * * *", "61 * * * *", "@reboot", "every minute"])
