@@ -86,15 +86,15 @@ def run_requests(source: SourceSpec, streams: Sequence[StreamSpec], now: datetim
         for key in current_keys(stream.partition, since, now):
             runs[f"{stream.partition.by}|{stream.partition.start}|{key}"].append(stream)
     for group, members in sorted(runs.items(), key=lambda item: item[0] or ""):
-        key = group.rsplit("|", 1)[1] if group else None
+        partition = group.rsplit("|", 1)[1] if group else None
         yield dg.RunRequest(
-            partition_key=key,
-            asset_selection=[key for s in members for key in pulled_keys(source, s)],
+            partition_key=partition,
+            asset_selection=[asset for s in members for asset in pulled_keys(source, s)],
             tags={
                 keys.PRIORITY_TAG: str(max(s.priority or 0 for s in members)),
                 "source": source.name,
                 "tenant": source.tenant,
-                **({KEY_TAG: key} if key else {}),
+                **({KEY_TAG: partition} if partition else {}),
             },
         )
 
