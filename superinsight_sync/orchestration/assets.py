@@ -67,7 +67,7 @@ def _pull_side_by_side(
             _count_partitions(context, key, result.rows_by_partition)
             yield dg.MaterializeResult(asset_key=key, metadata=metadata.of_pull(result))
     if failed:
-        raise all_failures(failed)
+        raise all_failures(failed, source.name)
 
 
 def _count_partitions(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Mapping[str, int]) -> None:
@@ -90,7 +90,7 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
     def refine(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from superinsight_sync.pipeline.refine import refine_stream
 
-        with failures_shown():
+        with failures_shown(source.name, stream.name):
             result = refine_stream(
                 engine_of(context), source, stream, partitions=run_keys(context), force=is_forced(context)
             )
@@ -113,7 +113,7 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
     def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from superinsight_sync.pipeline.describe import describe_stream
 
-        with failures_shown():
+        with failures_shown(source.name, stream.name):
             result = describe_stream(engine_of(context), source, stream, force=is_forced(context))
         return dg.MaterializeResult(metadata=metadata.of_describe(result))
 
@@ -131,7 +131,7 @@ def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from superinsight_sync.pipeline.export import export_dataset
 
-        with failures_shown():
+        with failures_shown(keys.DATASETS_GROUP, spec.name):
             result = export_dataset(engine_of(context), spec, force=is_forced(context))
         return dg.MaterializeResult(metadata=metadata.of_export(result, spec))
 

@@ -41,7 +41,7 @@ def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefin
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         from superinsight_sync.pipeline.check import check_stream
 
-        with failures_shown():
+        with failures_shown(source.name, stream.name):
             keys_of_run = tagged_keys(context.run.tags, partitions_definition(stream.partition))
             outcomes = check_stream(engine_of(context), source, stream, partitions=keys_of_run)
         yield from (_result(key, o) for o in outcomes)

@@ -35,6 +35,14 @@ def stream_of(key: dg.AssetKey, stage: str) -> str:
     return {"raw": name.removeprefix("raw_"), "dictionary": name.removesuffix("_dictionary")}.get(stage, name)
 
 
+def work_of_step(step: str) -> tuple[str, str]:
+    """The source and the stream of a step that was named for one; empty where it was not."""
+    source, _, stream = step.partition("__")
+    for suffix in ("_dictionary", "_checks"):
+        stream = stream.removesuffix(suffix)
+    return (source, stream) if stream else (step.removesuffix("_raw") if step.endswith("_raw") else "", "")
+
+
 PRIORITY_TAG = "dagster/priority"
 """On a run: the higher, the earlier it leaves the queue."""
 STREAM_PRIORITY = "sis/priority"

@@ -42,6 +42,7 @@ class SqliteStorage(DagsterSqliteStorage):
         self.base_dir, self._inst_data = base_dir, inst_data
         self._run_storage = SqliteRuns.from_local(_runs_directory(base_dir))
         self._event_log_storage = SqliteEvents(_event_logs_directory(base_dir))
+        SqliteScheduleStorage.from_local(_schedule_directory(base_dir))  # makes the tables
         self._schedule_storage = SqliteSchedules(
             create_db_conn_string(_schedule_directory(base_dir), "schedules")
         )

@@ -1,6 +1,7 @@
 """What a run of several streams does when one of them, a check or a threshold stops it; schedules; metadata."""
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ STREAMS = [
     },
     {"name": "pages", "table": "pages", "refine": [{"step": "map", "rename": {"title": "heading"}}]},
     {"name": "gone", "table": "gone"},
+    {"name": "none", "table": "none"},
     {
         "name": "blocked",
         "table": "pages",
@@ -81,7 +83,9 @@ WEB: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
-    folder = project(tmp_path_factory.mktemp("runs"), {"web": WEB}, name="runsproj")
+    of_none = {"name": "of_none", "tenant": "acme", "owners": ["ml@x.org"], "inputs": {"n": "web/none"}}
+    mart = {"type": "superinsight_sync.Dataset", "attributes": {**of_none, "select": "SELECT * FROM n"}}
+    folder = project(tmp_path_factory.mktemp("runs"), {"web": WEB, "mart": mart}, name="runsproj")
     make_web(folder / "web.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -187,6 +191,52 @@ def test_a_failed_run_becomes_an_alert(defs: dg.Definitions, monkeypatch: pytest
         alert_on_failure(context)
     assert told[0]["run_id"] == result.run_id
     assert "gone" in told[0]["text"]
+    assert {k: told[0][k] for k in ("source", "stream", "error_class")} == {
+        "source": "web",
+        "stream": "gone",
+        "error_class": "ConfigError",
+    }
+
+
+@pytest.mark.parametrize(
+    ("assets", "streams", "error_class"),
+    [
+        (("web/raw_gone", "web/raw_none"), "gone, none", "ConfigError"),
+        (("web/raw_over", "web/over"), "over", "ThresholdError"),
+        (("web/raw_blocked", "web/blocked"), "blocked", "DataError"),
+        (("datasets/of_none",), "of_none", "ConfigError"),
+    ],
+)
+def test_an_alert_names_source_stream_error_class_owners_and_a_link(
+    defs: dg.Definitions,
+    monkeypatch: pytest.MonkeyPatch,
+    assets: tuple[str, ...],
+    streams: str,
+    error_class: str,
+) -> None:
+    from superinsight_sync.orchestration.sensors import alert_on_failure
+
+    monkeypatch.setenv("SIS_WEB_URL", "https://dagster.example.com/")
+    file = Path(".sis/alerts.jsonl")
+    file.unlink(missing_ok=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(a.split("/")) for a in assets],
+            raise_on_error=False,
+        )
+        failure = next(e for e in result.all_events if e.event_type_value == "PIPELINE_FAILURE")
+        alert_on_failure(
+            dg.build_run_status_sensor_context(
+                "alert_on_failure", failure, instance, result.dagster_run
+            ).for_run_failure()
+        )
+    (alert,) = [json.loads(line) for line in file.read_text().splitlines()]
+    source, owner = ("datasets", "ml@x.org") if "datasets" in assets[0] else ("web", "team:data")
+    assert (alert["source"], alert["stream"], alert["error_class"]) == (source, streams, error_class)
+    assert alert["owners"] == [owner]
+    assert alert["url"] == f"https://dagster.example.com/runs/{result.run_id}"
+    assert error_class in alert["title"] and source in alert["title"]
 
 
 def test_a_run_that_a_terminal_started_becomes_an_alert_too(

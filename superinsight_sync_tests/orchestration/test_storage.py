@@ -122,6 +122,7 @@ def test_events_keep_their_files_open_but_never_many(
         return {p.name for p in files if p.is_relative_to(env["SIS_HOME"]) and p.suffix == ".db"}
 
     with dg.DagsterInstance.get() as instance:
+        assert list(instance.all_instigator_state()) == []
         runs = [dg.materialize([answer], instance=instance).run_id for _ in range(6)]
         assert opened() >= {"index.db", "runs.db", *(f"{run}.db" for run in runs[-4:])}
         assert not opened() & {f"{run}.db" for run in runs[:2]}
@@ -133,4 +134,4 @@ def test_events_keep_their_files_open_but_never_many(
         assert [len(plain.get_logs_for_run(run)) for run in runs] == logged
         instance.event_log_storage.wipe()
         assert dg.materialize([answer], instance=instance).success
-    assert opened() == set()
+    assert opened() <= {"schedules.db"}
