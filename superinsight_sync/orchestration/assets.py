@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
 import dagster as dg
 
@@ -16,13 +17,15 @@ from superinsight_sync.orchestration.partitions import partitions_definition, ru
 Result = Iterator[dg.MaterializeResult[None]]
 
 
-def raw_assets(source: SourceSpec, streams: Sequence[StreamSpec], name: str) -> dg.AssetsDefinition:
+def raw_assets(
+    source: SourceSpec, streams: Sequence[StreamSpec], name: str, realtime: frozenset[str]
+) -> dg.AssetsDefinition:
     """The raw assets of streams that share partitions, as one step that pulls them side by side."""
     partitions = partitions_definition(streams[0].partition)
 
     @dg.multi_asset(
         name=name,
-        specs=[keys.raw_spec(source, s, partitions) for s in streams],
+        specs=[keys.raw_spec(source, s, partitions, realtime=s.name in realtime) for s in streams],
         can_subset=True,
         required_resource_keys=keys.resources(source),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
@@ -87,19 +90,19 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
         required_resource_keys=keys.resources(source),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
     )
-    def refine(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        from superinsight_sync.pipeline.refine import refine_stream
+    def refine_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline import meanings, refine
 
+        engine, parts, force = engine_of(context), run_keys(context), is_forced(context)
         with failures_shown(source.name, stream.name):
-            result = refine_stream(
-                engine_of(context), source, stream, partitions=run_keys(context), force=is_forced(context)
-            )
+            result = refine.refine_stream(engine, source, stream, partitions=parts, force=force)
+            known = meanings.of_stream(engine, source, stream)
         _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
-        return dg.MaterializeResult(
-            metadata=metadata.of_refine(result, keys.raw_key(source.name, stream.name))
-        )
+        result = replace(result, columns=meanings.told(result.columns, known))
+        raw = keys.raw_key(source.name, stream.name)
+        return dg.MaterializeResult(metadata=metadata.of_refine(result, raw))
 
-    return refine
+    return refine_asset
 
 
 def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition:
@@ -110,14 +113,20 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
         specs=[keys.dictionary_spec(source, stream)],
         required_resource_keys=keys.resources(source),
     )
-    def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        from superinsight_sync.pipeline.describe import describe_stream
+    def describe_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline import describe, meanings
 
+        engine = engine_of(context)
         with failures_shown(source.name, stream.name):
-            result = describe_stream(engine_of(context), source, stream, force=is_forced(context))
-        return dg.MaterializeResult(metadata=metadata.of_describe(result))
+            result = describe.describe_stream(engine, source, stream, force=is_forced(context))
+            schema = metadata.schema_of(meanings.described(engine, source, stream))
+        if not result.unchanged:
+            context.log_event(
+                dg.AssetObservation(keys.refined_key(source.name, stream.name), metadata=schema)
+            )
+        return dg.MaterializeResult(metadata={**metadata.of_describe(result), **schema})
 
-    return describe
+    return describe_asset
 
 
 def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
@@ -128,11 +137,14 @@ def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         specs=[keys.dataset_asset_spec(spec)],
         required_resource_keys={keys.LAKE},
     )
-    def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        from superinsight_sync.pipeline.export import export_dataset
+    def export_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline import export, meanings
 
+        engine = engine_of(context)
         with failures_shown(keys.DATASETS_GROUP, spec.name):
-            result = export_dataset(engine_of(context), spec, force=is_forced(context))
+            result = export.export_dataset(engine, spec, force=is_forced(context))
+            known = meanings.of_dataset(engine, spec, result.lineage)
+        result = replace(result, columns=meanings.told(result.columns, known))
         return dg.MaterializeResult(metadata=metadata.of_export(result, spec))
 
-    return export
+    return export_asset

@@ -49,6 +49,14 @@ STREAM_PRIORITY = "sis/priority"
 """On a stream's assets, where one is declared: with which priority their runs are started."""
 
 
+LANDED_BY = "sis/landed_by"
+"""On the raw asset of a stream that no run lands: what does."""
+SERVED_BY_DRAIN = (
+    "**Realtime**: `sis drain` lands what is pushed, within about a second, and tells of it here without a run. "
+    "No schedule or sensor starts one. Nothing new here while something is pushed: see whether the drain runs."
+)
+
+
 def _tags(stage: str, source: SourceSpec, stream: StreamSpec) -> dict[str, str]:
     tags = {"stage": stage, "tenant": source.tenant, "source": source.name}
     return {**tags, STREAM_PRIORITY: str(stream.priority)} if stream.priority else tags
@@ -69,16 +77,21 @@ def priority_of(
 
 
 def raw_spec(
-    source: SourceSpec, stream: StreamSpec, partitions: dg.PartitionsDefinition[str] | None
+    source: SourceSpec,
+    stream: StreamSpec,
+    partitions: dg.PartitionsDefinition[str] | None,
+    *,
+    realtime: bool = False,
 ) -> dg.AssetSpec:
-    """The asset that holds the stream as the source has it."""
+    """The asset that holds the stream as the source has it. What is `realtime` says that no run lands it."""
+    said = stream.description or f"{stream.name} as {source.name} has it."
     return dg.AssetSpec(
         raw_key(source.name, stream.name),
-        description=stream.description or f"{stream.name} as {source.name} has it.",
+        description=f"{said}\n\n{SERVED_BY_DRAIN}" if realtime else said,
         group_name=source.name,
         kinds={_kind_icon(source.connection["kind"]), _store_kind(stream.saves.raw.strategy)},
         owners=list(source.owners),
-        tags=_tags("raw", source, stream),
+        tags={**_tags("raw", source, stream), **({LANDED_BY: "drain"} if realtime else {})},
         partitions_def=partitions,
         metadata=_static(source, stream, "raw"),
     )

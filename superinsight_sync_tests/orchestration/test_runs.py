@@ -13,6 +13,7 @@ import pytest
 
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.orchestration.build import source_definitions
+from superinsight_sync.orchestration.own import specs_of
 from superinsight_sync.orchestration.running import RunOutcome, plan_runs, run_all, select
 from superinsight_sync.orchestration.schedules import run_requests, source_schedules
 from superinsight_sync_tests.cli.conftest import make_web
@@ -85,7 +86,11 @@ WEB: dict[str, Any] = {
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
     of_none = {"name": "of_none", "tenant": "acme", "owners": ["ml@x.org"], "inputs": {"n": "web/none"}}
     mart = {"type": "superinsight_sync.Dataset", "attributes": {**of_none, "select": "SELECT * FROM n"}}
-    folder = project(tmp_path_factory.mktemp("runs"), {"web": WEB, "mart": mart}, name="runsproj")
+    select = "SELECT heading, page AS name, heading || page AS both FROM p"
+    of_pages = {"name": "of_pages", "tenant": "acme", "inputs": {"p": "web/pages"}, "select": select}
+    shelf = {"type": "superinsight_sync.Dataset", "attributes": of_pages}
+    declared = {"web": WEB, "mart": mart, "shelf": shelf}
+    folder = project(tmp_path_factory.mktemp("runs"), declared, name="runsproj")
     make_web(folder / "web.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -269,6 +274,39 @@ def test_metadata_has_schema_counts_and_lineage(defs: dg.Definitions) -> None:
     assert done.assets["web/raw_pages"].metadata["dagster/row_count"] == 5
 
 
+def test_columns_are_described_as_the_dictionary_says(defs: dg.Definitions) -> None:
+    def shown(asset: str) -> dict[str, str | None]:
+        return {c.name: c.description for c in done.assets[asset].metadata["dagster/column_schema"].columns}
+
+    with dg.DagsterInstance.get() as instance:
+        done = run(defs, "web.pages")
+        said = shown("web/pages_dictionary")
+        assert set(said) == {"page", "heading"} and all(said.values())
+        (seen,) = instance.fetch_observations(dg.AssetKey(["web", "pages"]), limit=5).records[:1]
+        assert seen.asset_observation is not None
+        schema = seen.asset_observation.metadata["dagster/column_schema"].value
+        assert {c.name: c.description for c in schema.columns} == said
+        done = run(defs, "web.pages", "datasets/of_pages")
+    assert shown("web/pages") == said
+    assert shown("datasets/of_pages") == {
+        "heading": said["heading"],
+        "name": f"From web/pages.page: {said['page']}",
+        "both": None,
+    }
+
+
+def test_a_realtime_stream_says_that_the_drain_serves_it() -> None:
+    from superinsight_sync.model.push import PushSourceSpec
+    from superinsight_sync.orchestration.build import push_definitions
+
+    streams = [{"name": "clicks", "realtime": True, "description": "Each click."}, {"name": "sales"}]
+    specs = specs_of(push_definitions(PushSourceSpec.model_validate({"name": "till", "streams": streams})))
+    clicks, sales = (specs[dg.AssetKey(["till", f"raw_{n}"])] for n in ("clicks", "sales"))
+    assert str(clicks.description).startswith("Each click.") and "`sis drain`" in str(clicks.description)
+    assert clicks.tags["sis/landed_by"] == "drain"
+    assert "drain" not in str(sales.description) and "sis/landed_by" not in sales.tags
+
+
 def test_a_change_of_the_schema_is_told_by_the_materialization(defs: dg.Definitions) -> None:
     def raw() -> Mapping[str, Any]:
         return run(defs, "web/raw_pages").assets["web/raw_pages"].metadata
@@ -333,7 +371,6 @@ def test_what_is_made_of_several_streams_has_the_highest_priority_of_theirs() ->
     from superinsight_sync.model.dataset import DatasetSpec
     from superinsight_sync.orchestration.build import dataset_definitions, source_definitions
     from superinsight_sync.orchestration.keys import priority_of
-    from superinsight_sync.orchestration.own import specs_of
 
     streams = [{"name": n, "table": n, "priority": p} for n, p in (("low", -3), ("none", None), ("high", 4))]
     source = SourceSpec.model_validate({**WEB["attributes"], "streams": streams})
