@@ -8,6 +8,7 @@ SETTINGS = (
     ("SIS_MEMORY_LIMIT_MB", "memory_limit_bytes", "`1024` (MiB)"),
     ("SIS_LEASE_TTL_S", "lease_ttl_s", "`15` (seconds)"),
     ("SIS_LEASE_WAIT_S", "lease_wait_s", "`60` (seconds)"),
+    ("SIS_WEB_URL", "web_url", "`http://127.0.0.1:3000`; `sis dev` sets its own"),
 )
 OTHERS = {
     "Checks of declarations": (
@@ -68,12 +69,27 @@ OTHERS = {
         ("SIS_GX_MAX_ROWS", "`5000000`", "A Great Expectations check of more rows is not run, and says so."),
     ),
     "Alerts": (
-        ("SIS_ALERTS", "`log`", "Channels that are told of failed runs: `log`, `webhook`, or `log,webhook`."),
+        (
+            "SIS_ALERTS",
+            "`log`",
+            "Channels that are told of failed runs, with commas between: `log`, `webhook`, `smtp`.",
+        ),
         ("SIS_ALERT_WEBHOOK_URL", "not set", "Where the webhook posts to."),
         (
             "SIS_ALERT_WEBHOOK_SECRET",
             "not set",
             "Signs the posts, as the Standard Webhooks specification says.",
+        ),
+        (
+            "SIS_ALERT_SMTP_URL",
+            "not set",
+            "The mail server of `smtp`: `smtp://user:password@host:587` (STARTTLS), `smtps://…` (TLS), `smtp+plain://…`.",
+        ),
+        ("SIS_ALERT_MAIL_FROM", "not set", "The address that mails come from."),
+        (
+            "SIS_ALERT_MAIL_TO",
+            "not set",
+            "Who gets what has no owner with an address, and addresses of teams: `ops@x.org, team:data=data@x.org`.",
         ),
     ),
     "A lake on S3": (

@@ -59,7 +59,11 @@ def dev_command(host: str, port: int, gateway_port: int, as_json: bool) -> None:
         signal.signal(number, told)
     with instance():
         pass  # makes Dagster's storage, which does not bear to be made by several processes at once
-    environment = {"DAGSTER_HOME": str(settings.project_dir), **os.environ}
+    environment = {
+        "DAGSTER_HOME": str(settings.project_dir),
+        "SIS_WEB_URL": addresses["web_ui"],
+        **os.environ,
+    }
     # Sessions of their own: Ctrl-C reaches this process alone, which tells each once.
     running = {
         name: subprocess.Popen(

@@ -20,6 +20,7 @@ class Settings:
         memory_limit_bytes: what one refine or export step may use before it spills to disk.
         lease_ttl_s: after so long without a sign of life another process may take work over.
         lease_wait_s: how long work waits for another process that is at it.
+        web_url: where Dagster's web UI is, for the links in alerts.
     """
 
     project_dir: Path
@@ -29,6 +30,11 @@ class Settings:
     memory_limit_bytes: int = 1 << 30
     lease_ttl_s: float = 15.0
     lease_wait_s: float = 60.0
+    web_url: str = "http://127.0.0.1:3000"
+
+    def run_url(self, run_id: str) -> str:
+        """The page of a run."""
+        return f"{self.web_url}/runs/{run_id}"
 
     @property
     def scratch_dir(self) -> Path:
@@ -54,6 +60,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         memory_limit_bytes=int(_number(env, "SIS_MEMORY_LIMIT_MB", 1024)) << 20,
         lease_ttl_s=_number(env, "SIS_LEASE_TTL_S", 15.0),
         lease_wait_s=_number(env, "SIS_LEASE_WAIT_S", 60.0),
+        web_url=(env.get("SIS_WEB_URL") or Settings.web_url).rstrip("/"),
     )
 
 

@@ -79,11 +79,13 @@ def _comes(cron: str) -> bool:
 
 
 def check_source_name(value: str) -> str:
-    """`datasets` is the group of the datasets."""
+    """`datasets` is the group of the datasets, `lake` and `io_manager` are resources of every project."""
     if value == "datasets":
         raise ValueError(
             "'datasets' is what the group of all datasets is called; give the source another name"
         )
+    if value in ("lake", "io_manager"):
+        raise ValueError(f"'{value}' is a resource of every project; give the source another name")
     return value
 
 

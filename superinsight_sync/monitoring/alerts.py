@@ -23,7 +23,11 @@ Severity = Literal["info", "warning", "error", "critical"]
 
 @dataclass(frozen=True)
 class Alert:
-    """What happened, to whom it matters and where to look. `url` leads to the run; texts may hold secrets."""
+    """What happened, to whom it matters and where to look.
+
+    `stream` names the streams where one alert is about several; `url` leads to the run; `owners` are those of the
+    declaration, teams and addresses. Texts may hold secrets.
+    """
 
     title: str
     severity: Severity
@@ -34,8 +38,9 @@ class Alert:
     text: str = ""
     url: str | None = None
     at: datetime = field(default_factory=utc_now)
+    owners: tuple[str, ...] = ()
 
-    def payload(self) -> dict[str, str | None]:
+    def payload(self) -> dict[str, str | list[str] | None]:
         """What leaves the process: JSON-like, without secrets. Channels send this and nothing else."""
         return {
             "title": clean(self.title),
@@ -47,6 +52,7 @@ class Alert:
             "text": clean(self.text),
             "url": None if self.url is None else clean(self.url),
             "at": self.at.isoformat(),
+            "owners": list(self.owners),
         }
 
 
@@ -76,13 +82,17 @@ OnFailure = Callable[[Alert, str, SisError], None]
 
 
 def configured(env: Mapping[str, str] | None = None) -> tuple[ChannelSpec, ...]:
-    """The channels that ``SIS_ALERTS`` names (``log,webhook``), ``log`` if it is not set. Never raises."""
+    """The channels that ``SIS_ALERTS`` names (``log,webhook,smtp``), ``log`` if it is not set. Never raises."""
     env = os.environ if env is None else env
     names = [name.strip() for name in (env.get("SIS_ALERTS") or "log").split(",")]
     webhook = {"url": "{{ env.SIS_ALERT_WEBHOOK_URL }}"}
     if env.get("SIS_ALERT_WEBHOOK_SECRET"):
         webhook["secret"] = "{{ env.SIS_ALERT_WEBHOOK_SECRET }}"
-    return tuple(ChannelSpec(n, webhook if n == "webhook" else {}) for n in dict.fromkeys(names) if n)
+    smtp = {"url": "{{ env.SIS_ALERT_SMTP_URL }}", "sender": env.get("SIS_ALERT_MAIL_FROM") or ""}
+    if env.get("SIS_ALERT_MAIL_TO"):
+        smtp["to"] = env["SIS_ALERT_MAIL_TO"]
+    needs = {"webhook": webhook, "smtp": smtp}
+    return tuple(ChannelSpec(n, needs.get(n, {})) for n in dict.fromkeys(names) if n)
 
 
 def open_channel(spec: ChannelSpec, settings: Settings) -> Channel:

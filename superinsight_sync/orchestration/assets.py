@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
 import dagster as dg
 
@@ -16,14 +17,17 @@ from superinsight_sync.orchestration.partitions import partitions_definition, ru
 Result = Iterator[dg.MaterializeResult[None]]
 
 
-def raw_assets(source: SourceSpec, streams: Sequence[StreamSpec], name: str) -> dg.AssetsDefinition:
+def raw_assets(
+    source: SourceSpec, streams: Sequence[StreamSpec], name: str, realtime: frozenset[str]
+) -> dg.AssetsDefinition:
     """The raw assets of streams that share partitions, as one step that pulls them side by side."""
     partitions = partitions_definition(streams[0].partition)
 
     @dg.multi_asset(
         name=name,
-        specs=[keys.raw_spec(source, s, partitions) for s in streams],
+        specs=[keys.raw_spec(source, s, partitions, realtime=s.name in realtime) for s in streams],
         can_subset=True,
+        required_resource_keys=keys.resources(source),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         pool=keys.pool(source),
         op_tags={keys.PRIORITY_TAG: str(max(s.priority or 0 for s in streams))},
@@ -66,7 +70,7 @@ def _pull_side_by_side(
             _count_partitions(context, key, result.rows_by_partition)
             yield dg.MaterializeResult(asset_key=key, metadata=metadata.of_pull(result))
     if failed:
-        raise all_failures(failed)
+        raise all_failures(failed, source.name)
 
 
 def _count_partitions(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Mapping[str, int]) -> None:
@@ -83,21 +87,22 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
     @dg.multi_asset(
         name=f"{source.name}__{stream.name}",
         specs=[keys.refined_spec(source, stream, partitions)],
+        required_resource_keys=keys.resources(source),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
     )
-    def refine(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        from superinsight_sync.pipeline.refine import refine_stream
+    def refine_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline import meanings, refine
 
-        with failures_shown():
-            result = refine_stream(
-                engine_of(context), source, stream, partitions=run_keys(context), force=is_forced(context)
-            )
+        engine, parts, force = engine_of(context), run_keys(context), is_forced(context)
+        with failures_shown(source.name, stream.name):
+            result = refine.refine_stream(engine, source, stream, partitions=parts, force=force)
+            known = meanings.of_stream(engine, source, stream)
         _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
-        return dg.MaterializeResult(
-            metadata=metadata.of_refine(result, keys.raw_key(source.name, stream.name))
-        )
+        result = replace(result, columns=meanings.told(result.columns, known))
+        raw = keys.raw_key(source.name, stream.name)
+        return dg.MaterializeResult(metadata=metadata.of_refine(result, raw))
 
-    return refine
+    return refine_asset
 
 
 def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition:
@@ -106,26 +111,40 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
     @dg.multi_asset(
         name=f"{source.name}__{stream.name}_dictionary",
         specs=[keys.dictionary_spec(source, stream)],
+        required_resource_keys=keys.resources(source),
     )
-    def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        from superinsight_sync.pipeline.describe import describe_stream
+    def describe_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline import describe, meanings
 
-        with failures_shown():
-            result = describe_stream(engine_of(context), source, stream, force=is_forced(context))
-        return dg.MaterializeResult(metadata=metadata.of_describe(result))
+        engine = engine_of(context)
+        with failures_shown(source.name, stream.name):
+            result = describe.describe_stream(engine, source, stream, force=is_forced(context))
+            schema = metadata.schema_of(meanings.described(engine, source, stream))
+        if not result.unchanged:
+            context.log_event(
+                dg.AssetObservation(keys.refined_key(source.name, stream.name), metadata=schema)
+            )
+        return dg.MaterializeResult(metadata={**metadata.of_describe(result), **schema})
 
-    return describe
+    return describe_asset
 
 
 def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     """The asset of one dataset."""
 
-    @dg.multi_asset(name=f"datasets__{spec.name}", specs=[keys.dataset_asset_spec(spec)])
-    def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        from superinsight_sync.pipeline.export import export_dataset
+    @dg.multi_asset(
+        name=f"datasets__{spec.name}",
+        specs=[keys.dataset_asset_spec(spec)],
+        required_resource_keys={keys.LAKE},
+    )
+    def export_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from superinsight_sync.pipeline import export, meanings
 
-        with failures_shown():
-            result = export_dataset(engine_of(context), spec, force=is_forced(context))
+        engine = engine_of(context)
+        with failures_shown(keys.DATASETS_GROUP, spec.name):
+            result = export.export_dataset(engine, spec, force=is_forced(context))
+            known = meanings.of_dataset(engine, spec, result.lineage)
+        result = replace(result, columns=meanings.told(result.columns, known))
         return dg.MaterializeResult(metadata=metadata.of_export(result, spec))
 
-    return export
+    return export_asset

@@ -33,11 +33,15 @@ def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefin
         for e in stream.expect
     ]
 
-    @dg.multi_asset_check(name=f"{source.name}__{stream.name}_checks", specs=specs)
+    @dg.multi_asset_check(
+        name=f"{source.name}__{stream.name}_checks",
+        specs=specs,
+        required_resource_keys=keys.resources(source),
+    )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         from superinsight_sync.pipeline.check import check_stream
 
-        with failures_shown():
+        with failures_shown(source.name, stream.name):
             keys_of_run = tagged_keys(context.run.tags, partitions_definition(stream.partition))
             outcomes = check_stream(engine_of(context), source, stream, partitions=keys_of_run)
         yield from (_result(key, o) for o in outcomes)
@@ -51,6 +55,7 @@ def connection_check(source: SourceSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=keys.raw_key(source.name, source.streams[0].name),
         name="connection",
+        required_resource_keys=keys.resources(source),
         description="Whether the source can be reached with these credentials, and what they may do.",
     )
     def connection() -> dg.AssetCheckResult:

@@ -12,8 +12,10 @@ from superinsight_sync.orchestration.failures import failures_shown
 from superinsight_sync.orchestration.own import TABLE, text
 
 
-class LakeIOManager(dg.IOManager):
-    """Gives ``pyarrow.Table``, ``pyarrow.RecordBatchReader``, ``pandas.DataFrame`` or ``polars.LazyFrame`` by
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Reads refined tables for your own assets, and keeps the tables they return.
+
+    Gives ``pyarrow.Table``, ``pyarrow.RecordBatchReader``, ``pandas.DataFrame`` or ``polars.LazyFrame`` by
     annotation (default ``pyarrow.Table``), for the partitions asked for; lands what an asset returns."""
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -63,6 +65,3 @@ def _table(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableRef:
         )
     tenant, group, name = text(metadata[TABLE]).split("/")
     return TableRef(tenant, group, name, "refined")
-
-
-lake_io_manager = LakeIOManager()

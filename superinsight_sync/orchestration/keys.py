@@ -9,6 +9,8 @@ from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 
 DATASETS_GROUP = "datasets"
+LAKE, IO_MANAGER = "lake", "io_manager"
+"""Keys of resources that every project has; every source is one too, under its name."""
 
 
 def raw_key(source: str, stream: str) -> dg.AssetKey:
@@ -33,10 +35,26 @@ def stream_of(key: dg.AssetKey, stage: str) -> str:
     return {"raw": name.removeprefix("raw_"), "dictionary": name.removesuffix("_dictionary")}.get(stage, name)
 
 
+def work_of_step(step: str) -> tuple[str, str]:
+    """The source and the stream of a step that was named for one; empty where it was not."""
+    source, _, stream = step.partition("__")
+    for suffix in ("_dictionary", "_checks"):
+        stream = stream.removesuffix(suffix)
+    return (source, stream) if stream else (step.removesuffix("_raw") if step.endswith("_raw") else "", "")
+
+
 PRIORITY_TAG = "dagster/priority"
 """On a run: the higher, the earlier it leaves the queue."""
 STREAM_PRIORITY = "sis/priority"
 """On a stream's assets, where one is declared: with which priority their runs are started."""
+
+
+LANDED_BY = "sis/landed_by"
+"""On the raw asset of a stream that no run lands: what does."""
+SERVED_BY_DRAIN = (
+    "**Realtime**: `sis drain` lands what is pushed, within about a second, and tells of it here without a run. "
+    "No schedule or sensor starts one. Nothing new here while something is pushed: see whether the drain runs."
+)
 
 
 def _tags(stage: str, source: SourceSpec, stream: StreamSpec) -> dict[str, str]:
@@ -59,16 +77,21 @@ def priority_of(
 
 
 def raw_spec(
-    source: SourceSpec, stream: StreamSpec, partitions: dg.PartitionsDefinition[str] | None
+    source: SourceSpec,
+    stream: StreamSpec,
+    partitions: dg.PartitionsDefinition[str] | None,
+    *,
+    realtime: bool = False,
 ) -> dg.AssetSpec:
-    """The asset that holds the stream as the source has it."""
+    """The asset that holds the stream as the source has it. What is `realtime` says that no run lands it."""
+    said = stream.description or f"{stream.name} as {source.name} has it."
     return dg.AssetSpec(
         raw_key(source.name, stream.name),
-        description=stream.description or f"{stream.name} as {source.name} has it.",
+        description=f"{said}\n\n{SERVED_BY_DRAIN}" if realtime else said,
         group_name=source.name,
         kinds={_kind_icon(source.connection["kind"]), _store_kind(stream.saves.raw.strategy)},
         owners=list(source.owners),
-        tags=_tags("raw", source, stream),
+        tags={**_tags("raw", source, stream), **({LANDED_BY: "drain"} if realtime else {})},
         partitions_def=partitions,
         metadata=_static(source, stream, "raw"),
     )
@@ -139,6 +162,11 @@ def follows_upstream() -> dg.AutomationCondition[Any]:
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
     ).with_label("follows_upstream")
+
+
+def resources(source: SourceSpec) -> set[str]:
+    """The resources that the assets of a source require."""
+    return {source.name, LAKE}
 
 
 def pool(source: SourceSpec) -> str:

@@ -17,17 +17,21 @@ from dagster.components.core.decl import (
 from dagster.components.core.defs_module import ComponentPath
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.orchestration.io_manager import lake_io_manager
 from superinsight_sync.orchestration.jobs import maintenance_definitions
+from superinsight_sync.orchestration.keys import IO_MANAGER, LAKE
 from superinsight_sync.orchestration.own import (
     DECLARED_IN,
     REASON,
     TABLE,
+    asset_name,
     missing_inputs,
+    missing_resources,
+    names_of,
     placed,
     specs_of,
     text,
 )
+from superinsight_sync.orchestration.resources import MissingResource, common_resources
 from superinsight_sync.orchestration.sensors import project_sensors
 from superinsight_sync.pipeline.project import load_folder
 from superinsight_sync.security.secrets import redact
@@ -52,17 +56,19 @@ def load_project_definitions(path_within_project: Path) -> dg.Definitions:
         context=context, loc=folder, children=found, source_tree=None, component_file_model=None
     )
     tree.state_tracker.set_cache_data(folder, component_decl=whole)
-    loaded: dict[dg.AssetKey, str] = {}
+    loaded: dict[str, str] = {}
     parts += [_without_what_is_there(_load_entry(tree, entry), entry, loaded) for entry in found]
+    common = common_resources()
     specs = {key: spec for part in parts for key, spec in specs_of(part).items()}
     merged = dg.Definitions.merge(*(placed(part, specs) for part in parts), maintenance_definitions())
     return dg.Definitions.merge(
         merged,
         _unknown_inputs(merged, loaded),
         _stand_ins(merged, loaded),
+        _missing_resources(merged, {*common, *(merged.resources or {})}, loaded),
         dg.Definitions(
             executor=dg.in_process_executor,
-            resources={"lake": lake_io_manager, "io_manager": lake_io_manager},
+            resources=common,
             sensors=project_sensors(specs),
         ),
     )
@@ -101,21 +107,20 @@ def _load_entry(tree: ComponentTree, entry: Path) -> dg.Definitions:
         return _failed(entry.stem, _reason(entry, error), entry.name)
 
 
-def _without_what_is_there(
-    defs: dg.Definitions, entry: Path, loaded: dict[dg.AssetKey, str]
-) -> dg.Definitions:
-    """The entry's definitions; a failed asset in their place if one of its assets was `loaded` already."""
-    keys = specs_of(defs).keys()
-    if twice := sorted(keys & loaded.keys()):
+def _without_what_is_there(defs: dg.Definitions, entry: Path, loaded: dict[str, str]) -> dg.Definitions:
+    """The entry's definitions; a failed asset in their place if something of that name was `loaded` already."""
+    names = names_of(defs) - {f"resource '{LAKE}'"}
+    if twice := sorted(names & {*loaded, f"resource '{IO_MANAGER}'"}):
+        has_it = f"defs/{loaded[twice[0]]}" if twice[0] in loaded else "every project"
         error = ConfigError(
-            f"asset '{twice[0].to_user_string()}' is there already",
+            f"{twice[0]} is there already",
             where=f"defs/{entry.name}",
-            hint=f"defs/{loaded[twice[0]]} has it; give the source, stream or dataset another name",
+            hint=f"{has_it} has it; give the source, stream, dataset or resource another name",
         )
         if os.environ.get(STRICT):
             raise error
         return _failed(entry.stem, str(error), entry.name)
-    loaded |= dict.fromkeys(keys, entry.name)
+    loaded |= dict.fromkeys(names, entry.name)
     return defs
 
 
@@ -145,7 +150,7 @@ def _failed(name: str, reason: str, declared_in: str) -> dg.Definitions:
     return dg.Definitions(assets=[declaration_error])
 
 
-def _unknown_inputs(defs: dg.Definitions, declared_in: Mapping[dg.AssetKey, str]) -> dg.Definitions:
+def _unknown_inputs(defs: dg.Definitions, declared_in: Mapping[str, str]) -> dg.Definitions:
     """A failed asset for every dataset that names a table nobody makes, or another tenant's."""
     specs = specs_of(defs)
     broken = []
@@ -162,7 +167,9 @@ def _unknown_inputs(defs: dg.Definitions, declared_in: Mapping[dg.AssetKey, str]
                 if os.environ.get(STRICT):
                     raise error
                 broken.append(
-                    _failed(f"{spec.key.path[-1]}_inputs", str(error), declared_in.get(spec.key, ""))
+                    _failed(
+                        f"{spec.key.path[-1]}_inputs", str(error), declared_in.get(asset_name(spec.key), "")
+                    )
                 )
                 break
     return dg.Definitions.merge(*broken) if broken else dg.Definitions()
@@ -182,7 +189,7 @@ def _wrong_input(dataset: dg.AssetSpec, spec: dg.AssetSpec | None, key: dg.Asset
     return None
 
 
-def _stand_ins(defs: dg.Definitions, declared_in: Mapping[dg.AssetKey, str]) -> dg.Definitions:
+def _stand_ins(defs: dg.Definitions, declared_in: Mapping[str, str]) -> dg.Definitions:
     """What own assets read and nothing makes: Dagster would refuse everything without it."""
     missing = missing_inputs(defs, declared_in)
     for spec in missing:
@@ -190,6 +197,19 @@ def _stand_ins(defs: dg.Definitions, declared_in: Mapping[dg.AssetKey, str]) -> 
             raise ConfigError(text(spec.metadata[REASON]), where=f"defs/{spec.metadata[DECLARED_IN]}")
         _log.error("defs/%s: %s", spec.metadata[DECLARED_IN], spec.metadata[REASON])
     return dg.Definitions(assets=missing)
+
+
+def _missing_resources(
+    defs: dg.Definitions, given: set[str], declared_in: Mapping[str, str]
+) -> dg.Definitions:
+    """Stand-ins for resources that own assets ask for and nothing provides, and a failed asset that says so."""
+    found, told = {}, []
+    for key, reason, entry in missing_resources(defs, given, declared_in):
+        if os.environ.get(STRICT):
+            raise ConfigError(reason, where=f"defs/{entry}")
+        found[key] = MissingResource(reason=reason)
+        told.append(_failed(f"{key}_resource", reason, entry))
+    return dg.Definitions.merge(dg.Definitions(resources=found), *told)
 
 
 def load_problems(defs: dg.Definitions) -> list[tuple[str, str]]:

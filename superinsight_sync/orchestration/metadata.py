@@ -34,6 +34,11 @@ def table_schema(columns: Sequence[ColumnInfo]) -> dg.TableSchema:
     )
 
 
+def schema_of(columns: Sequence[ColumnInfo]) -> Metadata:
+    """The columns as Dagster shows them."""
+    return {"dagster/column_schema": table_schema(columns)}
+
+
 def column_lineage(lineage: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(
         {

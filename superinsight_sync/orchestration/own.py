@@ -1,6 +1,6 @@
 """Users' own assets among the declared ones: where their tables are, and inputs that nothing makes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,6 +15,8 @@ DECLARED_IN = "sis/declared_in"
 """Beside `REASON`: the entry of ``defs/`` that is wrong."""
 
 Specs = Mapping[AssetKey, AssetSpec]
+Declared = Mapping[str, str]
+"""One of `names_of` → the entry of ``defs/`` that has it."""
 
 
 def specs_of(defs: dg.Definitions) -> dict[AssetKey, AssetSpec]:
@@ -29,6 +31,18 @@ def specs_of(defs: dg.Definitions) -> dict[AssetKey, AssetSpec]:
             case dg.SourceAsset():
                 found[asset.key] = AssetSpec(asset.key)
     return found
+
+
+def asset_name(key: AssetKey) -> str:
+    """An asset as messages call it."""
+    return f"asset '{key.to_user_string()}'"
+
+
+def names_of(defs: dg.Definitions) -> set[str]:
+    """Everything in the definitions that must be there once in a project, as messages call it."""
+    named = {"job": defs.jobs, "schedule": defs.schedules, "sensor": defs.sensors}
+    found = {f"{what} '{d.name}'" for what, all_of in named.items() for d in all_of or ()}
+    return found | {asset_name(k) for k in specs_of(defs)} | {f"resource '{k}'" for k in defs.resources or ()}
 
 
 def text(value: Any) -> str:
@@ -80,7 +94,7 @@ def _inputs(spec: AssetSpec, specs: Specs) -> list[AssetKey]:
     return found
 
 
-def missing_inputs(defs: dg.Definitions, declared_in: Mapping[AssetKey, str]) -> list[AssetSpec]:
+def missing_inputs(defs: dg.Definitions, declared_in: Declared) -> list[AssetSpec]:
     """Stand-ins for the inputs of own assets that nothing makes: without them Dagster takes no definition at all.
 
     Each says who reads it. An asset that reads one fails when it is run; all others work.
@@ -103,9 +117,7 @@ def _is_loaded(asset: dg.AssetsDefinition, key: AssetKey) -> bool:
     return any(not node.input_def_named(name).dagster_type.is_nothing for name in names)
 
 
-def _stand_in(
-    key: AssetKey, readers: Sequence[AssetSpec], specs: Specs, declared_in: Mapping[AssetKey, str]
-) -> AssetSpec:
+def _stand_in(key: AssetKey, readers: Sequence[AssetSpec], specs: Specs, declared_in: Declared) -> AssetSpec:
     names = ", ".join(sorted(spec.key.to_user_string() for spec in readers))
     reason = f"{names}: reads {key.to_user_string()}, which nothing here makes. "
     failed = AssetKey([key.path[0], "declaration_error"])
@@ -120,6 +132,34 @@ def _stand_in(
     return AssetSpec(
         key,
         description=reason,
-        metadata={REASON: reason, DECLARED_IN: declared_in.get(readers[0].key, "")},
+        metadata={REASON: reason, DECLARED_IN: declared_in.get(asset_name(readers[0].key), "")},
         kinds={"error"},
     )
+
+
+def missing_resources(
+    defs: dg.Definitions, given: set[str], declared_in: Declared
+) -> Iterator[tuple[str, str, str]]:
+    """Resources that something own asks for and that are not `given`: the key, why not, and the entry that asks.
+
+    Without stand-ins for them Dagster takes no definition at all.
+    """
+    asking: dict[str, str] = {}
+    for asset in (*(defs.assets or ()), *(defs.asset_checks or ())):
+        if isinstance(asset, dg.AssetsDefinition):
+            keys = [*asset.keys, *(c.asset_key for c in asset.check_keys)]
+            for key in asset.required_resource_keys - given if keys else ():
+                asking.setdefault(key, asset_name(keys[0]))
+    for what, ticking in (("schedule", defs.schedules or ()), ("sensor", defs.sensors or ())):
+        for found in ticking:
+            for key in getattr(found, "required_resource_keys", set()) - given:
+                asking.setdefault(key, f"{what} '{found.name}'")
+    for key, by in sorted(asking.items()):
+        entry = declared_in.get(by, key)
+        if AssetKey([key, "declaration_error"]) in specs_of(defs):
+            remedy = f"defs/{key} could not be loaded: mend that first"
+        elif close := get_close_matches(key, given, n=1):
+            remedy = f"Did you mean {close[0]}?"
+        else:
+            remedy = f"Resources: {', '.join(sorted(given))}"
+        yield key, f"{by}: asks for the resource '{key}', which nothing here provides. {remedy}", entry

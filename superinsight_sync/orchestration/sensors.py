@@ -1,10 +1,11 @@
 """Sensors: downstream follows upstream, and a failed run becomes an alert."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from superinsight_sync.orchestration.failures import failed_work
 from superinsight_sync.orchestration.keys import PRIORITY_TAG, priority_of
 from superinsight_sync.security.secrets import redact
 
@@ -18,17 +19,20 @@ from superinsight_sync.security.secrets import redact
 def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
     from superinsight_sync.pipeline.alert import alert_run_failed
 
-    step_errors = [
-        e.step_failure_data.error.message
-        for e in context.get_step_failure_events()
-        if e.step_failure_data.error is not None
-    ]
+    failed = [failed_work(e) for e in context.get_step_failure_events()]
+    texts = [context.failure_event.message or "", *(work.text for work in failed)]
     alert_run_failed(
         run_id=context.dagster_run.run_id,
         job=context.dagster_run.job_name,
-        source=context.dagster_run.tags.get("source", ""),
-        text=redact("\n".join([context.failure_event.message or "", *step_errors])),
+        source=", ".join(_each(work.source for work in failed)) or context.dagster_run.tags.get("source", ""),
+        stream=", ".join(_each(work.stream for work in failed)),
+        error_class=", ".join(_each(work.error_class for work in failed)),
+        text=redact("\n".join(text for text in texts if text)),
     )
+
+
+def _each(texts: Iterable[str]) -> list[str]:
+    return sorted({part for text in texts for part in text.split(", ") if part})
 
 
 def project_sensors(specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> list[dg.SensorDefinition]:

@@ -39,7 +39,9 @@ class SyncStorage(DagsterSqliteStorage):
             folder = Path(_folder())
             folder.mkdir(parents=True, exist_ok=True)
             with alone(folder / "opening"):
-                return DagsterSqliteStorage.from_local(str(folder), inst_data)
+                from superinsight_sync.orchestration.sqlite import SqliteStorage
+
+                return SqliteStorage.from_local(str(folder), inst_data)
         from superinsight_sync.orchestration.postgres import PostgresStorage
 
         return PostgresStorage(url.render_as_string(hide_password=False), inst_data)

@@ -4,27 +4,53 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.monitoring.alerts import Alert, configured, keep_as_dead_letter, open_channel, send
 from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.state.dead_letters import DeadLetter
 
 
-def alert_run_failed(*, run_id: str, job: str, source: str, text: str) -> None:
-    """An alert for a failed run. Never raises because of a channel: what could not be sent is kept."""
+def alert_run_failed(
+    *, run_id: str, job: str, source: str, text: str, stream: str = "", error_class: str = ""
+) -> None:
+    """An alert for a failed run. Never raises because of a channel: what could not be sent is kept.
+
+    `source`, `stream` and `error_class` are several, with commas between, where several failed.
+    """
+    engine = open_engine(run_id)
+    what = f"{source}/{stream}" if stream and "," not in stream + source else source or job
+    several = f" ({stream.count(',') + 1} streams)" if "," in stream else ""
     alert = Alert(
-        title=f"Run of {source or job} failed",
+        title=f"Run of {what}{several} failed" + (f": {error_class}" if error_class else ""),
         severity="error",
         source=source or None,
-        stream=None,
+        stream=stream or None,
         run_id=run_id,
-        error_class=None,
+        error_class=error_class or None,
         text=text,
-        url=None,
+        url=engine.settings.run_url(run_id),
         at=utc_now(),
+        owners=_owners(engine, source, stream),
     )
-    engine = open_engine(run_id)
     send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))
+
+
+def _owners(engine: Engine, source: str, stream: str) -> tuple[str, ...]:
+    """Who owns the sources, or the datasets, as declared; nobody where the declarations cannot be read."""
+    try:
+        project = load_project(engine.settings)
+    except SisError:
+        return ()
+    found: list[str] = []
+    for name in source.split(", "):
+        if name in project.sources:
+            found += project.sources[name].owners
+        elif name == "datasets":
+            found += [
+                o for n in stream.split(", ") if n in project.datasets for o in project.datasets[n].owners
+            ]
+    return tuple(dict.fromkeys(found))
 
 
 def alert_schema_changed(engine: Engine, source: str, stream: str, changes: Sequence[str]) -> None:
@@ -45,6 +71,8 @@ def _warn(engine: Engine, title: str, source: str, stream: str, texts: Sequence[
         stream=stream,
         run_id=engine.run_id,
         text="; ".join(texts),
+        url=engine.settings.run_url(engine.run_id),
+        owners=_owners(engine, source, stream),
     )
     send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))
 
@@ -61,5 +89,6 @@ def send_again(engine: Engine, letter: DeadLetter) -> None:
             where=f"dead letter {letter.id}",
             hint=f"Name it in SIS_ALERTS, or give it up: sis dead-letters discard {letter.id}",
         )
-    alert = Alert(**{**letter.payload, "at": datetime.fromisoformat(letter.payload["at"])})
+    kept = {**letter.payload, "at": datetime.fromisoformat(letter.payload["at"])}
+    alert = Alert(**{**kept, "owners": tuple(letter.payload.get("owners", ()))})
     open_channel(spec, engine.settings).send(alert)

@@ -1,7 +1,8 @@
 """Look without touching: connection tests, discovery and previews. Nothing here writes to source or lake."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -159,6 +160,19 @@ def preview(
     ) as done:
         table = done.open().read_all()
     return table.select([n for n in table.column_names if n not in SYSTEM_COLUMNS])
+
+
+@contextmanager
+def read_rows(
+    source: SourceSpec, stream: StreamSpec, settings: Settings, *, limit: int | None = None
+) -> Iterator[pa.RecordBatchReader]:
+    """Streams what the source has of a stream now. Raises as the source does, told where."""
+    where = f"source '{source.name}', stream '{stream.name}'"
+    try:
+        with open_declared(source, settings).read(ReadRequest(stream, limit=limit)) as batches:
+            yield batches
+    except SisError as error:
+        raise error.at(where) from error
 
 
 def landed(engine: Engine, table: TableRef, *, limit: int, version: int | None = None) -> pa.Table:

@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.dml import Insert
 
 from superinsight_sync.core.clock import utc_now
@@ -22,6 +21,8 @@ from superinsight_sync.state.urls import is_postgres, parse_url
 
 _BUSY_TIMEOUT_MS = 60_000
 _CONNECT_TIMEOUT_S = 10
+_KEPT_CONNECTIONS = 2
+"""To a SQLite file, between transactions: the last one that closes makes SQLite copy its log and wait for the disk."""
 _WHERE = "state database"
 _BEGIN = "sis_begin"
 _TEXT_LIMIT = 4_000
@@ -86,7 +87,7 @@ class Database:
             ) from error
         with suppress(OSError):  # SQLite says it in its own words
             make_private_file(Path(str(self.url.database)))
-        engine = create_engine(self.url, hide_parameters=True, poolclass=NullPool)
+        engine = create_engine(self.url, hide_parameters=True, pool_size=_KEPT_CONNECTIONS, max_overflow=-1)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

@@ -219,7 +219,7 @@ def test_only_http_urls_are_posted_to(settings: Settings, url: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (ChannelSpec("pager"), "unknown alert channel 'pager'.*Valid: log, webhook"),
+        (ChannelSpec("pager"), "unknown alert channel 'pager'.*Valid: log, smtp, webhook"),
         (webhook("https://h", secret="hunter2"), "secret: .*write a reference"),
         (webhook("https://h", colour="red"), "colour: Extra inputs are not permitted"),
         (webhook("{{ env.SIS_NOT_SET }}"), "environment variable SIS_NOT_SET is not set"),

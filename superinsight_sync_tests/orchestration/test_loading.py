@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -142,6 +143,54 @@ def test_a_hundred_streams_are_loaded_by_a_hundred_times_the_work_of_one(tmp_pat
     of_25, of_100 = calls[25] - calls[1], calls[100] - calls[1]
     assert of_100 < 1.1 * of_25 * 99 / 24, calls
     assert of_100 < 99 * MOST_CALLS, calls
+
+
+def crons(declared: dict[str, object], count: int) -> dict[str, object]:
+    """The declaration with `count` different schedules."""
+    streams = declared["attributes"]["streams"]  # type: ignore[index]
+    for n, stream in enumerate(streams):
+        stream["schedule"] = f"{n % count} 3 * * *"
+    return declared
+
+
+def test_loading_grows_with_streams_crons_and_sources_not_with_their_product(tmp_path: Path) -> None:
+    """Counts calls of functions, which are the same on every machine."""
+    sizes = {
+        "warm": {"s": crons(source("s", 3), 3)},
+        "few": {"s": crons(source("s", 6), 1)},
+        "streams": {"s": crons(source("s", 24), 1)},
+        "crons": {"s": crons(source("s", 24), 24)},
+        "three": {f"s{n}": crons(source(f"s{n}"), 1) for n in range(3)},
+        "twelve": {f"s{n}": crons(source(f"s{n}"), 1) for n in range(12)},
+    }
+    for name, declarations in sizes.items():
+        project(tmp_path / name, declarations, name=name)
+    code = f"""
+    import cProfile, importlib
+    from dagster._core.remote_representation.external_data import RepositorySnap
+    found = {{}}
+    for name in {list(sizes)!r}:
+        sys.path.insert(0, {str(tmp_path)!r} + "/" + name)
+        load = importlib.import_module(name + ".definitions").defs
+        counted = cProfile.Profile()
+        counted.enable()
+        repository = load().get_repository_def()
+        snap = RepositorySnap.from_def(repository, defer_snapshots=True)
+        counted.disable()
+        calls = sum(entry.callcount for entry in counted.getstats())
+        jobs = [n for n in repository.job_names if not n.startswith("__")]
+        found[name] = [calls, len(jobs), len(repository.schedule_defs)]
+    print(json.dumps(found))
+    """
+    project(tmp_path / "proj", {"s": source("s")})
+    found: dict[str, Any] = load(tmp_path / "proj", code)
+    calls, jobs, schedules = ({name: each[n] for name, each in found.items()} for n in range(3))
+    assert (schedules["crons"], jobs["crons"], jobs["twelve"]) == (25, 2, 13), (
+        "one job a source, and the upkeep's"
+    )
+    assert calls["crons"] < 1.5 * calls["streams"]
+    assert calls["streams"] < 4.4 * calls["few"]
+    assert calls["twelve"] < 4.4 * calls["three"]
 
 
 BAD = [

@@ -1,6 +1,7 @@
 """What a run of several streams does when one of them, a check or a threshold stops it; schedules; metadata."""
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ import dagster as dg
 import pytest
 
 from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.orchestration.build import source_definitions
+from superinsight_sync.orchestration.own import specs_of
 from superinsight_sync.orchestration.running import RunOutcome, plan_runs, run_all, select
 from superinsight_sync.orchestration.schedules import run_requests, source_schedules
 from superinsight_sync_tests.cli.conftest import make_web
@@ -29,6 +32,7 @@ STREAMS = [
     },
     {"name": "pages", "table": "pages", "refine": [{"step": "map", "rename": {"title": "heading"}}]},
     {"name": "gone", "table": "gone"},
+    {"name": "none", "table": "none"},
     {
         "name": "blocked",
         "table": "pages",
@@ -80,7 +84,13 @@ WEB: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
-    folder = project(tmp_path_factory.mktemp("runs"), {"web": WEB}, name="runsproj")
+    of_none = {"name": "of_none", "tenant": "acme", "owners": ["ml@x.org"], "inputs": {"n": "web/none"}}
+    mart = {"type": "superinsight_sync.Dataset", "attributes": {**of_none, "select": "SELECT * FROM n"}}
+    select = "SELECT heading, page AS name, heading || page AS both FROM p"
+    of_pages = {"name": "of_pages", "tenant": "acme", "inputs": {"p": "web/pages"}, "select": select}
+    shelf = {"type": "superinsight_sync.Dataset", "attributes": of_pages}
+    declared = {"web": WEB, "mart": mart, "shelf": shelf}
+    folder = project(tmp_path_factory.mktemp("runs"), declared, name="runsproj")
     make_web(folder / "web.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -186,6 +196,52 @@ def test_a_failed_run_becomes_an_alert(defs: dg.Definitions, monkeypatch: pytest
         alert_on_failure(context)
     assert told[0]["run_id"] == result.run_id
     assert "gone" in told[0]["text"]
+    assert {k: told[0][k] for k in ("source", "stream", "error_class")} == {
+        "source": "web",
+        "stream": "gone",
+        "error_class": "ConfigError",
+    }
+
+
+@pytest.mark.parametrize(
+    ("assets", "streams", "error_class"),
+    [
+        (("web/raw_gone", "web/raw_none"), "gone, none", "ConfigError"),
+        (("web/raw_over", "web/over"), "over", "ThresholdError"),
+        (("web/raw_blocked", "web/blocked"), "blocked", "DataError"),
+        (("datasets/of_none",), "of_none", "ConfigError"),
+    ],
+)
+def test_an_alert_names_source_stream_error_class_owners_and_a_link(
+    defs: dg.Definitions,
+    monkeypatch: pytest.MonkeyPatch,
+    assets: tuple[str, ...],
+    streams: str,
+    error_class: str,
+) -> None:
+    from superinsight_sync.orchestration.sensors import alert_on_failure
+
+    monkeypatch.setenv("SIS_WEB_URL", "https://dagster.example.com/")
+    file = Path(".sis/alerts.jsonl")
+    file.unlink(missing_ok=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(a.split("/")) for a in assets],
+            raise_on_error=False,
+        )
+        failure = next(e for e in result.all_events if e.event_type_value == "PIPELINE_FAILURE")
+        alert_on_failure(
+            dg.build_run_status_sensor_context(
+                "alert_on_failure", failure, instance, result.dagster_run
+            ).for_run_failure()
+        )
+    (alert,) = [json.loads(line) for line in file.read_text().splitlines()]
+    source, owner = ("datasets", "ml@x.org") if "datasets" in assets[0] else ("web", "team:data")
+    assert (alert["source"], alert["stream"], alert["error_class"]) == (source, streams, error_class)
+    assert alert["owners"] == [owner]
+    assert alert["url"] == f"https://dagster.example.com/runs/{result.run_id}"
+    assert error_class in alert["title"] and source in alert["title"]
 
 
 def test_a_run_that_a_terminal_started_becomes_an_alert_too(
@@ -216,6 +272,39 @@ def test_metadata_has_schema_counts_and_lineage(defs: dg.Definitions) -> None:
     lineage = found["dagster/column_lineage"].deps_by_column["heading"]
     assert [(d.asset_key.to_user_string(), d.column_name) for d in lineage] == [("web/raw_pages", "title")]
     assert done.assets["web/raw_pages"].metadata["dagster/row_count"] == 5
+
+
+def test_columns_are_described_as_the_dictionary_says(defs: dg.Definitions) -> None:
+    def shown(asset: str) -> dict[str, str | None]:
+        return {c.name: c.description for c in done.assets[asset].metadata["dagster/column_schema"].columns}
+
+    with dg.DagsterInstance.get() as instance:
+        done = run(defs, "web.pages")
+        said = shown("web/pages_dictionary")
+        assert set(said) == {"page", "heading"} and all(said.values())
+        (seen,) = instance.fetch_observations(dg.AssetKey(["web", "pages"]), limit=5).records[:1]
+        assert seen.asset_observation is not None
+        schema = seen.asset_observation.metadata["dagster/column_schema"].value
+        assert {c.name: c.description for c in schema.columns} == said
+        done = run(defs, "web.pages", "datasets/of_pages")
+    assert shown("web/pages") == said
+    assert shown("datasets/of_pages") == {
+        "heading": said["heading"],
+        "name": f"From web/pages.page: {said['page']}",
+        "both": None,
+    }
+
+
+def test_a_realtime_stream_says_that_the_drain_serves_it() -> None:
+    from superinsight_sync.model.push import PushSourceSpec
+    from superinsight_sync.orchestration.build import push_definitions
+
+    streams = [{"name": "clicks", "realtime": True, "description": "Each click."}, {"name": "sales"}]
+    specs = specs_of(push_definitions(PushSourceSpec.model_validate({"name": "till", "streams": streams})))
+    clicks, sales = (specs[dg.AssetKey(["till", f"raw_{n}"])] for n in ("clicks", "sales"))
+    assert str(clicks.description).startswith("Each click.") and "`sis drain`" in str(clicks.description)
+    assert clicks.tags["sis/landed_by"] == "drain"
+    assert "drain" not in str(sales.description) and "sis/landed_by" not in sales.tags
 
 
 def test_a_change_of_the_schema_is_told_by_the_materialization(defs: dg.Definitions) -> None:
@@ -282,7 +371,6 @@ def test_what_is_made_of_several_streams_has_the_highest_priority_of_theirs() ->
     from superinsight_sync.model.dataset import DatasetSpec
     from superinsight_sync.orchestration.build import dataset_definitions, source_definitions
     from superinsight_sync.orchestration.keys import priority_of
-    from superinsight_sync.orchestration.own import specs_of
 
     streams = [{"name": n, "table": n, "priority": p} for n, p in (("low", -3), ("none", None), ("high", 4))]
     source = SourceSpec.model_validate({**WEB["attributes"], "streams": streams})
@@ -332,6 +420,31 @@ def test_streams_share_runs_by_partition_and_one_schedule_by_cron() -> None:
     runs = [(r.partition_key, sorted(k.path[-1] for k in r.asset_selection or ())) for r in asked]
     assert runs == [(None, ["raw_gone", "raw_pages"]), ("2026-02-10", ["raw_more", "raw_visits"])]
     assert asked[1].tags["dagster/priority"] == "7"
+
+
+def test_a_tick_asks_for_every_run_that_is_due_once(defs: dg.Definitions) -> None:
+    monthly = {**STREAMS[0], "name": "monthly", "partition": {"by": "month", "start": "2026-01-01"}}
+    source = scheduled(DAILY, monthly, STREAMS[1], {**STREAMS[2], "schedule": "*/15 * * * ?"})
+    found = source_definitions(source)
+    (schedule,) = found.schedules or ()
+    assert isinstance(schedule, dg.ScheduleDefinition) and schedule.name == "web_every_15_minutes"
+    at = datetime(2026, 2, 10, 0, 15, tzinfo=UTC)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance, scheduled_execution_time=at, repository_def=found.get_repository_def()
+        )
+        asked = schedule.evaluate_tick(context).run_requests or []
+    assert {r.partition_key for r in asked} == {None, "2026-02-09", "2026-02-10", "2026-02-01"}
+    assert len({r.run_key for r in asked}) == len(asked) == 4
+    due = {k.path[-1] for r in asked for k in r.asset_selection or ()}
+    assert due == {"raw_visits", "raw_monthly", "raw_pages", "raw_gone"}
+    (job,) = found.jobs or ()
+    assert isinstance(job, dg.JobDefinition) and job.name == schedule.job_name == "web_pull"
+    assert {k.path[-1] for k in job.asset_layer.executable_asset_keys} == due
+    (month,) = [r for r in asked if r.partition_key == "2026-02-01"]
+    done = job.execute_in_process(asset_selection=list(month.asset_selection or ()), tags=month.tags)
+    (made,) = done.get_asset_materialization_events()
+    assert (made.asset_key, made.partition) == (dg.AssetKey(["web", "raw_monthly"]), "2026-02-01")
 
 
 @pytest.mark.parametrize("cron", ["* * * *", "* * * * * *", "61 * * * *", "@reboot", "every minute"])

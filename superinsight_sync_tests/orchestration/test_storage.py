@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from superinsight_sync.state import open_state
 from superinsight_sync_tests.orchestration import storage_child
+from superinsight_sync_tests.orchestration.storage_child import answer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.warm import run_warm
 
@@ -52,7 +55,7 @@ def check(env: dict[str, str], storage: str) -> dict[str, Any]:
 
 
 def test_a_job_succeeds_on_sqlite_and_another_process_reads_its_events(env: dict[str, str]) -> None:
-    check(env, "SqliteEventLogStorage")
+    check(env, "SqliteEvents")
     kept = {p.name for p in (Path(env["SIS_HOME"]) / "dagster").iterdir()}
     assert "history" in kept
 
@@ -105,3 +108,30 @@ def test_the_workspace_and_the_project_agree_on_the_locations_name() -> None:
 def test_a_new_projects_dagster_yaml_is_this_ones() -> None:
     template = ROOT / "superinsight_sync" / "cli" / "template" / "dagster.yaml.tmpl"
     assert template.read_text() == (ROOT / "dagster.yaml").read_text()
+
+
+def test_events_keep_their_files_open_but_never_many(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index and the last few runs: each event of one found its file open."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    def opened() -> set[str]:
+        files = (p.resolve() for p in Path("/proc/self/fd").iterdir() if p.exists())
+        return {p.name for p in files if p.is_relative_to(env["SIS_HOME"]) and p.suffix == ".db"}
+
+    with dg.DagsterInstance.get() as instance:
+        assert list(instance.all_instigator_state()) == []
+        runs = [dg.materialize([answer], instance=instance).run_id for _ in range(6)]
+        assert opened() >= {"index.db", "runs.db", *(f"{run}.db" for run in runs[-4:])}
+        assert not opened() & {f"{run}.db" for run in runs[:2]}
+        assert len(instance.fetch_materializations(dg.AssetKey("answer"), limit=10).records) == 6
+        logged = [len(instance.all_logs(run)) for run in runs]
+        events = Path(env["SIS_HOME"]) / "dagster" / "history" / "runs"
+        plain = SqliteEventLogStorage(str(events))
+        plain.register_instance(instance)
+        assert [len(plain.get_logs_for_run(run)) for run in runs] == logged
+        instance.event_log_storage.wipe()
+        assert dg.materialize([answer], instance=instance).success
+    assert opened() <= {"schedules.db"}
