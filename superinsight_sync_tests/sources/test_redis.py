@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +14,7 @@ from superinsight_sync.core.errors import ConfigError, DataError, ThresholdError
 from superinsight_sync.core.rejects import sent
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
-from superinsight_sync_tests.servers.valkey import ValkeyServer
+from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
 from superinsight_sync_tests.sources.reading import column, read, stream
 
 BY_POSITION = {"mode": "incremental", "by": "position"}
@@ -262,18 +261,33 @@ def test_an_id_beyond_all_times_is_kept(source: Source, redis: Redis, key: str) 
 
 
 def test_a_restart_in_the_middle_of_a_read_loses_and_repeats_nothing(
-    valkey_server: ValkeyServer, source: Source, redis: Redis, key: str
+    project: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add(redis, key, range(20_000))
-    request = ReadRequest(declared(key), batch_rows=1_000)
-    with source.read(request) as batches:
-        found = batches.read_next_batch().column("n").to_pylist()
-        valkey_server.stop()
-        threading.Timer(0.5, valkey_server.start).start()
-        found += batches.read_all().column("n").to_pylist()
-    assert found == list(range(20_000))
-    time.sleep(0.1)
-    assert numbers(source, ReadRequest(declared(key), position=request.next_position)) == []
+    """On a server of its own, which dies with the thread that starts it."""
+    done = threading.Event()
+    with running_valkey() as server:
+        monkeypatch.setenv("EVENTS_DSN", server.dsn())
+        source = open_source({"kind": "redis", "dsn": "{{ env.EVENTS_DSN }}", "timeout": "5s"}, project)
+        key = server.new_key()
+        add(server.connect(), key, range(20_000))
+
+        def start_later() -> None:
+            server.start()
+            done.wait()
+
+        request = ReadRequest(declared(key), batch_rows=1_000)
+        with source.read(request) as batches:
+            found = batches.read_next_batch().column("n").to_pylist()
+            server.stop()
+            starting = threading.Thread(target=start_later)
+            starting.start()
+            try:
+                found += batches.read_all().column("n").to_pylist()
+                assert found == list(range(20_000))
+                assert numbers(source, ReadRequest(declared(key), position=request.next_position)) == []
+            finally:
+                done.set()
+                starting.join()
 
 
 def test_nothing_is_written_at_the_source(source: Source, redis: Redis, key: str) -> None:
