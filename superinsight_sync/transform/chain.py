@@ -114,10 +114,8 @@ class Chain:
         if self._flushed == len(self.verdicts):
             return
         base = self.bases[-1]
-        self._con.execute(
-            f"INSERT INTO {base.gone} "
-            f"SELECT _sis_row, _sis_reject FROM {self.view} WHERE _sis_reject IS NOT NULL"
-        )
+        rows = f"SELECT _sis_row, _sis_reject FROM {self.view} OFFSET 0"  # else the condition moves into each CASE
+        self._con.execute(f"INSERT INTO {base.gone} FROM ({rows}) WHERE _sis_reject IS NOT NULL")
         self._flushed = len(self.verdicts)
         self._next_view(f"SELECT * REPLACE (NULL::INTEGER AS _sis_reject) FROM {self.view}")
 
@@ -190,7 +188,11 @@ class Chain:
             )
         columns = [f"{sql} AS {quote(name)}" for name, sql in compiled.columns.items()]
         listed = ", ".join(("_sis_row", *map(quote, self.system), *columns, reject))
-        self._next_view(f"SELECT {listed} FROM {self.view} {' '.join(joins)}")
+        rows = f"{self.view} {' '.join(joins)}"
+        if compiled.computed:
+            computed = ", ".join(f"{sql} AS {quote(name)}" for name, sql in compiled.computed.items())
+            rows = f"(SELECT *, {computed} FROM {rows})"
+        self._next_view(f"SELECT {listed} FROM {rows}")
         found = self._describe(self.view)
         self.schema = pa.schema([(n, compiled.types.get(n, found.field(n).type)) for n in compiled.columns])
 

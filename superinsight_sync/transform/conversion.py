@@ -119,10 +119,19 @@ class ColumnCast(PluginConfig):
 
 @dataclass(frozen=True)
 class Converted:
-    """`value` is the converted cell, NULL where it does not convert; `failed` is true exactly there."""
+    """A conversion as SQL.
+
+    Attributes:
+        value: the converted cell, NULL where it does not convert.
+        given: whether there is a cell to convert; None for a conversion that cannot fail.
+    """
 
     value: str
-    failed: str
+    given: str | None = None
+
+    def failed(self, value: str | None = None) -> str:
+        """Whether the cell does not convert. `value` is a column that holds it, where it is computed already."""
+        return f"{self.given} AND {value or self.value} IS NULL" if self.given else "false"
 
 
 def convert(column: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> Converted:
@@ -138,11 +147,11 @@ def convert_value(name: str, source: "pa.DataType", target: "pa.DataType", how: 
         source = source.value_type
     if not is_text(source):
         if source == target:
-            return Converted(name, "false")
+            return Converted(name)
         value = _from_typed(name, source, target, how)
         if value is None:
             raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
-        return Converted(value, f"{name} IS NOT NULL AND {value} IS NULL")
+        return Converted(value, f"{name} IS NOT NULL")
     trimmed = f"trim({name}, {literal(BLANKS)})"
     nulls = ", ".join(literal(v) for v in how.null_values)
     empty = f"coalesce({trimmed} IN ({nulls}), false)" if nulls else "false"
@@ -151,7 +160,7 @@ def convert_value(name: str, source: "pa.DataType", target: "pa.DataType", how: 
     if value is None:
         raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
     value = f"CASE WHEN NOT {empty} THEN {value} END" if nulls else value
-    return Converted(value, f"{name} IS NOT NULL AND NOT {empty} AND {value} IS NULL")
+    return Converted(value, f"{name} IS NOT NULL AND NOT {empty}")
 
 
 def duckdb_type(dtype: "pa.DataType") -> str | None:

@@ -36,18 +36,22 @@ class Cast:
         require(self._config.columns, schema)
         columns = {n: quote(n) for n in schema.names}
         types = {f.name: f.type for f in schema}
-        rejects = []
+        rejects: list[Reject] = []
+        computed: dict[str, str] = {}
         for name, how in self._config.columns.items():
             try:
                 target = arrow_type(how.type)
                 converted = convert(name, types[name], target, how)
             except ConfigError as error:
                 raise error.at(f"column '{name}'") from None
-            columns[name], types[name] = converted.value, target
-            if converted.failed != "false":
+            made = f"_sis_cast_{len(computed)}"
+            computed[made], columns[name], types[name] = converted.value, quote(made), target
+            if converted.given is not None:
                 reason = f"the value does not convert to {how.type} without loss"
-                rejects.append(Reject(f"cast_{name}", converted.failed, reason, name))
-        return Compiled(columns, types, {n: (n,) for n in schema.names}, rejects=tuple(rejects))
+                rejects.append(Reject(f"cast_{name}", converted.failed(made), reason, name))
+        return Compiled(
+            columns, types, {n: (n,) for n in schema.names}, rejects=tuple(rejects), computed=computed
+        )
 
 
 PLUGIN = Cast

@@ -182,9 +182,9 @@ class Map:
             target = arrow_type(how.type)
             found = convert_value(nested.field(expression, path), pa.string(), target, how)
             fields[prefix + path.replace(".", "_")] = (found.value, target, inputs)
-            if found.failed != "false":
+            if found.given is not None:
                 reason = f"'{path}' does not convert to {how.type} without loss"
-                rejects.append(Reject(rule, found.failed, reason, name))
+                rejects.append(Reject(rule, found.failed(), reason, name))
         columns.replace(name, fields)
         return rejects
 
