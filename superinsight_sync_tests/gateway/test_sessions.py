@@ -90,11 +90,11 @@ class Client:
         waiting.cancel()
         first = max(1, self.acknowledged + 1 - again)
         for number in range(first, self.sent + numbers + 1):
+            self.sent = max(self.sent, number)
             text = json.dumps({"n": number, "data": {"n": number}}, indent=number % 2)
             incoming.put_nowait({"type": "websocket.receive", "text": text})
             if number % 5 == 0:
                 await asyncio.sleep(0)
-        self.sent += numbers
         if not breaks:
             while self.acknowledged < self.sent and not running.done():
                 await asyncio.sleep(0.001)
