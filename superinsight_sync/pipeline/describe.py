@@ -60,11 +60,12 @@ def describe_stream(
                 with_numbers,
                 shape,
                 stream.dictionary,
-                cache=_Cache(engine.state.semantic_cache),
+                cache=_Cache(engine.state.semantic_cache, ask_again=force),
                 llm=describer,
             )
         tally.rows = with_numbers.rows
-        return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
+        made_of = "" if described.interrupted else identity
+        return replace(_write(engine, table, described, made_of), seconds=time.perf_counter() - started)
 
     return execute(engine, Task.on("describe", table, force=force), work)
 
@@ -116,13 +117,13 @@ def _shape(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Shape:
 
 
 class _Cache:
-    """The state's semantic cache as the describer wants it."""
+    """The state's semantic cache as the describer wants it; with `ask_again` it only keeps answers."""
 
-    def __init__(self, kept: SemanticCache) -> None:
-        self._kept = kept
+    def __init__(self, kept: SemanticCache, *, ask_again: bool) -> None:
+        self._kept, self._ask_again = kept, ask_again
 
     def get(self, key: str) -> dict[str, Any] | None:
-        found = self._kept.get(key)
+        found = None if self._ask_again else self._kept.get(key)
         return dict(found.value) if found is not None else None
 
     def put(self, key: str, value: dict[str, Any], *, model: str, tokens: int) -> None:
