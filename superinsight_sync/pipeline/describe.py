@@ -16,9 +16,10 @@ from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute
 from superinsight_sync.pipeline.identity import rows_identity
+from superinsight_sync.pipeline.profiles import Counting, counted_rows
 from superinsight_sync.semantics.dictionary import Described, describe
 from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
-from superinsight_sync.semantics.profile import profile
+from superinsight_sync.semantics.profile import profile_of
 from superinsight_sync.semantics.rules import RULES_VERSION, Shape
 from superinsight_sync.sources.protocol import open_declared
 from superinsight_sync.state.leases import Lease
@@ -48,22 +49,18 @@ def describe_stream(
             tally.unchanged = True
             return kept
         shape = _shape(engine, source, stream)
-        with_numbers = profile(
-            store.dataset(table),
-            table=stream.name,
-            keyed=bool(shape.primary_key),
-            memory_limit_bytes=engine.settings.memory_limit_bytes,
-            scratch_dir=_scratch(engine),
-        )
+        raw = engine.store(source, stream, "raw")
+        job = Counting(engine, store, raw, table, keyed=bool(shape.primary_key))
+        counted, rows_read = counted_rows(job, force=force)
         with _describer(llm) as describer:
             described = describe(
-                with_numbers,
+                profile_of(counted, table=stream.name),
                 shape,
                 stream.dictionary,
                 cache=_Cache(engine.state.semantic_cache, ask_again=force),
                 llm=describer,
             )
-        tally.rows = with_numbers.rows
+        tally.rows = rows_read
         made_of = "" if described.interrupted else identity
         return replace(_write(engine, table, described, made_of), seconds=time.perf_counter() - started)
 
@@ -97,11 +94,6 @@ def _describer(settings: LlmSettings | None) -> Iterator[LlmDescriber | None]:
         yield describer
     finally:
         describer.close()
-
-
-def _scratch(engine: Engine) -> Any:
-    engine.settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-    return engine.settings.scratch_dir
 
 
 def _shape(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Shape:

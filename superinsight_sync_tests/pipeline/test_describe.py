@@ -10,7 +10,7 @@ from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.pipeline.refine import refine_stream
 from superinsight_sync_tests.servers.llm import FakeLlm, fake_llm, good, status
-from superinsight_sync_tests.shop import shop_source
+from superinsight_sync_tests.shop import change, order, shop_source
 
 
 @pytest.fixture
@@ -38,3 +38,30 @@ def test_an_outage_is_told_and_asked_again_and_force_asks(engine: Engine, shop: 
     assert len(llm.bodies) == 1
     forced = describe_stream(engine, source, stream, force=True)
     assert (forced.llm_fields, len(llm.bodies)) == (5, 2)
+
+
+def rows_read(engine: Engine) -> int | None:
+    return engine.state.executions.recent(1)[0].rows
+
+
+def test_new_rows_alone_are_read_and_the_dictionary_is_that_of_all(engine: Engine, shop: Path) -> None:
+    source = shop_source(shop, sync={"mode": "incremental", "cursor": "updated_at"})
+    stream = source.streams[0]
+
+    def described(*, force: bool = False) -> str:
+        pull_stream(engine, source, stream)
+        refine_stream(engine, source, stream)
+        return describe_stream(engine, source, stream, force=force).fingerprint
+
+    first = described()
+    assert rows_read(engine) == 500
+    new = [order(n, updated=f"2026-02-01T00:00:{n - 500:02}Z") for n in range(501, 511)]
+    change(shop, "INSERT INTO orders VALUES (?,?,?,?,?)", new)
+    grown = described()
+    assert (rows_read(engine), grown != first) == (10, True)
+    assert described(force=True) == grown
+    assert rows_read(engine) == 510
+    change(shop, "UPDATE orders SET amount = '1.00', updated_at = '2026-02-02T00:00:00Z' WHERE order_id = 3")
+    described()
+    assert rows_read(engine) == 510
+    assert described(force=True) == describe_stream(engine, source, stream).fingerprint
