@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.core.sql_names import folded, folded_tables, respelled
+from superinsight_sync.core.sql_names import folded, folded_tables, plain_lineage, respelled
 from superinsight_sync.core.sql_rows import JSON_TABLES, carry, with_plain_tables
 
 if TYPE_CHECKING:
@@ -318,9 +318,14 @@ def _lineage(
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ConfigError(f"the SELECT gives column '{twice[0]}' twice", hint="Rename one with AS")
+        plain = plain_lineage(scope) if scope is not None else {}
         return {
             name: tuple(
-                sorted(set(_leaves(lineage(name, qualified, schema=schema, scope=scope, dialect=dialect))))
+                sorted(
+                    plain[name]
+                    if name in plain
+                    else set(_leaves(lineage(name, qualified, schema=schema, scope=scope, dialect=dialect)))
+                )
             )
             for name in names
         }

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.export.hugging_face import front_matter, loadable
 from superinsight_sync.export.manifest import (
     Manifest,
     ManifestColumn,
@@ -93,6 +94,7 @@ def build_dataset(
             staged = stage(selected, staging)
         data = [_write(name, split, staged, target) for split in staged.rows for name in spec.formats]
         statistics = dataset_statistics(staged, scratch_dir=work_dir, memory_limit_bytes=memory_limit_bytes)
+        found = loadable(spec.formats, staged.schema, statistics.columns)
         report = Report(
             spec,
             input_versions,
@@ -100,13 +102,11 @@ def build_dataset(
             selected.lineage,
             statistics,
             [f for f, _ in data],
-            _warnings(spec, staged),
+            (*_warnings(spec, staged), *found.left_out),
+            found,
         )
         card = render_card(report, values=False)
-        written = [
-            _describe(_save(target / "README.md", render_card(report, values=True)), target, "report"),
-            _describe(_save(target / "report.html", render_html(report)), target, "report"),
-        ]
+        written = [_describe(path, target, "report") for path in _cards(report, target)]
         shutil.rmtree(staging)
     files = (*data, *written)
     return Built(files, _fields(report, [f for f, _ in files]), selected.lineage, statistics, card)
@@ -117,6 +117,16 @@ def _write(name: str, split: str, staged: Staged, target: Path) -> tuple[Manifes
     path = target / "data" / f"{split}.{plugin.extension}"
     rows = plugin(FORMATS.config(name)()).write(staged.read(split), path)
     return _describe(path, target, "data", split=split, rows=rows)
+
+
+def _cards(report: Report, target: Path) -> list[Path]:
+    """The page and the card, and cards of the formats that the card does not declare."""
+    cards = [_save(target / "README.md", render_card(report, values=True))]
+    for name in list(report.loadable.features)[1:]:
+        (target / name).mkdir()
+        declared = front_matter(report.loadable, name, report.files, folder="../")
+        cards.append(_save(target / name / "README.md", f"---\n{declared}---\n\nSee `../README.md`.\n"))
+    return [*cards, _save(target / "report.html", render_html(report))]
 
 
 def _save(path: Path, text: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import pyarrow as pa
 
+from superinsight_sync.export.hugging_face import Loadable, front_matter
 from superinsight_sync.export.manifest import ManifestFile
 from superinsight_sync.export.statistics import OTHERS, ColumnStatistics, Count, DatasetStatistics
 from superinsight_sync.model.dataset import DatasetSpec
@@ -31,6 +32,7 @@ class Report:
     statistics: DatasetStatistics
     files: Sequence[ManifestFile]
     warnings: Sequence[str]
+    loadable: Loadable
 
     def sources(self, column: str) -> tuple[str, ...]:
         """Where a column's values come from: `<source>/<stream>.<column>`."""
@@ -63,9 +65,10 @@ class Report:
         return sorted(found, key=lambda f: (-f[2].psi, f[0], f[1]))
 
     @property
-    def loadable_formats(self) -> list[str]:
-        """The formats, the most exact first."""
-        return [name for name in ("parquet", "jsonl", "csv", "json") if name in self.spec.formats]
+    def front_matter(self) -> str:
+        """What the card declares to Hugging Face's library: the most exact format. Empty if it reads none right."""
+        name = next(iter(self.loadable.features), None)
+        return "" if name is None else front_matter(self.loadable, name, self.files)
 
     @property
     def size_bytes(self) -> int:

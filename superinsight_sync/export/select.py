@@ -111,7 +111,7 @@ def _register(connection: duckdb.DuckDBPyConnection, alias: str, given: Input, s
     source = f"{RESERVED_PREFIX}input_{alias}"
     if isinstance(given, pyarrow.dataset.Dataset):
         data = [name for name in given.schema.names if not name.startswith(RESERVED_PREFIX)]
-        used = _used(sql, data)
+        used = columns_used(sql, data)
         connection.register(source, Reopened(lambda: bounded_reader(given, used, batch_bytes=_INPUT_BYTES)))
     else:
         data = used = [name for name in given().schema.names if not name.startswith(RESERVED_PREFIX)]
@@ -121,7 +121,7 @@ def _register(connection: duckdb.DuckDBPyConnection, alias: str, given: Input, s
     return data
 
 
-def _used(sql: str, columns: Sequence[str]) -> list[str]:
+def columns_used(sql: str, columns: Sequence[str]) -> list[str]:
     """The columns that a SELECT may read, so that the others are not: all of them with a star, one at least."""
     folded = sql.casefold()
     if re.search(r"(?<!\()\*(?!\))", sql):

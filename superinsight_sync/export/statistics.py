@@ -14,6 +14,7 @@ from superinsight_sync.core.sql import quote
 from superinsight_sync.export.batches import read_file
 from superinsight_sync.export.select import BUCKET, Reopened, duckdb_errors
 from superinsight_sync.export.staging import Staged
+from superinsight_sync.export.types import has_text
 
 Kind = Literal["number", "time", "text", "boolean", "list", "other"]
 
@@ -108,6 +109,8 @@ class ColumnStatistics:
     histogram: Histogram | None = None
     values: Mapping[str, Mapping[str, int]] | None = None
     drift: Mapping[str, Drift] | None = None
+    readings: frozenset[str] = frozenset()
+    """What some of its texts could be taken for by a reader that guesses: `date`, `number`."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,29 @@ def _column(connection: duckdb.DuckDBPyConnection, field: pa.Field, staged: Stag
         histogram = None if values else histogram
     drift = _drifts(splits, histogram, values)
     return ColumnStatistics(
-        field.name, str(field.type), kind, overall, measured, histogram, values or None, drift
+        field.name,
+        str(field.type),
+        kind,
+        overall,
+        measured,
+        histogram,
+        values or None,
+        drift,
+        _readings(connection, field),
     )
+
+
+def _readings(connection: duckdb.DuckDBPyConnection, field: pa.Field) -> frozenset[str]:
+    if not has_text(field.type):
+        return frozenset()
+    text = f"left(trim(CAST({quote(field.name)} AS VARCHAR)), 100)"
+    anywhere = "" if field.type.num_fields else "^"
+    found = connection.sql(
+        f"""SELECT bool_or(regexp_matches({text}, '{anywhere}\\d{{4}}-\\d{{2}}-\\d{{2}}')),
+                bool_or(TRY_CAST({text} AS DOUBLE) IS NOT NULL OR lower({text}) IN ('true', 'false'))
+            FROM _sis_rows"""  # noqa: S608
+    ).fetchall()[0]
+    return frozenset(name for name, is_so in zip(("date", "number"), found, strict=True) if is_so)
 
 
 def _kind(kind: pa.DataType) -> Kind:

@@ -44,3 +44,8 @@ def leaves(kind: pa.DataType) -> Iterator[pa.DataType]:
             yield kind
             return
         yield from leaves(kind.field(index).type)
+
+
+def has_text(kind: pa.DataType) -> bool:
+    """Whether texts stand in values of the type."""
+    return any(pa.types.is_string(leaf) or pa.types.is_large_string(leaf) for leaf in leaves(kind))

@@ -16,9 +16,10 @@ from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute
 from superinsight_sync.pipeline.identity import rows_identity
+from superinsight_sync.pipeline.profiles import Counting, counted_rows
 from superinsight_sync.semantics.dictionary import Described, describe
 from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
-from superinsight_sync.semantics.profile import profile
+from superinsight_sync.semantics.profile import profile_of
 from superinsight_sync.semantics.rules import RULES_VERSION, Shape
 from superinsight_sync.sources.protocol import open_declared
 from superinsight_sync.state.leases import Lease
@@ -48,23 +49,20 @@ def describe_stream(
             tally.unchanged = True
             return kept
         shape = _shape(engine, source, stream)
-        with_numbers = profile(
-            store.dataset(table),
-            table=stream.name,
-            keyed=bool(shape.primary_key),
-            memory_limit_bytes=engine.settings.memory_limit_bytes,
-            scratch_dir=_scratch(engine),
-        )
+        raw = engine.store(source, stream, "raw")
+        job = Counting(engine, store, raw, table, keyed=bool(shape.primary_key))
+        counted, rows_read = counted_rows(job, force=force)
         with _describer(llm) as describer:
             described = describe(
-                with_numbers,
+                profile_of(counted, table=stream.name),
                 shape,
                 stream.dictionary,
-                cache=_Cache(engine.state.semantic_cache),
+                cache=_Cache(engine.state.semantic_cache, ask_again=force),
                 llm=describer,
             )
-        tally.rows = with_numbers.rows
-        return replace(_write(engine, table, described, identity), seconds=time.perf_counter() - started)
+        tally.rows = rows_read
+        made_of = "" if described.interrupted else identity
+        return replace(_write(engine, table, described, made_of), seconds=time.perf_counter() - started)
 
     return execute(engine, Task.on("describe", table, force=force), work)
 
@@ -98,11 +96,6 @@ def _describer(settings: LlmSettings | None) -> Iterator[LlmDescriber | None]:
         describer.close()
 
 
-def _scratch(engine: Engine) -> Any:
-    engine.settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-    return engine.settings.scratch_dir
-
-
 def _shape(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Shape:
     """What the source's catalogue and the declaration know of the stream."""
     found = open_declared(source, engine.settings).describe(stream)
@@ -116,13 +109,13 @@ def _shape(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Shape:
 
 
 class _Cache:
-    """The state's semantic cache as the describer wants it."""
+    """The state's semantic cache as the describer wants it; with `ask_again` it only keeps answers."""
 
-    def __init__(self, kept: SemanticCache) -> None:
-        self._kept = kept
+    def __init__(self, kept: SemanticCache, *, ask_again: bool) -> None:
+        self._kept, self._ask_again = kept, ask_again
 
     def get(self, key: str) -> dict[str, Any] | None:
-        found = self._kept.get(key)
+        found = None if self._ask_again else self._kept.get(key)
         return dict(found.value) if found is not None else None
 
     def put(self, key: str, value: dict[str, Any], *, model: str, tokens: int) -> None:

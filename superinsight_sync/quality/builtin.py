@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pyarrow.dataset
 
 _TABLE = "checked"
+_CLOCK_DIFFERENCE_US = 300 * 1_000_000
+"""Clocks of the customer and here may differ by so much: five minutes."""
 _REFERENCED = "referenced"
 
 
@@ -234,17 +236,23 @@ def _freshness(check: Freshness, schema: "pa.Schema", now: datetime) -> _Plan:
         raise UnsuitableError(f"freshness needs a date or timestamp column; '{check.column}' is {type_}")
     column = quote(check.column)
     now_us = round(now.timestamp() * 1_000_000)
+    ahead_us = 86_400_000_000 if kind_of(type_) == "date" else _CLOCK_DIFFERENCE_US
     limit_us = round(check.max_age.total_seconds() * 1_000_000)
 
     def read(rows: int, values: Sequence[Any]) -> Finding:
-        checked, newest_us = values
+        checked, newest_us, ahead = values
         if newest_us is None:
             return Finding(observed="there is no value")
         age_us = now_us - newest_us
         text = f"the newest value is {_span(age_us)} old; allowed: {_span(limit_us)}"
+        if age_us < -ahead_us:
+            text = f"the newest value is {_span(-age_us)} in the future: it says nothing of how fresh the rows are"
+            return Finding(checked=checked, failed=ahead, observed=text)
         return Finding(passed=age_us <= limit_us, checked=checked, observed=text)
 
-    return _Plan((f"count({column})", f"epoch_us(max({column})::TIMESTAMPTZ)"), read)
+    at = f"epoch_us({column}::TIMESTAMPTZ)"
+    later = f"count(*) FILTER ({at} > {now_us + ahead_us})"
+    return _Plan((f"count({column})", f"max({at})", later), read)
 
 
 def _row_count(check: RowCount, around: Surroundings) -> _Plan:

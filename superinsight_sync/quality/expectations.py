@@ -97,7 +97,8 @@ class Reference(BuiltinCheck):
 class Freshness(BuiltinCheck):
     """The newest value of a date or timestamp column is at most `max_age` old. No value at all fails.
 
-    Timestamps without a zone are UTC; a date counts from its midnight UTC.
+    Timestamps without a zone are UTC; a date counts from its midnight UTC. A newest value more than five minutes in the
+    future (a day, of dates) fails too: it would hide that nothing new comes.
     """
 
     column: str

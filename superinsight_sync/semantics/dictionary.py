@@ -50,6 +50,8 @@ class Described:
     tokens: int = 0
     cost_usd: float | None = None
     warnings: tuple[str, ...] = ()
+    interrupted: bool = False
+    """Whether the LLM could not be asked for all columns, so that it is worth asking again."""
 
 
 def describe(
@@ -74,7 +76,7 @@ def describe(
     fields = {c.name: describe_column(c, shape) for c in profile.columns}
     done = Described(Dictionary(stream=shape.stream, rows=profile.rows, fields=()))
     if llm is not None and spec.use_llm:
-        answers, done = _ask(profile, shape, spec.language, cache, llm)
+        answers, done = _ask(profile, shape, spec.language, _Answers(cache, llm))
         fields |= {name: _with_answer(fields[name], answer, profile) for name, answer in answers.items()}
     warnings = list(done.warnings)
     for name, said in spec.fields.items():
@@ -102,50 +104,68 @@ def describe(
         tokens=done.tokens,
         cost_usd=done.cost_usd,
         warnings=tuple(warnings),
+        interrupted=done.interrupted,
     )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Where answers come from: the cache by column, else the LLM."""
+
+    cache: Cache | None
+    llm: LlmDescriber
+
+    def key(self, table: Mapping[str, Any], question: Mapping[str, Any]) -> str:
+        settings = self.llm.settings
+        return fingerprint(
+            [table, question, settings.model, settings.host, schema_fingerprint(), RULES_VERSION]
+        )
+
+    def known(self, key: str) -> Answer | None:
+        """A kept answer, if it is a whole one."""
+        value = None if self.cache is None else self.cache.get(key)
+        try:
+            return Answer.model_validate(value) if value is not None else None
+        except ValidationError:
+            return None
+
+    def keep(self, key: str, answer: Answer, tokens: int) -> None:
+        """For the next time."""
+        if self.cache is not None:
+            self.cache.put(key, answer.model_dump(mode="json"), model=self.llm.settings.model, tokens=tokens)
 
 
 def _ask(
-    profile: Profile, shape: Shape, language: str, cache: Cache | None, llm: LlmDescriber
+    profile: Profile, shape: Shape, language: str, source: _Answers
 ) -> tuple[dict[str, Answer], Described]:
-    """Answers by column, from the cache where the question is an old one."""
-    size, model = llm.settings.batch_columns, llm.settings.model
+    """Answers by column, from the cache where the question is an old one. Only whole answers are kept."""
+    llm, size = source.llm, source.llm.settings.batch_columns
     table = _table_question(profile, shape, language)
-    answers: dict[str, Answer] = {}
+    questions = {c.name: _question(c, shape) for c in profile.columns}
+    keys = {name: source.key(table, question) for name, question in questions.items()}
+    answers = {name: known for name, key in keys.items() if (known := source.known(key)) is not None}
+    cached = len(answers)
+    unknown = [name for name in questions if name not in answers]
     asked: list[Asked] = []
-    for at in range(0, len(profile.columns), size):
-        group = profile.columns[at : at + size]
-        questions = [_question(c, shape) for c in group]
-        key = fingerprint([table, questions, model, llm.settings.host, schema_fingerprint(), RULES_VERSION])
-        found = _cached(cache, key, group)
-        if found is None:
-            asked.append(llm.describe(table, questions))
-            found = {group[i].name: answer for i, answer in asked[-1].answers.items()}
-            if cache is not None and found and not llm.stopped:
-                value = {name: answer.model_dump(mode="json") for name, answer in found.items()}
-                cache.put(key, value, model=model, tokens=asked[-1].prompt_tokens + asked[-1].answer_tokens)
+    for at in range(0, len(unknown), size):
+        group = unknown[at : at + size]
+        asked.append(llm.describe(table, [questions[name] for name in group]))
+        found = {group[i]: answer for i, answer in asked[-1].answers.items()}
+        tokens = (asked[-1].prompt_tokens + asked[-1].answer_tokens) // max(len(found), 1)
+        for name, answer in found.items():
+            source.keep(keys[name], answer, tokens)
         answers |= found
-    prompt, answer = sum(a.prompt_tokens for a in asked), sum(a.answer_tokens for a in asked)
+    prompt, answer_tokens = sum(a.prompt_tokens for a in asked), sum(a.answer_tokens for a in asked)
     return answers, Described(
         Dictionary(stream=shape.stream, rows=profile.rows, fields=()),
         llm_fields=len(answers),
-        cached_fields=len(answers) - sum(len(a.answers) for a in asked),
+        cached_fields=cached,
         calls=sum(a.calls for a in asked),
-        tokens=prompt + answer,
-        cost_usd=llm.cost_usd(prompt, answer),
+        tokens=prompt + answer_tokens,
+        cost_usd=llm.cost_usd(prompt, answer_tokens),
         warnings=tuple(dict.fromkeys(w for a in asked for w in a.warnings)),
+        interrupted=bool(asked) and llm.stopped,
     )
-
-
-def _cached(cache: Cache | None, key: str, group: Sequence[ColumnProfile]) -> dict[str, Answer] | None:
-    """A kept answer, if it is one for these columns."""
-    value = cache.get(key) if cache is not None else None
-    if not isinstance(value, dict) or not set(value) <= {c.name for c in group}:
-        return None
-    try:
-        return {name: Answer.model_validate(answer) for name, answer in value.items()}
-    except ValidationError:
-        return None
 
 
 def _table_question(profile: Profile, shape: Shape, language: str) -> dict[str, Any]:

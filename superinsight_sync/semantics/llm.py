@@ -187,59 +187,60 @@ class LlmDescriber:
         with self._lock:
             self._warnings = [self._why_stopped] if self._why_stopped else []
             before = (self._prompt_tokens, self._answer_tokens, self._calls)
-            answers = self._describe(table, list(enumerate(columns)))
+            answers = self._describe(table, list(enumerate(columns)), self._rung)
             after = (self._prompt_tokens, self._answer_tokens, self._calls)
             prompt, answer, calls = (now - then for now, then in zip(after, before, strict=True))
             return Asked(answers, prompt, answer, calls, tuple(self._warnings))
 
     def _describe(
-        self, table: Mapping[str, Any], columns: Sequence[tuple[int, Mapping[str, Any]]]
+        self, table: Mapping[str, Any], columns: Sequence[tuple[int, Mapping[str, Any]]], rung: int
     ) -> dict[int, Answer]:
+        """Asks in one way; where the answer is no good, in the next way and in smaller groups.
+
+        So no column is asked about twice in one way.
+        """
         import openai
 
         if self.stopped or not columns:
             return {}
         try:
-            answers = self._climb_down(table, [c for _, c in columns])
+            answers = self._asked(table, [c for _, c in columns], _RUNGS[rung])
+        except openai.BadRequestError as error:
+            self._rung = max(self._rung, rung + 1)
+            if rung + 1 < len(_RUNGS):
+                return self._describe(table, columns, rung + 1)
+            return self._stop(_unavailable(error))
         except (_TooLongError, _BadAnswerError):
-            if len(columns) == 1:
-                self._warn("the model gave no usable answer for some columns; rules describe them")
-                return {}
-            half = len(columns) // 2
-            return self._describe(table, columns[:half]) | self._describe(table, columns[half:])
+            return self._in_smaller_groups(table, columns, rung + 1)
         except _StopError as error:
             return self._stop(str(error))
         except openai.ContentFilterFinishReasonError:
             self._warn("the model refused some columns; rules describe them")
             return {}
         except openai.OpenAIError as error:
-            return self._stop(
-                f"the language model is not available ({_told(error)}); rules describe the fields"
-            )
+            return self._stop(_unavailable(error))
         return {at: answer for (at, _), answer in zip(columns, answers, strict=True)}
 
-    def _climb_down(self, table: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        """Asks in the strictest way the server seems to know, then in the next one."""
-        import openai
+    def _in_smaller_groups(
+        self, table: Mapping[str, Any], columns: Sequence[tuple[int, Mapping[str, Any]]], rung: int
+    ) -> dict[int, Answer]:
+        if rung == len(_RUNGS):
+            self._warn("the model gave no usable answer for some columns; rules describe them")
+            return {}
+        size = 1 if rung + 1 == len(_RUNGS) else (len(columns) + 1) // 2
+        found: dict[int, Answer] = {}
+        for start in range(0, len(columns), size):
+            found |= self._describe(table, columns[start : start + size], max(rung, self._rung))
+        return found
 
+    def _asked(
+        self, table: Mapping[str, Any], columns: Sequence[Mapping[str, Any]], rung: str
+    ) -> list[Answer]:
         definitions: dict[str, Any] = {f"c{i}": (Answer, ...) for i in range(len(columns))}
         model = create_model("Columns", __config__=ConfigDict(extra="forbid"), **definitions)
         question = encode({**table, "columns": {f"c{i}": c for i, c in enumerate(columns)}})
-        last: Exception = _BadAnswerError()
-        unknown = 0
-        for rung in range(self._rung, len(_RUNGS)):
-            try:
-                found = self._ask(_RUNGS[rung], question, model)
-            except openai.BadRequestError as error:
-                last = error
-                unknown = rung + 1
-            except _BadAnswerError as error:
-                last = error
-                self._rung = max(self._rung, unknown)
-            else:
-                self._rung = rung
-                return [getattr(found, f"c{i}") for i in range(len(columns))]
-        raise last
+        found = self._ask(rung, question, model)
+        return [getattr(found, f"c{i}") for i in range(len(columns))]
 
     def _ask(self, rung: str, question: str, model: type[BaseModel]) -> BaseModel:
         import openai
@@ -295,7 +296,7 @@ class LlmDescriber:
         if self.tokens + chars // _CHARS_PER_TOKEN + answer_tokens > self.settings.max_tokens:
             raise _StopError(
                 f"the budget of {self.settings.max_tokens} tokens (SIS_LLM_MAX_TOKENS) is used up; "
-                "rules describe the other fields"
+                "rules describe the other fields, and the next run asks for them"
             )
 
     def _count(self, usage: Any, asked_chars: int, text: str) -> None:
@@ -327,6 +328,13 @@ class LlmDescriber:
     def _warn(self, text: str) -> None:
         if text not in self._warnings:
             self._warnings.append(text)
+
+
+def _unavailable(error: Exception) -> str:
+    return (
+        f"the language model is not available ({_told(error)}); rules describe the fields, "
+        "and the next run asks again"
+    )
 
 
 def _told(error: Exception) -> str:

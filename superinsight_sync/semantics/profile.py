@@ -6,7 +6,7 @@ rows in any order and in any parts give the same profile, and new rows can be ad
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -100,6 +100,15 @@ class Counted:
             "unique": self.unique,
         }
 
+    @classmethod
+    def of(cls, state: Mapping[str, Any], schema: "pa.Schema") -> "Counted | None":
+        """From its state; None if the table has other columns now."""
+        columns = _columns(schema)
+        if {c.name: str(c.type) for c in columns} != state["types"]:
+            return None
+        tallies = {name: Tally.of(tally) for name, tally in state["tallies"].items()}
+        return cls(state["rows"], columns, tallies, dict(state["unique"]))
+
 
 def profile(
     data: "pyarrow.dataset.Dataset",
@@ -135,7 +144,7 @@ def count_table(
     import duckdb
     import pyarrow as pa
 
-    columns = tuple(Column.of(f) for f in data.schema if not f.name.startswith("_sis_"))
+    columns = _columns(data.schema)
     tallies = {c.name: Tally() for c in columns}
     part_bytes = min(_MOST_PART_BYTES, memory_limit_bytes // 8)
     with open_duckdb(memory_limit_bytes, scratch_dir) as con:
@@ -152,6 +161,32 @@ def count_table(
         except OSError as error:
             raise TransientError(f"the rows could not be read ({type(error).__name__})") from None
     return Counted(rows, columns, tallies, unique)
+
+
+def add_rows(
+    counted: Counted,
+    rows: "pa.RecordBatchReader",
+    *,
+    memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
+    scratch_dir: Path | None = None,
+) -> None:
+    """Adds new rows to what was counted. Errors are those of `profile`."""
+    import duckdb
+    import pyarrow as pa
+
+    with open_duckdb(memory_limit_bytes, scratch_dir) as con:
+        try:
+            for batch in rows:
+                part = pa.Table.from_batches([batch])
+                for at in range(0, len(counted.columns), _SLICE):
+                    count(con, part, counted.columns[at : at + _SLICE], counted.tallies)
+                counted.rows += batch.num_rows
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise DataError(f"the rows could not be profiled ({type(error).__name__})") from None
+
+
+def _columns(schema: "pa.Schema") -> tuple[Column, ...]:
+    return tuple(Column.of(f) for f in schema if not f.name.startswith("_sis_"))
 
 
 def profile_of(counted: Counted, *, table: str = "") -> Profile:

@@ -64,6 +64,8 @@ def test_a_published_version_is_found_read_and_verified(blobs: LocalBlobs, built
     assert (Path(published.path) / "data" / "train.jsonl").exists()
     assert {p.name for p in Path(published.path).iterdir()} == {
         "data",
+        "jsonl",
+        "csv",
         "README.md",
         "report.html",
         "manifest.json",

@@ -143,3 +143,52 @@ def test_bounds_are_exact_where_ratios_are_not() -> None:
 def test_an_unknown_group_column_is_refused_with_the_close_one() -> None:
     with pytest.raises(ConfigError, match=r"'custmer'.*Did you mean 'customer'"):
         bucket_sql(SplitSpec(group_by=("custmer",)), {"customer": "VARCHAR"})
+
+
+NUMBERS = st.integers(-(2**53), 2**53) | st.sampled_from([10**30, -(10**30), 0])
+HALVES = st.integers(-(10**9), 10**9).map(lambda n: Decimal(n) / 4)
+TIMES = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))
+
+
+def same_group(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -> bool:
+    spec = SplitSpec(ratios={f"s{n}": 0.05 for n in range(20)}, group_by=("g",))
+    found = [splits_of(connection, spec, pa.table({"g": values})) for values in columns]
+    return all(one == found[0] for one in found)
+
+
+@given(st.lists(NUMBERS.map(lambda n: float(int(float(n)))), min_size=1, max_size=5))
+def test_equal_whole_numbers_are_one_group_whatever_their_type(
+    connection: duckdb.DuckDBPyConnection, values: list[float]
+) -> None:
+    whole = [int(v) for v in values]
+    columns = [pa.array(values, pa.float64()), pa.array(list(map(Decimal, whole)), pa.decimal128(38, 0))]
+    if all(abs(v) < 2**63 for v in whole):
+        columns += [pa.array(whole, pa.int64()), pa.array(list(map(str, whole)))]
+    if all(abs(v) < 2**53 for v in whole):
+        columns.append(pa.array(list(map(Decimal, whole)), pa.decimal128(25, 4)))
+    assert same_group(connection, columns)
+
+
+@given(st.lists(HALVES, min_size=1, max_size=5), st.lists(TIMES, min_size=1, max_size=5))
+def test_equal_fractions_and_times_are_one_group_whatever_their_type(
+    connection: duckdb.DuckDBPyConnection, numbers: list[Decimal], times: list[datetime]
+) -> None:
+    decimals = [pa.array(numbers, pa.decimal128(20, places)) for places in (2, 3, 9)]
+    assert same_group(connection, [*decimals, pa.array(list(map(float, numbers)), pa.float64())])
+    naive = pa.array(times, pa.timestamp("us"))
+    assert same_group(connection, [naive, naive.cast(pa.timestamp("us", "UTC"))])
+    days = naive.cast(pa.date32(), safe=False)
+    assert same_group(connection, [days, days.cast(pa.timestamp("us")), days.cast(pa.timestamp("s", "UTC"))])
+
+
+def test_rows_without_a_group_are_what_is_declared(connection: duckdb.DuckDBPyConnection) -> None:
+    table = pa.table({"g": pa.array([None] * 500, pa.string()), "h": ["x"] * 500, "n": range(500)})
+    each = SplitSpec(group_by=("g", "h"))
+    one = SplitSpec(group_by=("g", "h"), null_groups="one_group")
+    assert len(set(splits_of(connection, each, table))) == 3
+    assert len(set(splits_of(connection, one, table))) == 1
+
+
+def test_all_is_no_name_of_a_split() -> None:
+    with pytest.raises(ValueError, match="'all' is no split name"):
+        SplitSpec(ratios={"all": 1.0})

@@ -6,11 +6,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from superinsight_sync.model.declaration import DictionarySpec, FieldSpec
 from superinsight_sync.semantics.dictionary import Described, describe
 from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
-from superinsight_sync.semantics.profile import profile
+from superinsight_sync.semantics.profile import ColumnProfile, Profile, profile
 from superinsight_sync.semantics.rules import Shape
 from superinsight_sync_tests.servers.llm import (
     FakeLlm,
@@ -223,7 +225,7 @@ def test_a_little_more_data_asks_nothing_new_but_another_model_does(server: Fake
 def test_a_spoilt_cache_entry_is_asked_anew(server: FakeLlm) -> None:
     cache = DictCache()
     ask(server, cache=cache)
-    cache.kept = {key: {"dep_delay": {"junk": 1}} for key in cache.kept}
+    cache.kept = {key: {"junk": 1} for key in cache.kept}
     assert ask(server, cache=cache).calls == 1
 
 
@@ -311,3 +313,96 @@ def test_streams_of_a_run_share_the_budget_and_a_dead_server_is_asked_once(serve
     both = [describe(found, Shape(name), DictionarySpec(), llm=llm) for name in ("a/x", "a/y")]
     assert len(server.bodies) == 1
     assert [len(d.warnings) for d in both] == [1, 1]
+
+
+def asked_columns(body: dict[str, Any]) -> list[str]:
+    return [c["name"] for c in json.loads(body["messages"][-1]["content"])["columns"].values()]
+
+
+def rung_of(body: dict[str, Any]) -> str:
+    return body.get("response_format", {}).get("type", "text")
+
+
+@pytest.mark.parametrize("broken", [says("no json"), says('{"c0": 1'), says('{"c0"', "length"), says("")])
+@pytest.mark.parametrize("batch", [1, 2, 7, 25])
+def test_no_column_is_asked_about_twice_in_one_way(server: FakeLlm, broken: Any, batch: int) -> None:
+    server.otherwise = broken
+    cache = DictCache()
+    done = ask(server, pa.table({f"column_{n}": [n] for n in range(7)}), cache, batch_columns=batch)
+    asked = [(rung_of(body), name) for body in server.bodies for name in asked_columns(body)]
+    assert len(asked) == len(set(asked)) == 3 * 7
+    assert (done.calls, done.llm_fields, done.interrupted) == (len(server.bodies), 0, False)
+    assert cache.kept == {}
+
+
+def test_a_broken_answer_is_not_kept_and_asked_for_the_next_time(server: FakeLlm) -> None:
+    def all_but_email(body: dict[str, Any]) -> Any:
+        return good(body) if "email" not in asked_columns(body) else says("no json")(body)
+
+    cache = DictCache()
+    server.otherwise = all_but_email
+    first = ask(server, cache=cache)
+    assert (first.llm_fields, len(cache.kept)) == (2, 2)
+    server.otherwise, server.bodies = good, []
+    again = ask(server, cache=cache)
+    assert [asked_columns(body) for body in server.bodies] == [["email"]]
+    assert (again.llm_fields, again.cached_fields) == (3, 2)
+
+
+def test_an_outage_keeps_what_was_answered_and_is_told(server: FakeLlm) -> None:
+    cache = DictCache()
+    server.script = [good]
+    server.otherwise = status(401)
+    first = ask(server, cache=cache, batch_columns=1)
+    assert (first.llm_fields, first.interrupted) == (1, True)
+    assert "next run asks again" in first.warnings[0]
+    server.otherwise, server.bodies = good, []
+    again = ask(server, cache=cache, batch_columns=1)
+    assert (len(server.bodies), again.llm_fields, again.interrupted) == (2, 3, False)
+
+
+COLUMNS = st.dictionaries(
+    st.sampled_from(["dep_delay", "Total", "姓名", "x y", "email", "c0", "note"]),
+    st.builds(
+        lambda high, nulls, top: {"high": high, "nulls": nulls, "top": top},
+        st.integers(0, 10**9),
+        st.integers(0, 9),
+        st.lists(st.tuples(st.text(max_size=5), st.just(5)), max_size=2).map(tuple),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def profiled(columns: dict[str, dict[str, Any]]) -> Profile:
+    found = (ColumnProfile(name=n, type="int64", rows=10, distinct=3, **c) for n, c in columns.items())
+    return Profile(rows=10, columns=tuple(found))
+
+
+def test_the_same_question_is_asked_once_and_a_changed_column_alone_again(server: FakeLlm) -> None:
+    plain = LlmDescriber(settings(server, max_tokens=10**9, batch_columns=4))
+    other = LlmDescriber(settings(server, max_tokens=10**9, model="other"))
+
+    def described(
+        columns: dict[str, dict[str, Any]], cache: DictCache, llm: LlmDescriber
+    ) -> tuple[Described, list[str]]:
+        server.bodies.clear()
+        done = describe(profiled(columns), SHAPE, DictionarySpec(), cache=cache, llm=llm)
+        return done, sorted(name for body in server.bodies for name in asked_columns(body))
+
+    @given(COLUMNS, st.data())
+    def property_(columns: dict[str, dict[str, Any]], data: st.DataObject) -> None:
+        cache = DictCache()
+        first, asked = described(columns, cache, plain)
+        assert (first.cached_fields, first.llm_fields, asked) == (0, len(columns), sorted(columns))
+        again, asked = described(columns, cache, plain)
+        assert (again.calls, again.cached_fields, asked) == (0, len(columns), [])
+        assert again.dictionary == first.dictionary
+        changed = data.draw(st.sampled_from(sorted(columns)))
+        assert described({**columns, changed: {"nulls": 10}}, cache, plain)[1] == [changed]
+        assert described(columns, cache, plain)[1] == []
+        assert described(columns, cache, other)[1] == sorted(columns)
+
+    property_()
+    plain.close()
+    other.close()
