@@ -10,8 +10,9 @@ export SIS_PROJECT_DIR := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What the demo's webhooks are signed with. It guards nothing.
 export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
-# Workers for the tests; two cores are what continuous integration has.
+# Workers for the tests; two cores are what continuous integration has. TEST_OPTIONS=--order-seed=1 mixes them.
 TEST_WORKERS ?= 2
+TEST_OPTIONS ?=
 
 .PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills bench bench-env bench-kinds bench-streams bench-receive bench-drain format lock clean
 
@@ -53,19 +54,20 @@ FAST_TESTS := $(addprefix superinsight_sync_tests/, test_house_rules.py test_doc
 	pipeline/test_project.py quality/test_expectations.py)
 
 check: install-dev ## Format, lint, types, import contracts, sizes, fast tests, definitions.
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/deptry superinsight_sync
-	$(BIN)/python -m pytest -q $(FAST_TESTS)
-	SIS_STRICT=1 $(BIN)/dg check defs
+	@$(BIN)/python tools/side_by_side.py \
+		"$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports && $(BIN)/deptry superinsight_sync && SIS_STRICT=1 $(BIN)/dg check defs" \
+		"$(BIN)/mypy" \
+		"$(BIN)/python -m pytest -q $(FAST_TESTS)"
 
 test: install-dev install-servers ## Every test.
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal --durations=10 $(TEST_OPTIONS)
+
+# Those that have a short and a long version.
+DRILLS := $(addprefix superinsight_sync_tests/, drills gateway/test_drills.py gateway/test_drain.py \
+	gateway/test_below.py gateway/api/test_fuzzing.py)
 
 drills: install-dev install-servers ## The long versions of the kill and race drills.
-	SIS_LONG=1 $(BIN)/python -m pytest -n 1 superinsight_sync_tests/drills
+	SIS_LONG=1 $(BIN)/python -m pytest -n 1 --timeout=7200 --durations=10 $(DRILLS)
 
 bench-env: install-dev ## Installs the peers that benchmarks compare with, in an environment of their own.
 	$(PYTHON) -m venv .bench-venv

@@ -11,6 +11,7 @@ from httpx._transports import default as _transports
 from hypothesis import HealthCheck, settings
 
 from superinsight_sync.sources.kinds import files
+from superinsight_sync_tests import memory, ordering
 from superinsight_sync_tests.servers import keeper
 from superinsight_sync_tests.servers.kafka import KafkaServer
 from superinsight_sync_tests.servers.mariadb import MariadbServer
@@ -44,13 +45,24 @@ settings.register_profile(
 settings.load_profile("sis")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    ordering.pytest_addoption(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ordering.pytest_collection_modifyitems(config, items)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        memory.use_memory()
     if getattr(config.option, "numprocesses", None):
         keeper.start()  # before the workers, which are told where it is
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     keeper.end()
+    memory.give_back()
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ HEAVY = (
     "adbc_driver_manager",
 )
 
-MOST_CALLS = 60_000
+MOST_CALLS = 35_000
 """How many calls of functions a stream more may cost."""
 
 PYPROJECT = """

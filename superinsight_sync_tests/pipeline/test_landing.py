@@ -255,7 +255,7 @@ def test_a_big_body_whose_file_is_gone_is_told_and_the_rest_lands(engine: Engine
     assert rows(engine, "id") == [-1]
 
 
-@given(st.lists(st.one_of(st.just("land"), st.lists(st.integers(0, 9), max_size=4)), max_size=12))
+@given(st.lists(st.one_of(st.just("land"), st.lists(st.integers(0, 9), max_size=3)), max_size=7))
 def test_any_interleaving_of_pushes_and_landings_gives_each_record_once_in_order(
     tmp_path_factory: pytest.TempPathFactory, actions: list[Any]
 ) -> None:
