@@ -63,3 +63,55 @@ def test_numpys_threads_are_told_to_sleep_before_numpy_is_there() -> None:
     code = "import superinsight_sync, os, sys; print(os.environ['OPENBLAS_THREAD_TIMEOUT'], 'numpy' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["4", "False"]
+
+
+CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time", "monotonic_ns", "perf_counter_ns"}
+LOWER_BOUND = "the product must wait at least so long; a slow machine only makes it longer"
+TIMES_IN_TESTS = {
+    "waiting.py": "here is the waiting, for a condition",
+    "drills/test_kill.py": "kills at a random moment of a run, whose length it measures first",
+    "gateway/api/test_rules.py": LOWER_BOUND,
+    "gateway/test_file_bounds.py": "an upload is kept for longer than the pauses between its parts",
+    "gateway/test_sessions.py": "lets the other coroutines go on",
+    "gateway/test_short_way.py": LOWER_BOUND,
+    "gateway/test_socket_bounds.py": LOWER_BOUND,
+    "lake/writers.py": "a writer that is slow, so that it can be killed",
+    "pipeline/test_late_commits.py": "transactions that stay open, as customers' do, for as long as a load lasts",
+    "pipeline/test_retries.py": LOWER_BOUND,
+    "servers/llm.py": "a service that is slow",
+    "sources/test_mongodb.py": "the server writes its journal by its own clock and does not tell",
+    "sources/test_rest_asking.py": LOWER_BOUND,
+    "state/processes.py": "a holder and competitors that work for a while",
+    "state/test_concurrency.py": "a lease takes the moment it was granted at",
+    "state/test_uploads.py": "an upload is given up by the clock",
+}
+"""Tests that sleep or read a clock, and why no machine is too slow for them."""
+
+
+def test_no_test_sleeps_or_judges_a_time() -> None:
+    """`waiting.until` waits for what happens; seconds are measured in `benchmarks/`."""
+    folder = Path(__file__).parent
+    found = {
+        str(path.relative_to(folder)): line
+        for path in sorted(folder.rglob("*.py"))
+        for line in _times(ast.parse(path.read_text()))
+    }
+    assert {k: v for k, v in found.items() if k not in TIMES_IN_TESTS} == {}, (
+        "wait for a condition or count what is done"
+    )
+    assert set(TIMES_IN_TESTS) - set(found) == set(), "take it from the list"
+
+
+def _times(tree: ast.AST) -> list[int]:
+    """Lines that sleep, or read a clock that only tells how long something took."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and (
+            (node.func.attr == "sleep" and node.func.value.id in ("time", "asyncio"))
+            or (node.func.attr in CLOCKS and node.func.value.id == "time")
+        )
+    ]

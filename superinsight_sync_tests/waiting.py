@@ -25,13 +25,14 @@ def stays(holds: Callable[[], object], what: str, looks: int = 20) -> None:
         time.sleep(0.01)
 
 
-def next_moment(folder: Path) -> None:
-    """Returns when a file written in the folder now has another time than one written before the call."""
+def next_moment(folder: Path, apart_s: float = 1.1) -> None:
+    """Returns when a file written in the folder now is so much newer than one written before the call, which is
+    beyond what a file system may take for the same time."""
     probe = folder / ".moment"
     probe.write_bytes(b"1")
     before = probe.stat().st_mtime_ns
     until(
-        lambda: os.utime(probe) or probe.stat().st_mtime_ns > before,  # type: ignore[func-returns-value]
+        lambda: os.utime(probe) or probe.stat().st_mtime_ns > before + apart_s * 10**9,  # type: ignore[func-returns-value]
         "the clock of the file system stands still",
     )
     probe.unlink()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from superinsight_sync_tests.gateway.doors import SIS, project
 from superinsight_sync_tests.gateway.test_drain import DECLARED
 from superinsight_sync_tests.servers.ports import free_port
+from superinsight_sync_tests.waiting import until
 
 
 class Dev:
@@ -39,14 +39,12 @@ class Dev:
             return False
 
     def until_all_serve(self) -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            drains = b"draining" in self.log.read_bytes()
-            if drains and self.answers("gateway", "/health/ready") and self.answers("web", "/server_info"):
-                return
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.2)
-        raise AssertionError(self.log.read_text())
+        until(lambda: self.process.poll() is not None or self.pushes_are_served(), "they do not start")
+        until(lambda: self.process.poll() is not None or self.answers("web", "/server_info"), "no web UI")
+        assert self.process.poll() is None, self.log.read_text()
+
+    def pushes_are_served(self) -> bool:
+        return b"draining" in self.log.read_bytes() and self.answers("gateway", "/health/ready")
 
     def children(self) -> dict[int, str]:
         """The commands of the processes that it started and that live."""
@@ -91,15 +89,15 @@ def test_ctrl_c_stops_all_of_it(dev: Dev, tmp_path: Path) -> None:
     started = dev.children()
     assert len(started) == 3
     dev.process.send_signal(signal.SIGINT)
-    assert dev.process.wait(timeout=70) == 0, dev.log.read_text()
+    assert dev.process.wait(timeout=300) == 0, dev.log.read_text()
     assert not [command for pid, command in started.items() if Path(f"/proc/{pid}").exists()]
     assert not dev.answers("gateway", "/health/live") and not dev.answers("web", "/server_info")
 
 
 def test_when_one_ends_the_others_are_stopped_and_it_is_named(dev: Dev) -> None:
-    dev.until_all_serve()
+    until(dev.pushes_are_served, "they do not start")
     gateway = next(pid for pid, command in dev.children().items() if " gateway " in command)
     os.kill(gateway, signal.SIGKILL)
-    assert dev.process.wait(timeout=70) == 1
+    assert dev.process.wait(timeout=300) == 1
     assert "error: the gateway has ended with code -9, so the others were stopped" in dev.log.read_text()
     assert not dev.answers("web", "/server_info")

@@ -1,11 +1,9 @@
 """One gateway for a test module, its inbox, and keys to come in with."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from superinsight_sync.core.settings import load_settings
@@ -18,6 +16,7 @@ from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import DECLARED, SECRET, Gateway, gateway, project
 from superinsight_sync_tests.servers.ports import free_port
+from superinsight_sync_tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +77,8 @@ def served(tmp_path: Path, near: State) -> Iterator[Callable[..., str]]:
         thread = threading.Thread(target=server.run)
         thread.start()
         running.append((server, thread))
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
+        until(lambda: server.started or not thread.is_alive(), "it does not start")
+        assert thread.is_alive()
         return f"http://127.0.0.1:{port}"
 
     def stop() -> None:

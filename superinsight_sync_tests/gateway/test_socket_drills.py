@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import PUSH, gateway
 from superinsight_sync_tests.gateway.drills import held
+from superinsight_sync_tests.waiting import stays
 
 
 @pytest.mark.slow
@@ -30,10 +30,12 @@ def test_a_gateway_that_stops_acknowledges_what_it_took(tmp_path: Path) -> None:
         with held(state):
             for number in range(1, 301):
                 connection.send(json.dumps({"n": number, "data": {"n": number}}))
-            time.sleep(2)
+            door.answers_others(100)
             assert door.process is not None
             door.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            stays(
+                lambda: door.process and door.process.poll() is None, "it ends without what it took", looks=30
+            )
         last = 0
         with pytest.raises(ConnectionClosed) as ended, suppress(TimeoutError):
             while True:

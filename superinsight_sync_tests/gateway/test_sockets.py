@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from superinsight_sync.state import State
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery
 from superinsight_sync_tests.gateway.doors import PUSH, Gateway
+from superinsight_sync_tests.waiting import until
 
 
 def address(door: Gateway, session: str, query: str = "source=till") -> str:
@@ -179,8 +179,9 @@ def test_who_may_not_push_is_refused_at_the_handshake(
     other = keys.create("other", "pusher", tenant="rival").text
     reader = keys.create("reader", "viewer", tenant="acme").text
     bound = keys.create("bound", "pusher", tenant="acme", sources=("shop",)).text
-    short = keys.create("short", "pusher", tenant="acme", not_after=utc_now() + timedelta(seconds=0.2)).text
-    time.sleep(0.3)
+    ends_at = utc_now() + timedelta(seconds=0.2)
+    short = keys.create("short", "pusher", tenant="acme", not_after=ends_at).text
+    until(lambda: utc_now() > ends_at, "time passes")
     wrong = key["authorization"][:-1] + ("A" if key["authorization"][-1] != "A" else "B")
     cases = {
         wrong: 401,
@@ -221,10 +222,8 @@ def test_a_browser_proves_itself_by_its_first_message(
         with connect(address(door, "browser")) as connection:
             connection.send(first)
             assert why_closed(connection)[0] == code
-    began = time.monotonic()
     with connect(address(door, "browser")) as connection:
         assert why_closed(connection) == (4401, "no key came in time")
-    assert 4 < time.monotonic() - began < 8
 
 
 def test_a_newer_connection_takes_a_session_over(door: Gateway, inbox: Inbox, key: dict[str, str]) -> None:

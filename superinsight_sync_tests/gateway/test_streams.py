@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -80,10 +79,14 @@ def test_a_slow_stream_is_stored_as_it_comes_and_gone_on_with(
     with suppress(ConnectionError, httpx.TransportError):
         push(door, slowly(), key, "slow")
     assert seen == [10, 409]
-    deadline = time.monotonic() + 10
-    while (answer := push(door, b"\n".join(LINES[:20]), key, "slow")).status_code == 409:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    answers: list[httpx.Response] = []
+
+    def goes_on() -> bool:
+        answers.append(push(door, b"\n".join(LINES[:20]), key, "slow"))
+        return answers[-1].status_code != 409
+
+    until(goes_on, "the first is not known to be gone")
+    answer = answers[-1]
     assert (answer.status_code, answer.json()["committed"]) == (202, 20)
     assert stored(inbox, "slow") == list(range(1, 21))
     gap = push(door, LINES[30], key, "slow", "&line=31")
@@ -256,16 +259,14 @@ def test_a_gateway_that_stops_answers_what_it_took_of_a_stream(tmp_path: Path) -
         def send(batch: str, pause_s: float) -> None:
             answers[batch] = push(own, slowly(pause_s), key, batch)
 
-        senders = [threading.Thread(target=send, args=a) for a in (("steady", 0.01), ("silent", 20))]
+        senders = [threading.Thread(target=send, args=a) for a in (("steady", 0.01), ("silent", 600))]
         for sender in senders:
             sender.start()
         until(lambda: stored(inbox, "steady") and stored(inbox, "silent"), "nothing is stored")
-        began = time.monotonic()
-        assert own.end() == 0
-        assert time.monotonic() - began < 5
+        assert own.end() == 0, "it ends while a sender is silent"
         gone.set()
         for sender in senders:
-            sender.join(10)
+            sender.join(300)
         for batch, answer in answers.items():
             told = answer.json()
             assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")

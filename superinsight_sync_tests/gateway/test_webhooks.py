@@ -14,6 +14,8 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync_tests.gateway.doors import HOOK, Gateway, gateway, signed
+from superinsight_sync_tests.servers.ports import listens
+from superinsight_sync_tests.waiting import until
 
 
 def push(door: Gateway, body: bytes, delivery_id: str, **headers: str) -> httpx.Response:
@@ -115,10 +117,10 @@ def test_a_stopped_gateway_answers_what_it_took(tmp_path: Path) -> None:
 
     def slowly() -> Iterator[bytes]:
         yield body[:5]
-        time.sleep(0.5)
+        door.answers_others()
         assert door.process is not None
         door.process.send_signal(signal.SIGTERM)
-        time.sleep(1)
+        until(lambda: not listens(door.port), "it does not stop")
         yield body[5:]
 
     answer = httpx.post(f"{door.url}{HOOK}/shop", content=slowly(), headers=signed(body, "evt_slow"))

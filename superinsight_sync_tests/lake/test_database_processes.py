@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from superinsight_sync_tests.lake.saved_rows import (
     reads,
 )
 from superinsight_sync_tests.servers.postgres import PostgresServer
+from superinsight_sync_tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def _slowly(dsn: str, ref: TableRef, marker: str) -> None:
             for number, batch in enumerate(rows.to_batches(max_chunksize=100)):
                 if number == 5:
                     Path(marker).touch()
-                    time.sleep(60)
+                    threading.Event().wait()
                 yield batch
 
         return pa.RecordBatchReader.from_batches(rows.schema, batches())
@@ -64,7 +65,7 @@ def _in_the_transaction(dsn: str, ref: TableRef, marker: str) -> None:
 
     def stop(*_: object) -> None:
         Path(marker).touch()
-        time.sleep(60)
+        threading.Event().wait()
 
     database_journal.Journal.write = stop  # type: ignore[method-assign,assignment]
     DatabaseStore(dsn).replace(
@@ -84,10 +85,8 @@ def test_kill_9_in_the_middle_of_a_load_leaves_the_old_state(
     marker = tmp_path / "in-the-middle"
     process = multiprocessing.get_context("spawn").Process(target=work, args=(dsn, ref, str(marker)))  # type: ignore[arg-type]
     process.start()
-    while not marker.exists():
-        assert process.is_alive()
-        time.sleep(0.02)
-    assert process.pid
+    until(lambda: marker.exists() or not process.is_alive(), "it does not write")
+    assert process.pid and process.is_alive()
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert amounts(store.scan(ref).read_all()) == [(1, "1.00"), (2, "2.00")]

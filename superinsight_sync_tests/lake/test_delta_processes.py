@@ -2,7 +2,7 @@
 
 import multiprocessing
 import random
-import time
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,6 +23,7 @@ from superinsight_sync_tests.lake.writers import (
     table_of,
     write_slowly,
 )
+from superinsight_sync_tests.waiting import until
 
 SPAWN = multiprocessing.get_context("spawn")
 WORKERS = 3
@@ -48,9 +49,9 @@ def raced(
         workers = [SPAWN.Process(target=run, args=(root, n, barrier, results)) for n in range(WORKERS)]
         for worker in workers:
             worker.start()
-        found = [results.get(timeout=120) for _ in range(WORKERS * ROUNDS * len(JOBS))]
+        found = [results.get(timeout=600) for _ in range(WORKERS * ROUNDS * len(JOBS))]
         for worker in workers:
-            worker.join(60)
+            worker.join(600)
         assert [w.exitcode for w in workers] == [0] * WORKERS
         yield open_store(root), {job: [f[1:] for f in found if f[0] == job] for job in JOBS}
 
@@ -108,9 +109,8 @@ def test_a_killed_writer_leaves_the_old_state(tmp_path: Path, verb: str) -> None
     store.append(TABLE, reads(orders((1, "old", 1)), "l1"), commit("l1", "old"))
     writer = SPAWN.Process(target=write_slowly, args=(root, verb, str(marker)))
     writer.start()
-    while not marker.exists():
-        assert writer.is_alive()
-        time.sleep(0.01)
+    until(lambda: marker.exists() or not writer.is_alive(), "it does not write")
+    assert writer.is_alive()
     writer.kill()
     writer.join()
     assert names(store, TABLE) == [(1, "old")]
@@ -132,7 +132,7 @@ def test_a_writer_killed_at_any_moment_has_landed_exactly_what_its_checkpoint_sa
         writer.start()
         while (store.version(TABLE) or 0) < before + 2:
             assert writer.is_alive()
-        time.sleep(moments.uniform(0, 0.1))
+        threading.Event().wait(moments.uniform(0, 0.1))
         writer.kill()
         writer.join()
         found = store.checkpoint(TABLE)

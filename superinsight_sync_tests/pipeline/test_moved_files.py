@@ -13,6 +13,7 @@ from superinsight_sync.model.results import PullResult
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
+from superinsight_sync_tests.waiting import next_moment
 
 RAW = TableRef("default", "drop", "sales", "raw")
 BY_FILE = {"mode": "incremental", "cursor": "_sis_file_modified_at"}
@@ -79,7 +80,7 @@ def test_a_record_of_a_file_moved_in_lands_beside_an_equal_one_of_a_newer_file(
     for number, name in enumerate(("one", "two", "three")):
         dated(folder / f"{name}.csv", "id\n5\n", LONG_AGO + 10 * number)
     pull(engine, folder, sync=BY_FILE)
-    time.sleep(1.1)  # beyond what a file system may take for the same time
+    next_moment(folder)
     dated(tmp_path / "moved.csv", "id\n5\n", LONG_AGO - 10).rename(folder / "moved.csv")
     pull(engine, folder, sync=BY_FILE)
     assert landed(engine) == ["5"] * 4
@@ -89,10 +90,10 @@ def test_files_put_there_earlier_are_not_read_again(engine: Engine, folder: Path
     for number in range(5):
         dated(folder / f"{number}.csv", f"id\n{number}\n", LONG_AGO + number)
     pull(engine, folder, sync=BY_FILE)
-    time.sleep(1.1)
+    next_moment(folder)
     (folder / "9.csv").write_text("id\n9\n")
     pull(engine, folder, sync=BY_FILE)
-    time.sleep(1.1)
+    next_moment(folder)
     (folder / "8.csv").write_text("id\n8\n")
     assert pull(engine, folder, sync=BY_FILE).stats.rows <= 2
     assert landed(engine) == ["0", "1", "2", "3", "4", "8", "9"]

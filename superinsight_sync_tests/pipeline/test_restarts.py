@@ -33,8 +33,8 @@ def fill_postgres(server: PostgresServer, name: str = "away") -> None:
         db.execute("CHECKPOINT")  # these servers do not wait for their disk
 
 
-def fill_mariadb(server: MariadbServer) -> str:
-    dsn = server.create_database()
+def fill_mariadb(server: MariadbServer, name: str = "") -> str:
+    dsn = server.create_database(name)
     with server.connect(dsn.rsplit("/", 1)[1]) as db, db.cursor() as cursor:
         cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
         cursor.execute(
@@ -136,9 +136,10 @@ def test_a_second_mariadb_takes_over_when_the_first_dies(
 ) -> None:
     with ExitStack() as stack:
         first, second = (stack.enter_context(running_mariadb()) for _ in range(2))
-        database = {fill_mariadb(server).rsplit("/", 1)[1] for server in (first, second)}
+        for server in (first, second):
+            fill_mariadb(server, "away")
         hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
-        monkeypatch.setenv("AWAY_DSN", f"mysql://root:{PASSWORD}@{hosts}/{database.pop()}")
+        monkeypatch.setenv("AWAY_DSN", f"mysql://root:{PASSWORD}@{hosts}/away")
         assert pull_through(settings, declared("mysql", "big"), first.stop) == 1
 
 

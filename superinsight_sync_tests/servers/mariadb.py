@@ -33,9 +33,9 @@ class MariadbServer(ServerProcess):
             autocommit=True,
         )
 
-    def create_database(self) -> str:
+    def create_database(self, name: str = "") -> str:
         """The DSN of a new, empty database."""
-        name = new_name("db")
+        name = name or new_name("db")
         with self.connect() as db, db.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name}")
         return self.dsn(name)

@@ -1,7 +1,8 @@
 """Free loopback ports, and waiting until something listens on one."""
 
 import socket
-import time
+
+from superinsight_sync_tests.waiting import until
 
 
 def free_port() -> int:
@@ -12,13 +13,13 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(port: int, timeout_s: float = 300.0) -> None:
-    """Returns when something listens. Raises TimeoutError."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            probe.settimeout(0.5)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise TimeoutError(f"nothing listens on 127.0.0.1:{port} after {timeout_s:g} s")
+def listens(port: int) -> bool:
+    """Whether something listens on it now."""
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for_port(port: int) -> None:
+    """Returns when something listens."""
+    until(lambda: listens(port), f"nothing listens on 127.0.0.1:{port}")

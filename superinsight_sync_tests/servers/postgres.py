@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +15,7 @@ import psycopg
 
 from superinsight_sync_tests.servers import keeper
 from superinsight_sync_tests.servers.process import ServerProcess, new_name
+from superinsight_sync_tests.waiting import until
 
 _CONFIG = """
 listen_addresses = '127.0.0.1'
@@ -79,17 +79,20 @@ class PostgresServer(ServerProcess):
         return [*_unprivileged("--pdeathsig", "QUIT"), *server]
 
     def wait(self) -> None:
-        end = time.monotonic() + 300
-        while True:
-            try:
-                psycopg.connect(self.dsn()).close()
-            except psycopg.OperationalError as error:
-                if self._process is None or self._process.poll() is not None or time.monotonic() > end:
-                    log = (self.folder / "log").read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"PostgreSQL did not start:\n{log}") from error
-                time.sleep(0.02)
-            else:
-                return
+        assert self._process is not None
+        ended = self._process.poll
+        until(lambda: ended() is not None or self._answers(), "PostgreSQL does not answer")
+        if ended() is not None:
+            raise RuntimeError(
+                f"PostgreSQL did not start:\n{(self.folder / 'log').read_text(errors='replace')[-2000:]}"
+            )
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.dsn()).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         """At once, as after a crash."""

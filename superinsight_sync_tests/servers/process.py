@@ -6,12 +6,15 @@ import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from superinsight_sync_tests.servers.ports import free_port, wait_for_port
+
+_STARTER = ThreadPoolExecutor(1)
 
 
 def dying_with_us(command: Sequence[str], how: str = "KILL") -> list[str]:
@@ -21,6 +24,12 @@ def dying_with_us(command: Sequence[str], how: str = "KILL") -> list[str]:
     """
     found = shutil.which("setpriv")
     return [found, "--pdeathsig", how, *command] if found else list(command)
+
+
+def started(command: Sequence[str], **how: Any) -> "subprocess.Popen[bytes]":
+    """Starts a process that does not outlive this one. A thread that lives as long as this process does it."""
+    found: subprocess.Popen[bytes] = _STARTER.submit(subprocess.Popen, dying_with_us(command), **how).result()
+    return found
 
 
 def new_name(kind: str) -> str:
@@ -50,9 +59,7 @@ class ServerProcess(ABC):
     def start(self) -> None:
         self._ours()
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                dying_with_us(self.command()), stdout=log, stderr=log, cwd=self.folder
-            )
+            self._process = started(self.command(), stdout=log, stderr=log, cwd=self.folder)
         self.wait()
 
     def wait(self) -> None:

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pyarrow import fs
 
 from superinsight_sync_tests.servers.ports import free_port, wait_for_port
 from superinsight_sync_tests.servers.process import dying_with_us
+from superinsight_sync_tests.waiting import until
 
 _KEY, _SECRET = "sis-test-key", "sis-test-secret"
 _HTTP = ("master", "volume", "filer", "s3", "admin", "webdav")
@@ -101,17 +101,19 @@ def running_s3() -> Iterator[S3Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(server: S3Server, process: "subprocess.Popen[bytes]", timeout_s: float = 300.0) -> None:
-    wait_for_port(server.port, timeout_s)
-    end = time.monotonic() + timeout_s
-    while True:
-        try:
-            server.create_bucket("ready")
-            with server.files().open_output_stream("ready/probe") as stream:
-                stream.write(b"ready")
-            return
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > end:
-                tail = (server.folder / "log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"the S3 server did not start:\n{tail}") from error
-            time.sleep(0.05)
+def _wait(server: S3Server, process: "subprocess.Popen[bytes]") -> None:
+    wait_for_port(server.port)
+    until(lambda: process.poll() is not None or _keeps(server), "the S3 server keeps nothing")
+    if process.poll() is not None:
+        tail = (server.folder / "log").read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"the S3 server did not start:\n{tail}")
+
+
+def _keeps(server: S3Server) -> bool:
+    try:
+        server.create_bucket("ready")
+        with server.files().open_output_stream("ready/probe") as stream:
+            stream.write(b"ready")
+    except OSError:
+        return False
+    return True

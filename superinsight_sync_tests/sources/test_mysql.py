@@ -2,7 +2,6 @@
 
 import os
 import struct
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,6 +20,7 @@ from superinsight_sync.model.window import Window
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.servers.mariadb import PASSWORD, MariadbServer, running_mariadb
 from superinsight_sync_tests.sources.reading import column, read, read_all, stream
+from superinsight_sync_tests.waiting import until
 
 
 class Db:
@@ -279,11 +279,7 @@ def test_closing_early_ends_the_statement_at_the_server(db: Db, source: Source) 
     with source.read(ReadRequest(stream(table="big"), batch_rows=100)) as batches:
         batches.read_next_batch()
     running = "SELECT count(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%sis-%' AND DB = DATABASE() AND ID <> CONNECTION_ID()"
-    for _ in range(50):
-        if db.run(running) == ((0,),):
-            return
-        time.sleep(0.02)
-    pytest.fail("the statement still runs")
+    until(lambda: db.run(running) == ((0,),), "the statement still runs")
 
 
 def test_a_server_connection_that_dies_while_reading_is_a_transient_error(db: Db, source: Source) -> None:

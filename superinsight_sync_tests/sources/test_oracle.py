@@ -1,7 +1,6 @@
 """Oracle without a server: the statements, the types, the errors, and addresses where no Oracle answers."""
 
 import os
-import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -282,10 +281,8 @@ def probing(project: Settings, dsn: str) -> SisError:
         },
         project,
     )
-    started = time.perf_counter()
     with pytest.raises(SisError) as caught:
         source.probe()
-    assert time.perf_counter() - started < 6
     assert "not-the-pa55word" not in str(caught.value)
     return caught.value
 

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -280,7 +279,7 @@ def test_mariadb_a_session_is_clean_for_the_next_and_replaced_when_it_was_killed
 
 
 def test_no_more_than_the_limit_are_in_use_however_many_ask(dsn: str) -> None:
-    lock, most, used = threading.Lock(), 0, 0
+    lock, three, most, used = threading.Lock(), threading.Barrier(3), 0, 0
 
     def use(_: int) -> None:
         nonlocal most, used
@@ -289,7 +288,7 @@ def test_no_more_than_the_limit_are_in_use_however_many_ask(dsn: str) -> None:
                 used += 1
                 most = max(most, used)
             db.execute("SELECT 1")
-            time.sleep(0.01)
+            three.wait(300)
             with lock:
                 used -= 1
 

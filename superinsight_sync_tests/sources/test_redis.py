@@ -263,31 +263,22 @@ def test_an_id_beyond_all_times_is_kept(source: Source, redis: Redis, key: str) 
 def test_a_restart_in_the_middle_of_a_read_loses_and_repeats_nothing(
     project: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a server of its own, which dies with the thread that starts it."""
-    done = threading.Event()
+    """On a server of its own."""
     with running_valkey() as server:
         monkeypatch.setenv("EVENTS_DSN", server.dsn())
         source = open_source({"kind": "redis", "dsn": "{{ env.EVENTS_DSN }}", "timeout": "5s"}, project)
         key = server.new_key()
         add(server.connect(), key, range(20_000))
-
-        def start_later() -> None:
-            server.start()
-            done.wait()
-
         request = ReadRequest(declared(key), batch_rows=1_000)
         with source.read(request) as batches:
             found = batches.read_next_batch().column("n").to_pylist()
             server.stop()
-            starting = threading.Thread(target=start_later)
+            starting = threading.Thread(target=server.start)
             starting.start()
-            try:
-                found += batches.read_all().column("n").to_pylist()
-                assert found == list(range(20_000))
-                assert numbers(source, ReadRequest(declared(key), position=request.next_position)) == []
-            finally:
-                done.set()
-                starting.join()
+            found += batches.read_all().column("n").to_pylist()
+            starting.join()
+        assert found == list(range(20_000))
+        assert numbers(source, ReadRequest(declared(key), position=request.next_position)) == []
 
 
 def test_nothing_is_written_at_the_source(source: Source, redis: Redis, key: str) -> None:

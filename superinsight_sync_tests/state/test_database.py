@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from superinsight_sync.state.migrate import VERSION_TABLE, known_versions, upgra
 from superinsight_sync.state.tables import metadata
 from superinsight_sync.state.urls import DAGSTERS, parse_url
 from superinsight_sync_tests.servers.postgres import PostgresServer
+from superinsight_sync_tests.waiting import stays
 
 MIGRATIONS = Path(sys.modules["superinsight_sync.state.migrate"].__file__ or "").parent / "migrations"
 
@@ -138,12 +138,14 @@ def test_in_sqlite_a_writer_waits_for_another_and_a_reader_does_not(tmp_path: Pa
     other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     assert state.executions.recent() == (), "a reader does not wait"
-    began = time.monotonic()
-    release = threading.Timer(0.5, other.execute, ("ROLLBACK",))
-    release.start()
-    state.executions.start(run_id="r", verb="pull", source="s", stream="s")
-    assert time.monotonic() - began > 0.4, "a writer does"
-    release.join()
+    writer = threading.Thread(
+        target=lambda: state.executions.start(run_id="r", verb="pull", source="s", stream="s")
+    )
+    writer.start()
+    stays(writer.is_alive, "a writer does")
+    other.execute("ROLLBACK")
+    writer.join()
+    assert len(state.executions.recent()) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import hashlib
 import os
 import random
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from superinsight_sync.state.deliveries import Range, Wanted
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery, InboxFullError, InboxWriter, Outcome
 from superinsight_sync.state.tables import inbox as table
+from superinsight_sync_tests.waiting import until
 
 
 def delivery(key: str, body: bytes = b"{}", source: str = "shop", stream: str = "orders") -> Delivery:
@@ -122,9 +122,8 @@ def test_a_reader_with_a_cursor_misses_nothing_while_several_gateways_write(inbo
     threads = [threading.Thread(target=write, args=(at,)) for at in range(4)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 60
     position = 0
-    while len(seen) < total and time.monotonic() < deadline:
+    while len(seen) < total:
         for found in inbox.pending("acme", "shop", "orders"):
             for stored, _ in inbox.read(found, after=position):
                 position = stored.seq
@@ -245,7 +244,7 @@ def test_one_that_cannot_be_stored_does_not_take_the_others_with_it(
     with ThreadPoolExecutor(9) as pool, state.database.write():
         for made in [*(delivery(f"k{n}") for n in range(4)), bad, *(delivery(f"l{n}") for n in range(4))]:
             futures.append(pool.submit(writer.accept, made))
-        time.sleep(0.2)
+        until(lambda: all(f.running() or f.done() for f in futures), "they are not handed in")
     told = [f.exception() for f in futures]
     assert [e is None for e in told] == [True] * 4 + [False] + [True] * 4
     assert isinstance(told[4], TransientError)
@@ -259,7 +258,7 @@ def test_more_than_may_wait_is_refused_at_once(inbox: Inbox, state: State) -> No
         if connection.dialect.name == "postgresql":
             connection.execute(text("LOCK TABLE sis_inbox IN ACCESS EXCLUSIVE MODE"))
         writer.submit(delivery("first"), told.extend, 0)
-        time.sleep(0.3)  # it is with the database now
+        until(lambda: writer.waiting == 0, "it is not with the database")
         for n in range(3):
             writer.submit(delivery(f"k{n}"), told.extend, n)
         with pytest.raises(InboxFullError, match="cannot take more"):

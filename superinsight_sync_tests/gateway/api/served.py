@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.tables import api_keys
 from superinsight_sync_tests.gateway.doors import DECLARED, SECRET, project
 from superinsight_sync_tests.servers.ports import free_port
+from superinsight_sync_tests.waiting import until
 
 API = "/api/v1"
 TOKEN_SECRET = "a secret for tokens of more than 32 bytes"
@@ -114,12 +114,11 @@ def serving(settings: Settings, rules: AccessRules | None = None) -> Iterator[Se
     server = uvicorn.Server(server_config(app, host="127.0.0.1", port=port))
     thread = threading.Thread(target=server.run)
     thread.start()
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 20
+    url = f"http://127.0.0.1:{port}"
     state = open_state(settings.database_url)
     try:
-        while not _is_ready(url):
-            assert thread.is_alive() and time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: server.started or not thread.is_alive(), "it does not start")
+        assert thread.is_alive()
         signer = signer_from({"SIS_TOKEN_SECRET": TOKEN_SECRET})
         assert signer is not None
         yield Served(app, url, state, Inbox(state.database, settings.landing_dir), signer)
@@ -127,10 +126,3 @@ def serving(settings: Settings, rules: AccessRules | None = None) -> Iterator[Se
         server.should_exit = True
         thread.join()
         state.close()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False

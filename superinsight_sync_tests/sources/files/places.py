@@ -1,7 +1,6 @@
 """The same folder on a server of each protocol, to test what must hold for all of them."""
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from superinsight_sync_tests.servers.s3 import S3Server
 from superinsight_sync_tests.servers.sftp import SftpServer
 from superinsight_sync_tests.servers.web import running_web
 from superinsight_sync_tests.sources.reading import read, stream
+from superinsight_sync_tests.waiting import until
 
 PROTOCOLS = ("ftp", "ftps", "ftp-old", "sftp", "s3", "http")
 FAST = {"allow_private": True, "connect_timeout": "5s", "read_timeout": "5s"}
@@ -126,10 +126,8 @@ def parquet_of(table: pa.Table, **how: Any) -> bytes:
 
 
 def nothing_open(place: RemotePlace) -> None:
-    end = time.monotonic() + 5
-    while place.sessions is not None and place.sessions() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert place.sessions is None or place.sessions() == 0
+    if place.sessions is not None:
+        until(lambda: not place.sessions or place.sessions() == 0, "connections are left open")
 
 
 @contextmanager

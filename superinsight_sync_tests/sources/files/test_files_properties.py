@@ -1,7 +1,6 @@
 """Properties of reading files: every row once, bounded memory."""
 
 import json
-import time
 import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,7 +58,7 @@ def test_memory_is_bounded_by_the_batch_on_200_mb_of_csv(tmp_path: Path) -> None
         while written < 200 << 20:
             written += out.write(block)
     rows = written // len(block) * 10_000
-    began, peak, found = time.perf_counter(), 0, 0
+    peak, found = 0, 0
     before = pa.total_allocated_bytes()
     tracemalloc.start()
     with source(tmp_path).read(ReadRequest(stream("a.csv"))) as reader:
@@ -71,4 +70,3 @@ def test_memory_is_bounded_by_the_batch_on_200_mb_of_csv(tmp_path: Path) -> None
     assert found == rows
     assert peak < 100 << 20
     assert python_peak < 60 << 20
-    assert time.perf_counter() - began < 30
