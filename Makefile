@@ -14,7 +14,7 @@ export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
 TEST_WORKERS ?= 2
 TEST_OPTIONS ?=
 
-.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills bench bench-env bench-kinds bench-streams bench-receive bench-drain format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills mutants bench bench-env bench-kinds bench-streams bench-receive bench-drain format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ DRILLS := $(addprefix superinsight_sync_tests/, drills gateway/test_drills.py ga
 
 drills: install-dev install-servers ## The long versions of the kill and race drills.
 	SIS_LONG=1 $(BIN)/python -m pytest -n 1 --timeout=7200 --durations=10 $(DRILLS)
+
+mutants: install-dev install-servers ## Breaks the code in 64 small ways; tells what the tests do not find. Takes hours.
+	$(BIN)/python tools/mutants.py
 
 bench-env: install-dev ## Installs the peers that benchmarks compare with, in an environment of their own.
 	$(PYTHON) -m venv .bench-venv
