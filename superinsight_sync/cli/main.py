@@ -20,6 +20,7 @@ _COMMANDS = {
     "state": "keeping",
     "rollback": "keeping",
     "history": "keeping",
+    "logs": "logs",
     "quarantine": "keeping",
     "maintain": "keeping",
     "dev": "dev",

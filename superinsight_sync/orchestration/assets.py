@@ -120,10 +120,9 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
         with failures_shown(source.name, stream.name):
             result = describe.describe_stream(engine, source, stream, force=is_forced(context))
             schema = metadata.schema_of(meanings.described(engine, source, stream))
+        refined = keys.refined_key(source.name, stream.name)
         if not result.unchanged:
-            context.log_event(
-                dg.AssetObservation(keys.refined_key(source.name, stream.name), metadata=schema)
-            )
+            context.log_event(dg.AssetObservation(refined, metadata=schema))
         return dg.MaterializeResult(metadata={**metadata.of_describe(result), **schema})
 
     return describe_asset

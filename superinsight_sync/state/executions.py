@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NotRequired, TypedDict, Unpack
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
@@ -14,6 +14,9 @@ from superinsight_sync.state.tables import executions, logs
 
 Ending = Literal["succeeded", "failed", "stopped", "unchanged"]
 Status = Literal["running"] | Ending
+Level = Literal["info", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("info", "warning", "error")
+"""From the least to the gravest."""
 
 
 class Work(TypedDict):
@@ -71,6 +74,20 @@ class LogLine:
     at: datetime
 
 
+@dataclass(frozen=True)
+class RunLine:
+    """A line of a run, with the work that logged it."""
+
+    id: int
+    at: datetime
+    level: str
+    verb: str
+    source: str
+    stream: str
+    partition: str | None
+    message: str
+
+
 class ExecutionFilter(TypedDict, total=False):
     """Columns that must equal a value."""
 
@@ -102,8 +119,12 @@ class Executions:
             "size_bytes": 0,
             "retries": 0,
         }
+        partition = f" [{row['partition']}]" if row["partition"] else ""
         with self._database.write() as connection:
-            return insert_one(connection, executions, row)
+            key = insert_one(connection, executions, row)
+            begun = f"{row['verb']} {row['source']}/{row['stream']}{partition} began"
+            connection.execute(insert(logs).values(_line(key, "info", begun)))
+        return key
 
     def finish(
         self,
@@ -127,6 +148,8 @@ class Executions:
         }
         with self._database.write() as connection:
             done = connection.execute(update(executions).where(executions.c.id == execution_id).values(row))
+            if done.rowcount:
+                connection.execute(insert(logs).values(_ending(execution_id, status, error, result)))
         if done.rowcount == 0:
             raise ConfigError(
                 f"execution {execution_id} is not there",
@@ -152,6 +175,19 @@ class Executions:
         )
         with self._database.read() as connection:
             return tuple(Execution(**row) for row in connection.execute(statement).mappings())
+
+    def runs(self, begins: str = "", limit: int = 10) -> tuple[str, ...]:
+        """The ids of the newest runs that begin so, newest first."""
+        newest = func.max(executions.c.id)
+        statement = (
+            select(executions.c.run_id)
+            .where(executions.c.run_id.startswith(begins, autoescape=True))
+            .group_by(executions.c.run_id)
+            .order_by(newest.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return tuple(connection.execute(statement).scalars())
 
     def running(self) -> tuple[Execution, ...]:
         """Those that have not ended, newest first."""
@@ -186,11 +222,10 @@ class Logs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, execution_id: int, level: str, message: str) -> None:
+    def add(self, execution_id: int, level: Level, message: str) -> None:
         """Keeps a line, without secrets."""
-        row = {"execution_id": execution_id, "level": level, "message": clean(message), "at": utc_now()}
         with self._database.write() as connection:
-            connection.execute(insert(logs).values(row))
+            connection.execute(insert(logs).values(_line(execution_id, level, message)))
 
     def list(self, execution_id: int, limit: int = 1_000) -> Sequence[LogLine]:
         """The newest `limit` lines of an execution, oldest first."""
@@ -200,3 +235,37 @@ class Logs:
         with self._database.read() as connection:
             rows = connection.execute(statement).mappings().all()
         return tuple(LogLine(**row) for row in reversed(rows))
+
+    def of_run(
+        self, run_id: str, *, after: int = 0, levels: Collection[Level] = LEVELS, limit: int = 10_000
+    ) -> Sequence[RunLine]:
+        """The oldest `limit` lines of a run whose id is over `after`, oldest first."""
+        work = (executions.c.verb, executions.c.source, executions.c.stream, executions.c.partition)
+        statement = (
+            select(logs.c.id, logs.c.at, logs.c.level, logs.c.message, *work)
+            .join(executions, logs.c.execution_id == executions.c.id)
+            .where(executions.c.run_id == run_id, logs.c.id > after, logs.c.level.in_(list(levels)))
+            .order_by(logs.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return tuple(RunLine(**row) for row in connection.execute(statement).mappings())
+
+
+def _line(execution_id: int, level: Level, message: str) -> dict[str, object]:
+    return {"execution_id": execution_id, "level": level, "message": clean(message), "at": utc_now()}
+
+
+def _ending(
+    execution_id: int, status: Ending, error: BaseException | None, result: Result
+) -> dict[str, object]:
+    """The last line of an execution."""
+    if error is not None:
+        level: Level = "warning" if status == "stopped" else "error"
+        return _line(execution_id, level, f"{status}: {type(error).__name__}: {error}")
+    facts = [f"{result.get('rows', 0):,} rows", f"{result.get('size_bytes', 0):,} bytes"]
+    if result.get("version") is not None:
+        facts.append(f"version {result['version']}")
+    if result.get("retries"):
+        facts.append(f"after {result['retries']} retries")
+    return _line(execution_id, "info", status if status == "unchanged" else f"{status}: {', '.join(facts)}")

@@ -241,7 +241,7 @@ def test_purging_forgets_the_old_and_keeps_what_runs_and_what_is_open(state: Sta
     after = clock.utc_now() + timedelta(seconds=1)
     assert state.purge(after) == {
         "executions": 1,
-        "logs": 1,
+        "logs": 2,
         "semantic_cache": 1,
         "exports": 1,
         "quarantine": 1,
