@@ -150,7 +150,7 @@ def test_any_value_survives_from_source_through_lake_and_dataset_to_its_reader(
             "name": "everything",
             "inputs": {"e": "any/everything"},
             "select": "SELECT * FROM e",
-            "split": {"ratios": {"all": 1.0}},
+            "split": {"ratios": {"whole": 1.0}},
             "formats": ["parquet"],
         }
     )
@@ -159,7 +159,7 @@ def test_any_value_survives_from_source_through_lake_and_dataset_to_its_reader(
         pull_stream(engine, source, source.streams[0])
         refine_stream(engine, source, source.streams[0])
         exported = export_dataset(engine, dataset)
-        read = pq.read_table(Path(exported.path) / "data" / "all.parquet").sort_by("id").to_pylist()
+        read = pq.read_table(Path(exported.path) / "data" / "whole.parquet").sort_by("id").to_pylist()
     found = [tuple(r[name] for name in _VALUES) for r in read]
     assert len(found) == len(rows)
     for got, put in zip(found, rows, strict=True):
