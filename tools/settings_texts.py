@@ -9,6 +9,8 @@ SETTINGS = (
     ("SIS_LEASE_TTL_S", "lease_ttl_s", "`15` (seconds)"),
     ("SIS_LEASE_WAIT_S", "lease_wait_s", "`60` (seconds)"),
     ("SIS_WEB_URL", "web_url", "`http://127.0.0.1:3000`; `sis dev` sets its own"),
+    ("SIS_STALL_S", "stall_s", "`600` (seconds)"),
+    ("SIS_SOURCE_SILENCE_S", "source_silence_s", "not set"),
 )
 OTHERS = {
     "Checks of declarations": (

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from superinsight_sync.core.errors import TransientError
+from superinsight_sync.core.stopping import pause
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """At most `retries` repeats; the n-th waits a random time in (0, base_s * 2**n], at most `max_s`.
+    """At most `retries` repeats, or as many as fit into `patience_s`.
+
+    The n-th waits a random time in (0, base_s * 2**n], at most `max_s`.
 
     Full jitter after Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
@@ -21,6 +24,7 @@ class RetryPolicy:
     retries: int = 3
     base_s: float = 0.5
     max_s: float = 30.0
+    patience_s: float = 0.0
 
     def delay_s(self, attempt: int) -> float:
         """Seconds to wait before repeat number `attempt`, counted from 0."""
@@ -31,23 +35,28 @@ class RetryPolicy:
         return max(self.delay_s(attempt), error.wait_s or 0.0)
 
 
+OWN_STORES = RetryPolicy(retries=3, base_s=0.2, max_s=5.0, patience_s=60.0)
+"""For what is ours, the lake and the state database: what is away for a minute fails nothing."""
+
+
 def with_retry(
     work: Callable[[], T],
     policy: RetryPolicy,
     *,
     on_retry: Callable[[int, TransientError], None] | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = pause,
 ) -> T:
     """Calls `work` until it returns, repeating on TransientError, not before the time that the error asks for.
 
     The last error is raised as `retried`, and such an error of `work` at once: retries within retries do not multiply.
     """
-    attempt = 0
+    attempt, began_s = 0, time.monotonic()
     while True:
         try:
             return work()
         except TransientError as error:
-            error.retried = error.retried or attempt >= policy.retries
+            is_over = attempt >= policy.retries and time.monotonic() - began_s >= policy.patience_s
+            error.retried = error.retried or is_over
             if error.retried:
                 raise
             if on_retry:

@@ -21,6 +21,8 @@ class Settings:
         lease_ttl_s: after so long without a sign of life another process may take work over.
         lease_wait_s: how long work waits for another process that is at it.
         web_url: where Dagster's web UI is, for the links in alerts.
+        stall_s: after so long without a step forward of a pull people are told of it.
+        source_silence_s: after so long without anything from its source a pull ends; None: it waits.
     """
 
     project_dir: Path
@@ -31,6 +33,8 @@ class Settings:
     lease_ttl_s: float = 15.0
     lease_wait_s: float = 60.0
     web_url: str = "http://127.0.0.1:3000"
+    stall_s: float = 600.0
+    source_silence_s: float | None = None
 
     def run_url(self, run_id: str) -> str:
         """The page of a run."""
@@ -61,6 +65,10 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         lease_ttl_s=_number(env, "SIS_LEASE_TTL_S", 15.0),
         lease_wait_s=_number(env, "SIS_LEASE_WAIT_S", 60.0),
         web_url=(env.get("SIS_WEB_URL") or Settings.web_url).rstrip("/"),
+        stall_s=_number(env, "SIS_STALL_S", 600.0),
+        source_silence_s=_number(env, "SIS_SOURCE_SILENCE_S", 3600.0)
+        if env.get("SIS_SOURCE_SILENCE_S")
+        else None,
     )
 
 

@@ -8,8 +8,9 @@ it was opened, because Delta would let two of them on an empty table both pass a
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -41,6 +42,7 @@ from superinsight_sync.lake.delta_write import commit_nothing, write_rows, write
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import checked_path, storage_options, table_address
 from superinsight_sync.lake.opening import open_blobs
+from superinsight_sync.lake.staged_rows import brought_to_rest
 from superinsight_sync.lake.store import ReadBatches, TableVersion
 from superinsight_sync.lake.system_columns import row_hash_algorithm
 from superinsight_sync.lake.types import storable_schema
@@ -59,9 +61,16 @@ class DeltaStore:
     Args:
         root_url: a local path or ``s3://bucket/prefix``.
         storage_options: deltalake's options, over those the environment gives (``AWS_*`` for S3).
+        scratch_dir: for rows on their way; None: the system's temporary folder.
     """
 
-    def __init__(self, root_url: str, storage_options_: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root_url: str,
+        storage_options_: Mapping[str, str] | None = None,
+        scratch_dir: Path | None = None,
+    ) -> None:
+        self._scratch_dir = scratch_dir
         self._root_url = root_url
         self._options = storage_options(root_url, storage_options_)
         self._blobs = open_blobs(root_url, self._options)
@@ -80,19 +89,19 @@ class DeltaStore:
                 raise ConfigError(
                     f"the rows have no {PARTITION} column to replace partitions by", where=str(table)
                 )
-            rows = landing.fitted(schema, partitions=keys, where=str(table))
             properties = self._log(table).properties("replace", commit)
             how = {"mode": "overwrite", "predicate": in_list(PARTITION, keys)}
-            write_rows(opened, rows, properties, writer_properties=writer_for(schema, len(keys)), **how)
+            with self._at_rest(table, landing, schema, keys) as rows:
+                write_rows(opened, rows, properties, writer_properties=writer_for(schema, len(keys)), **how)
             return _result(opened, landing)
 
         return self._land(table, read, commit, write)
 
     def append(self, table: TableRef, read: ReadBatches, commit: Commit) -> CommitResult:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
-            rows = landing.fitted(schema, partitions=None, where=str(table))
             properties = self._log(table).properties("append", commit)
-            write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
+            with self._at_rest(table, landing, schema) as rows:
+                write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
             return _result(opened, landing)
 
         return self._land(table, read, commit, write)
@@ -113,15 +122,20 @@ class DeltaStore:
 
     def _overwrite(self, table: TableRef, commit: Commit) -> _Write:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
-            rows = landing.fitted(schema, partitions=None, where=str(table))
             properties = self._log(table).properties("replace", commit, serial=True)
-            write_whole(opened, rows, properties)
+            with self._at_rest(table, landing, schema) as rows:
+                write_whole(opened, rows, properties)
             done = _result(opened, landing)
             if opened.metadata().configuration.get(HASH_PROPERTY) != row_hash_algorithm():
                 maintenance.set_row_hash(opened, row_hash_algorithm())
             return done
 
         return write
+
+    def _at_rest(
+        self, table: TableRef, landing: Landing, schema: pa.Schema, keys: Sequence[str] | None = None
+    ) -> AbstractContextManager[pa.RecordBatchReader]:
+        return landing.written(schema, partitions=keys, where=str(table), scratch=self._scratch_dir)
 
     def _merge_chunk(
         self, table: TableRef, opened: DeltaTable, commit: Commit, keys: Sequence[str], rows: pa.Table
@@ -141,10 +155,9 @@ class DeltaStore:
                 return self._repeated(opened, commit.load_id)
             schema = merged_schema(arrow_schema(opened), staged.schema)
             joined = JoinedRows(staged, keys, opened.to_pyarrow_dataset(), schema)
-            with storage_errors(str(table)):
-                write_whole(
-                    opened, joined.reader(), self._log(table).properties("merge", commit, serial=True)
-                )
+            properties = self._log(table).properties("merge", commit, serial=True)
+            with storage_errors(str(table)), brought_to_rest(joined.reader(), self._scratch_dir) as rows:
+                write_whole(opened, rows, properties)
             return _result(opened, landing, MergeCounts(joined.inserted, joined.updated))
 
         return until_committed(attempt)

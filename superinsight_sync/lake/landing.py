@@ -1,12 +1,15 @@
 """Rows on their way into a table: fitted to its schema, checked, counted, batch by batch."""
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.constants import texts
 from superinsight_sync.core.errors import ConfigError, DataError, SisError
+from superinsight_sync.lake.staged_rows import AtRest, brought_to_rest
 from superinsight_sync.lake.store import ReadBatches
 from superinsight_sync.lake.types import cast_batch, storable_schema, widens
 from superinsight_sync.model.tables import PARTITION
@@ -37,12 +40,14 @@ class Landing:
     Attributes:
         schema: of the rows as they come.
         rows, size_bytes: what has passed so far, as Arrow in memory.
+        at_rest: whether the rows wait for nobody.
         started: whether the rows have been asked for, so that another try needs another read.
         error: what the source, a cast or a check raised.
     """
 
     def __init__(self, read: ReadBatches) -> None:
         self._reader = read()
+        self.at_rest = isinstance(read, AtRest)
         self.schema: pa.Schema = self._reader.schema
         self.rows = 0
         self.size_bytes = 0
@@ -54,6 +59,18 @@ class Landing:
     ) -> pa.RecordBatchReader:
         """The rows in `schema`. A row outside `partitions` raises DataError."""
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema, partitions, where))
+
+    @contextmanager
+    def written(
+        self, schema: pa.Schema, *, partitions: Collection[str] | None, where: str, scratch: Path | None
+    ) -> Iterator[pa.RecordBatchReader]:
+        """The same rows, which a library's own threads may ask for: they are at rest."""
+        rows = self.fitted(schema, partitions=partitions, where=where)
+        if self.at_rest:
+            yield rows
+            return
+        with brought_to_rest(rows, scratch) as still:
+            yield still
 
     def _batches(
         self, schema: pa.Schema, partitions: Collection[str] | None, where: str

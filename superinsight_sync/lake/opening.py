@@ -1,6 +1,7 @@
 """From the lake's URL to its stores. Cheap to import: Delta and Arrow load with the first store."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superinsight_sync.lake.locations import filesystem, is_local, local_path, storage_options
@@ -10,11 +11,15 @@ if TYPE_CHECKING:
     from superinsight_sync.lake.delta import DeltaStore
 
 
-def open_store(url: str) -> "DeltaStore":
-    """The tables below a local path or ``s3://…``. Opens nothing yet: an error shows at the first use."""
+def open_store(url: str, scratch_dir: Path | None = None) -> "DeltaStore":
+    """The tables below a local path or ``s3://…``. Opens nothing yet: an error shows at the first use.
+
+    Args:
+        scratch_dir: for rows on their way; None: the system's temporary folder.
+    """
     from superinsight_sync.lake.delta import DeltaStore
 
-    return DeltaStore(url)
+    return DeltaStore(url, scratch_dir=scratch_dir)
 
 
 def open_blobs(url: str, options: Mapping[str, str] | None = None) -> "BlobStore":

@@ -10,7 +10,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.orchestration import keys, metadata
-from superinsight_sync.orchestration.engines import engine_of, is_forced
+from superinsight_sync.orchestration.engines import engine_of, is_forced, stopped_if_left
 from superinsight_sync.orchestration.failures import all_failures, failures_shown
 from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
 
@@ -48,7 +48,8 @@ def _pull_side_by_side(
     engine, partitions = engine_of(context), run_keys(context)
     by_priority = sorted(streams, key=lambda s: -(s.priority or 0))
     failed: dict[str, SisError] = {}
-    with ThreadPoolExecutor(max_workers=min(source.max_concurrency, max(len(streams), 1))) as threads:
+    limit = min(source.max_concurrency, max(len(streams), 1))
+    with ThreadPoolExecutor(limit) as threads, stopped_if_left(engine, threads):
         running = {
             threads.submit(pull_stream, engine, source, s, partitions=partitions, force=is_forced(context)): s
             for s in by_priority

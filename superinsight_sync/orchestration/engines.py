@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 
 import dagster as dg
@@ -38,6 +39,20 @@ def engine_of_run(run_id: str) -> Engine:
             if _progress:
                 _engines[run_id].progress = _progress[-1]
         return _engines[run_id]
+
+
+@contextmanager
+def stopped_if_left(engine: Engine, threads: Executor) -> Iterator[None]:
+    """Whatever interrupts the block (Ctrl-C, a termination asked for in the UI) stops what the threads do.
+
+    Without it, leaving the block would wait for reads that wait for their source.
+    """
+    try:
+        yield
+    except BaseException:
+        engine.stop.set()
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from superinsight_sync.orchestration.engines import FORCE_TAG
 from superinsight_sync.orchestration.partitions import KEY_TAG, RANGE_END_TAG, RANGE_START_TAG
 from superinsight_sync.pipeline.spans import aware
 
+_INTERRUPTED = dg.DagsterExecutionInterruptedError.__name__
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -53,6 +54,8 @@ class RunOutcome:
     run_ids: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     error_classes: set[str] = field(default_factory=set)
+    stopped: bool = False
+    """Whether it was told to stop: nothing more of it is begun."""
 
     @property
     def exit_code(self) -> int:
@@ -201,7 +204,7 @@ def run_all(defs: dg.Definitions, runs: Sequence[PlannedRun], *, force: bool = F
             bad = {k for k in tried if not _is_good(outcome, k)}
             sound = tuple(k for k in run.assets if not _ancestors(graph, k) & bad)
             tried |= set(run.assets)
-            if sound:
+            if sound and not outcome.stopped:
                 _execute(defs, dagster, replace(run, assets=sound), outcome, force=force)
     return outcome
 
@@ -227,7 +230,7 @@ def _execute(
         for event in result.all_events:
             if event.event_type_value == "PIPELINE_FAILURE":
                 _failed(event, outcome)
-    if skipped := _skipped(defs, run, outcome, result.all_events):
+    if not outcome.stopped and (skipped := _skipped(defs, run, outcome, result.all_events)):
         _execute(defs, dagster, PlannedRun(skipped, run.first, run.last), outcome, force=force)
 
 
@@ -300,6 +303,10 @@ def _failed(event: Any, outcome: RunOutcome) -> None:
         deepest = error
         while deepest.cause is not None:
             deepest = deepest.cause
+        if deepest.cls_name == _INTERRUPTED:
+            outcome.stopped = True
+            outcome.errors.append("it was stopped; what had landed before is kept")
+            return
         outcome.errors.append(deepest.message.strip())
         outcome.error_classes.add(deepest.cls_name or "Exception")
 

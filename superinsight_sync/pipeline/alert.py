@@ -63,6 +63,11 @@ def alert_cursor(engine: Engine, source: str, stream: str, warnings: Sequence[st
     _warn(engine, f"The cursor of {source}/{stream} needs a look", source, stream, warnings)
 
 
+def alert_stalled(engine: Engine, source: str, stream: str, text: str) -> None:
+    """An alert that a pull does not move on, and what it waits for. Never raises because of a channel."""
+    _warn(engine, f"The pull of {source}/{stream} does not move", source, stream, [text])
+
+
 def _warn(engine: Engine, title: str, source: str, stream: str, texts: Sequence[str]) -> None:
     alert = Alert(
         title=title,

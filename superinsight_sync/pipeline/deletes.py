@@ -13,6 +13,7 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.constants import moment, null, text
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.sql import quote
+from superinsight_sync.lake.staged_rows import brought_to_rest
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.tables import DELETED_AT, EXTRACTED_AT, HASH, LOAD_ID, Commit, TableRef
@@ -64,8 +65,8 @@ def apply_deletes(
             aside = read if isinstance(read, SettingAside) else None
             if aside is not None and stream.on_row_error == "quarantine":
                 aside.set_aside()
-            with read as rows:
-                duck.register("source_keys", rows)
+            with read as rows, brought_to_rest(rows, engine.settings.scratch_dir) as still:
+                duck.register("source_keys", still)
                 listed = comparison.keys_of_source(duck)
                 duck.execute(f"CREATE TABLE live AS SELECT DISTINCT {listed} FROM source_keys")  # noqa: S608
             if aside is not None and (unreadable := aside.rejects().num_rows):

@@ -2,12 +2,13 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.settings import Settings, load_settings
+from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.lake.blobs import BlobStore
 from superinsight_sync.lake.opening import open_blobs, open_store
 from superinsight_sync.lake.store import Store
@@ -43,11 +44,13 @@ class Engine:
     settings: Settings
     run_id: str
     progress: Progress = _silent
+    stop: StopSignal = field(default_factory=StopSignal)
+    """Set, it ends everything that goes on through this engine."""
 
     @cached_property
     def lake(self) -> Store:
         """The lake itself, whatever a stream's save strategy says."""
-        return open_store(self.settings.lake_url)
+        return open_store(self.settings.lake_url, self.settings.scratch_dir)
 
     @cached_property
     def blobs(self) -> BlobStore:

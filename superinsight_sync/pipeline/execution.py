@@ -1,17 +1,24 @@
 """The frame around every verb: a lease, an execution row, retries by error class, a dead letter at the end."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeVar
 
 from superinsight_sync.core.errors import SisError, StopRequested, TransientError
-from superinsight_sync.core.retry import RetryPolicy, with_retry
+from superinsight_sync.core.retry import OWN_STORES, RetryPolicy, with_retry
+from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.model.tables import TableRef
+from superinsight_sync.pipeline.alert import alert_stalled
+from superinsight_sync.pipeline.attended import Motion, Watch, attended
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.state.dead_letters import DeadLetter
 from superinsight_sync.state.leases import Lease
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 Verb = Literal["pull", "refine", "describe", "export"]
 
@@ -73,17 +80,41 @@ class Tally:
     version: int | str | None = None
     unchanged: bool = False
     retries: int = 0
+    motion: Motion = field(default_factory=Motion)
 
 
 def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
     """Runs `work` under its lease, retrying TransientError at most three times, and records how it ended.
 
     The last error is raised, told where it happened. Work that failed after its retries leaves a dead letter, one
-    however often it fails; success closes the open letters of the same work.
+    however often it fails; success closes the open letters of the same work. Work that is told to stop raises
+    StopRequested within seconds, whatever it waits for. What has landed is not taken back because our state cannot
+    be told.
     """
-    tally = Tally()
-    settings, state = engine.settings, engine.state
-    execution = state.executions.start(
+    tally, signal = Tally(), engine.stop.child()
+    with signal.obeyed():
+        execution = with_retry(lambda: _start(engine, task), OWN_STORES)
+        try:
+            result = _tried(engine, task, execution, tally, partial(work, tally), signal)
+        except SisError as error:
+            located = error.at(task.where)
+            _finish(engine, execution, tally, located)
+            if isinstance(error, TransientError):
+                _bury(engine, task, located)
+            raise located from error
+        except BaseException as error:
+            _finish(engine, execution, tally, error)
+            raise
+    with if_possible(f"{task.where} is done, but our state was not told"):
+        _finish(engine, execution, tally, None)
+        for letter in _open_letters(engine, task):
+            if task.covers(letter, unchanged=tally.unchanged):
+                engine.state.dead_letters.mark(letter.id, "replayed")
+    return result
+
+
+def _start(engine: Engine, task: Task) -> int:
+    return engine.state.executions.start(
         run_id=engine.run_id,
         verb=task.verb,
         source=task.source,
@@ -92,30 +123,50 @@ def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
         partition=task.span or None,
     )
 
+
+def _tried(
+    engine: Engine, task: Task, execution: int, tally: Tally, work: Callable[[Lease], T], signal: StopSignal
+) -> T:
+    """What the work gives, after as many tries as it may have."""
+    settings, state = engine.settings, engine.state
+
     def attempt() -> T:
+        signal.check()
         with state.leases.hold(task.lease, settings.lease_ttl_s, wait_s=settings.lease_wait_s) as lease:
-            return work(tally, lease)
+            tally.motion.moved(waits_for_source=True)
+            return attended(lambda: work(lease), lease, signal.child(), watch, task.where)
+
+    def tell(waits_for_source: bool) -> None:
+        what = "it waits for the source" if waits_for_source else "our own part of it stands still"
+        text = f"it has not moved for {settings.stall_s:g} s: {what}"
+        _log.warning("%s: %s", task.where, text)
+        with if_possible("a stalled pull is not told"):
+            state.logs.add(execution, "warning", text)
+        alert_stalled(engine, task.source, task.stream, text)
 
     def count(attempts: int, error: TransientError) -> None:
         tally.retries = attempts
-        state.logs.add(execution, "warning", f"try {attempts} failed and is repeated: {error}")
+        with if_possible("a repeated try is not told"):
+            state.logs.add(execution, "warning", f"try {attempts} failed and is repeated: {error}")
 
+    watch = None
+    if task.verb == "pull":
+        watch = Watch(tally.motion, settings.stall_s, settings.source_silence_s, tell)
     try:
-        result = with_retry(attempt, RETRIES, on_retry=count)
-    except SisError as error:
-        located = error.at(task.where)
-        _finish(engine, execution, tally, located)
-        if isinstance(error, TransientError):
-            _bury(engine, task, located)
-        raise located from error
-    except BaseException as error:
-        _finish(engine, execution, tally, error)
+        return with_retry(attempt, RETRIES, on_retry=count)
+    except Exception as error:
+        if signal.is_set and not isinstance(error, StopRequested):  # whatever was ended says so in its words
+            raise StopRequested("it was told to stop", hint="What had landed before is kept") from error
         raise
-    _finish(engine, execution, tally, None)
-    for letter in _open_letters(engine, task):
-        if task.covers(letter, unchanged=tally.unchanged):
-            state.dead_letters.mark(letter.id, "replayed")
-    return result
+
+
+@contextmanager
+def if_possible(otherwise: str) -> Iterator[None]:
+    """What our state is told in the block after work has landed: if it cannot be reached, a log line says so."""
+    try:
+        yield
+    except SisError as error:
+        _log.warning("%s: %s", otherwise, error)
 
 
 def _finish(engine: Engine, execution: int, tally: Tally, error: BaseException | None) -> None:
@@ -123,17 +174,22 @@ def _finish(engine: Engine, execution: int, tally: Tally, error: BaseException |
     if error is None:
         status = "unchanged" if tally.unchanged else "succeeded"
     else:
-        status = "stopped" if isinstance(error, StopRequested | KeyboardInterrupt) else "failed"
-    engine.state.executions.finish(
-        execution,
-        status=status,
-        rows=tally.rows,
-        size_bytes=tally.size_bytes,
-        load_id=tally.load_id,
-        version=tally.version,
-        retries=tally.retries,
-        error=error,
-    )
+        is_stop = isinstance(error, StopRequested) or not isinstance(error, Exception)
+        status = "stopped" if is_stop else "failed"
+
+    def finish() -> None:
+        engine.state.executions.finish(
+            execution,
+            status=status,
+            rows=tally.rows,
+            size_bytes=tally.size_bytes,
+            load_id=tally.load_id,
+            version=tally.version,
+            retries=tally.retries,
+            error=error,
+        )
+
+    with_retry(finish, OWN_STORES)
 
 
 def _bury(engine: Engine, task: Task, error: SisError) -> None:

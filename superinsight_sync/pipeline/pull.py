@@ -11,6 +11,7 @@ import pyarrow as pa
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
+from superinsight_sync.lake.staged_rows import AtRest
 from superinsight_sync.lake.store import Store
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
@@ -18,11 +19,12 @@ from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.alert import alert_cursor, alert_schema_changed
+from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
 from superinsight_sync.pipeline.cursors import greater, minus_lag, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
-from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
+from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import Rewrites, widen_table
@@ -54,6 +56,7 @@ class _Pull:
     connection: Source
     load_id: str
     lease: Lease
+    motion: Motion
     held: pa.Schema | None = None
     points: Mapping[str, Checkpoint] = field(default_factory=dict)
     conformer: Conformer | None = None
@@ -68,13 +71,14 @@ class _Pull:
         def progress(rows: int) -> None:
             self.engine.progress(f"{self.source.name}/{self.stream.name}", rows)
 
+        self.motion.on_rows = progress
         return Reading(
             self.connection,
             request,
             load_id=self.load_id,
             conformer=self.conformer,
             keep_unreadable=lambda found: _keep_unreadable(self, found),
-            progress=progress,
+            motion=self.motion,
         )
 
     @property
@@ -126,6 +130,7 @@ def pull_stream(
             open_declared(source, engine.settings),
             new_load_id(),
             lease,
+            tally.motion,
         )
         try:
             return _pull(_looked_up(pull), tally, force=force)
@@ -148,7 +153,8 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     started = time.perf_counter()
     declared = pull.source.model_dump(mode="json", exclude={"streams"})
     kind = pull.source.connection["kind"]
-    pull.engine.state.sources.record(pull.source.name, kind, fingerprint(declared), pull.source.tenant)
+    with if_possible("the source is not written down"):
+        pull.engine.state.sources.record(pull.source.name, kind, fingerprint(declared), pull.source.tenant)
     _accompany(pull)
     token = _token(pull)
     changed = [k for k in pull.partitions or ("",) if force or token is None or _token_of(pull, k) != token]
@@ -268,17 +274,24 @@ class _Landed:
 
 
 def _land_window(pull: _Pull, token: str | None) -> _Landed:
-    """Replaces the whole table, or exactly the partitions' rows, streaming."""
+    """Replaces the whole table, or exactly the partitions' rows."""
     reading = pull.reading(pull.request())
     commit = pull.commit(token=token)
-    with reading:
+    with Spool(pull.engine.settings, pull.motion.moved) as spool:
+        with reading:
+            spool.fill(reading(), cursor=None)
+        still_ours(pull.lease)
         if pull.stream.disposition == "replace":
-            done = pull.store.replace(pull.table, reading, commit, partitions=pull.partitions or None)
-        elif pull.stream.disposition == "merge":
-            done = pull.store.merge(pull.table, reading, commit, keys=pull.stream.primary_key)
+            done = pull.store.replace(pull.table, spool.at_rest, commit, partitions=pull.partitions or None)
         else:
-            done = pull.store.append(pull.table, reading, commit)
+            done = _add(pull, spool, commit)
     return _Landed(reading, done, commit)
+
+
+def _add(pull: _Pull, spool: Spool, commit: Commit) -> CommitResult:
+    if pull.stream.disposition == "merge":
+        return pull.store.merge(pull.table, spool.at_rest, commit, keys=pull.stream.primary_key)
+    return pull.store.append(pull.table, spool.at_rest, commit)
 
 
 def _land_increment(pull: _Pull, token: str | None) -> _Landed:
@@ -289,7 +302,7 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     after = minus_lag(pull.stream, pull.connection.capabilities, last) if by_cursor else None
     request = pull.request(after, before.detail.get("position") if before else None)
     reading = pull.reading(request)
-    with Spool(pull.engine.settings) as spool:
+    with Spool(pull.engine.settings, pull.motion.moved) as spool:
         with reading:
             spool.fill(reading(), cursor=by_cursor)
         cursor = greater(pull.stream, last, spool.cursor_max)
@@ -301,10 +314,7 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
         if overlaps and pull.held is not None:
             spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor, after=after)
         still_ours(pull.lease)
-        if pull.stream.disposition == "merge":
-            done = pull.store.merge(pull.table, spool.open, commit, keys=pull.stream.primary_key)
-        else:
-            done = pull.store.append(pull.table, spool.open, commit)
+        done = _add(pull, spool, commit)
     return _Landed(reading, done, commit, last, cursor, warnings)
 
 
@@ -332,7 +342,8 @@ def _result(
     )
     tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
     tally.load_id, tally.version = pull.load_id, landed.done.version
-    pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
+    with if_possible("the checkpoint is in the lake, but not in our state"):
+        pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
     return PullResult(
         stream=pull.stream.name,
         stats=stats,
@@ -365,10 +376,11 @@ def _keep_unreadable(pull: _Pull, found: pa.Table) -> None:
         return add_system_columns(found.to_reader(), load_id=pull.load_id, extracted_at=utc_now())
 
     if pull.replaces:
-        pull.engine.lake.replace(table, read, commit)
+        pull.engine.lake.replace(table, AtRest(read), commit)
     else:
         pull.engine.lake.merge(table, read, commit, keys=found.schema.names)
-    pull.engine.state.quarantine.record(table, pull.load_id, {"unreadable": found.num_rows})
+    with if_possible("the records set aside are in the lake, but not counted in our state"):
+        pull.engine.state.quarantine.record(table, pull.load_id, {"unreadable": found.num_rows})
 
 
 def _nothing_yet(pull: _Pull, started: float) -> PullResult:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -13,9 +12,11 @@ import pyarrow.compute as pc
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.rejects import rejects_table
+from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.results import ReadStats
 from superinsight_sync.model.tables import DELETED_AT, PARTITION
+from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer
 from superinsight_sync.pipeline.extremes import Extremes, check_calendar
 from superinsight_sync.pipeline.sizes import size_bits
@@ -23,7 +24,7 @@ from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
 
 
 class Reading:
-    """Opens the read each time it is called (a store calls again when its commit lost a race).
+    """Opens the read each time it is called. It is read to its end in the calling thread, before a store has it.
 
     Inside the ``with`` block an error that the source raised is the one that comes out, whatever the engine
     that consumed the batches made of it.
@@ -37,14 +38,14 @@ class Reading:
         load_id: str,
         conformer: Conformer | None = None,
         keep_unreadable: Callable[[pa.Table], None] | None = None,
-        progress: Callable[[int], None] | None = None,
+        motion: Motion | None = None,
     ) -> None:
         self._source = source
         self._request = request
         self._load_id = load_id
         self._conformer = conformer
         self._keep_unreadable = keep_unreadable
-        self._progress = progress
+        self._motion = motion or Motion()
         self._stack = ExitStack()
         self._failure: SisError | None = None
         self._aside: SettingAside | None = None
@@ -86,16 +87,19 @@ class Reading:
 
     def _count(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
+            self._motion.moved(waits_for_source=True)
             for batch in batches:
                 check_calendar(batch)
+                self._motion.moved()
+                check_stop()
                 self.rows += batch.num_rows
                 self.size_bits += sum(map(size_bits, batch.columns))
                 self.batches += 1
                 self.nulls.update({n: batch.column(i).null_count for i, n in enumerate(batch.schema.names)})
                 self._extremes.add(batch)
                 yield self._conformer.conform(batch) if self._conformer else batch
-                if self._progress:
-                    self._progress(batch.num_rows)
+                self._motion.moved(waits_for_source=True, rows=batch.num_rows)
+            self._motion.moved()
         except SisError as error:
             self._failure = error
             raise
@@ -111,15 +115,11 @@ class Reading:
         self._keep()
 
     def _keep(self) -> None:
-        """Sees to it that what is left out is kept before the rows are committed.
-
-        In a thread of its own: the engine that consumes the rows may not be entered anew from its own threads.
-        """
+        """Sees to it that what is left out is kept before the rows are committed."""
         if self._keep_unreadable is None:
             return
         found = self._left_out()
-        with ThreadPoolExecutor(1) as apart:
-            apart.submit(self._keep_unreadable, found).result()
+        self._keep_unreadable(found)
         self.unreadable = found.num_rows
 
     def _left_out(self) -> pa.Table:

@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, ThresholdError
+from superinsight_sync.lake.staged_rows import AtRest
 from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import RefineResult
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.pipeline.contract import common_type, drift_between
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
-from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
+from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours
 from superinsight_sync.pipeline.widening import widen_table
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
@@ -251,7 +252,8 @@ def _land(
     still_ours(job.lease)
     incremental = rows.loads is not None
     landed = _land_refined(job, refined, commit, incremental=incremental)
-    job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
+    with if_possible("the checkpoint is in the lake, but not in our state"):
+        job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
     tally.rows, tally.size_bytes = landed.rows, landed.size_bytes
     tally.load_id, tally.version = commit.load_id, landed.version
     return RefineResult(
@@ -300,20 +302,22 @@ def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commi
     if rows.loads is not None and before and job.stream.disposition == "merge":
         kept = refined.keep_quarantined(lake.scan(table), job.stream.primary_key)
     if kept < before or rows.loads is None:
-        lake.replace(table, refined.open_quarantine, commit, partitions=job.partitions or None)
+        lake.replace(table, AtRest(refined.open_quarantine), commit, partitions=job.partitions or None)
     elif refined.quarantined:
-        lake.append(table, lambda: refined.open_quarantine(only_new=True), commit)
-    job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key)
+        lake.append(table, AtRest(lambda: refined.open_quarantine(only_new=True)), commit)
+    with if_possible("the records set aside are in the lake, but not counted in our state"):
+        job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key)
     return kept
 
 
 def _land_refined(job: _Refine, refined: Refined, commit: Commit, *, incremental: bool) -> CommitResult:
+    rows = AtRest(refined.open)
     if not incremental:
         _widen_other_partitions(job, refined)
-        return job.store.replace(job.table, refined.open, commit, partitions=job.partitions or None)
+        return job.store.replace(job.table, rows, commit, partitions=job.partitions or None)
     if job.stream.disposition == "merge":
-        return job.store.merge(job.table, refined.open, commit, keys=job.stream.primary_key)
-    return job.store.append(job.table, refined.open, commit)
+        return job.store.merge(job.table, rows, commit, keys=job.stream.primary_key)
+    return job.store.append(job.table, rows, commit)
 
 
 def _widen_other_partitions(job: _Refine, refined: Refined) -> None:

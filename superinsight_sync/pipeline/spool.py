@@ -1,18 +1,17 @@
-"""An increment on local disk between reading and landing, so that its checkpoint is known before the commit."""
+"""What was read, put aside before it lands, so that its checkpoint is known before the commit."""
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc
 
 from superinsight_sync.core.constants import nearest_of
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.lake.staged_rows import AtRest, StagedRows
 from superinsight_sync.lake.system_columns import row_hash
 from superinsight_sync.model.tables import HASH, is_system
 from superinsight_sync.pipeline.cursors import now_like
@@ -24,39 +23,47 @@ _COMPARED = "_sis_compared"
 
 
 class Spool:
-    """A private folder of Arrow IPC files, removed at the end."""
+    """What one read gave: in memory, or in a private folder that is removed at the end.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        moved: told of each batch that is taken out.
+    """
+
+    def __init__(self, settings: Settings, moved: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._moved = moved
         self.cursor_max: Any = None
         """The greatest value of the cursor column that is not in the future."""
         self.greatest: Any = None
         self._least: Any = None
-        self.rows = 0
+        self._rows: StagedRows | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(dir=self._settings.scratch_dir, prefix="spool-")
-        self._file = Path(self._folder.name) / "read.arrow"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._folder.cleanup()
+        self._stack.close()
+
+    @property
+    def rows(self) -> int:
+        return self._rows.rows if self._rows else 0
+
+    @property
+    def at_rest(self) -> AtRest:
+        """The rows, for a store."""
+        return AtRest(self.open)
 
     def fill(self, batches: pa.RecordBatchReader, *, cursor: str | None) -> None:
-        """Writes the batches and remembers what the values of the cursor column span."""
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with (
-            pa.OSFile(str(self._file), "wb") as sink,
-            pa.ipc.new_file(sink, batches.schema, options=options) as out,
-        ):
-            for batch in batches:
-                self.rows += batch.num_rows
-                if cursor is not None and batch.num_rows:
-                    self._see(batch.column(cursor))
-                out.write_batch(batch)
+        """Keeps the batches and remembers what the values of the cursor column span."""
+        rows = self._stack.enter_context(StagedRows(batches.schema, self._settings.scratch_dir))
+        for batch in batches:
+            if cursor is not None and batch.num_rows:
+                self._see(batch.column(cursor))
+            rows.add(batch)
+        self._rows = rows
 
     def _see(self, values: pa.Array) -> None:
         span = pc.min_max(values)
@@ -73,9 +80,13 @@ class Spool:
 
     def open(self) -> pa.RecordBatchReader:
         """Reads what was spooled, from the start."""
-        file = pa.ipc.open_file(pa.memory_map(str(self._file)))
-        batches = (file.get_batch(i) for i in range(file.num_record_batches))
-        return pa.RecordBatchReader.from_batches(file.schema, batches)
+        assert self._rows
+        return pa.RecordBatchReader.from_batches(self._rows.schema, self._stepping(self._rows.open()))
+
+    def _stepping(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self._moved()
+            yield batch
 
     def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None, after: Any) -> None:
         """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on, or from the
@@ -89,13 +100,13 @@ class Spool:
         if cursor is not None and after is not None and not isinstance(after, str):
             since = after if self._least is None else min(after, self._least)
             known = landed.filter(pc.field(cursor) >= pa.scalar(since, landed.schema.field(cursor).type))
-        kept = self._file.with_name("kept.arrow")
         schema = self.open().schema
-        with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:
+        fresh = self._stack.enter_context(StagedRows(schema, self._settings.scratch_dir))
+        with open_duckdb(self._settings.memory_limit_bytes, self._settings.scratch_dir) as engine:
             engine.register("spooled", _compared(self.open(), None if same else columns))
             rows = known.scanner(columns=[HASH] if same else [HASH, *columns]).to_reader()
             engine.register("landed", _compared(rows, None if same else columns))
-            fresh = engine.sql(
+            found = engine.sql(
                 f"""
                 SELECT s.* EXCLUDE ({_COMPARED}, _sis_nth)
                 FROM (SELECT *, row_number() OVER (PARTITION BY {_COMPARED}) AS _sis_nth FROM spooled) AS s
@@ -104,15 +115,9 @@ class Spool:
                 ON s.{_COMPARED} = l.{_COMPARED} AND s._sis_nth = l._sis_nth
                 """  # noqa: S608 - made of a constant
             ).to_arrow_reader(65_536)
-            self._rewrite(fresh, schema, kept)
-        self._file = kept
-
-    def _rewrite(self, rows: pa.RecordBatchReader, schema: pa.Schema, target: Path) -> None:
-        self.rows = 0
-        with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
-            for batch in rows:
-                self.rows += batch.num_rows
-                out.write_table(pa.Table.from_batches([batch]).cast(schema))
+            for batch in found:
+                fresh.fill(pa.Table.from_batches([batch]).cast(schema).to_batches())
+        self._rows = fresh
 
 
 def _compared(rows: pa.RecordBatchReader, columns: list[str] | None) -> pa.RecordBatchReader:

@@ -10,12 +10,13 @@ import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import httpcore
 import httpx
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.stopping import on_stop
 from superinsight_sync.security.networks import Address, Networks
 
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
@@ -88,8 +89,19 @@ class Guard:
         *others, last = self.addresses(host, port)
         for address in others:
             with contextlib.suppress(OSError):
-                return socket.create_connection((address, port), timeout_s)
-        return socket.create_connection((last, port), timeout_s)
+                return _ended_by_stop(socket.create_connection((address, port), timeout_s))
+        return _ended_by_stop(socket.create_connection((last, port), timeout_s))
+
+
+def _ended_by_stop(connected: socket.socket) -> socket.socket:
+    """Who waits for the other side is told that the connection has ended when the work is told to stop."""
+    on_stop(partial(_end, connected))
+    return connected
+
+
+def _end(connected: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 def guard_of(*, allow_private: bool = False, allow_networks: Iterable[str] = ()) -> Guard:
@@ -168,8 +180,8 @@ class _GuardedBackend(httpcore.SyncBackend):
             raise httpcore.ConnectError(str(error)) from error
         for address in others:
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return super().connect_tcp(address, port, timeout, local_address, socket_options)
-        return super().connect_tcp(last, port, timeout, local_address, socket_options)
+                return _Stream(super().connect_tcp(address, port, timeout, local_address, socket_options))
+        return _Stream(super().connect_tcp(last, port, timeout, local_address, socket_options))
 
     def connect_unix_socket(
         self,
@@ -178,6 +190,21 @@ class _GuardedBackend(httpcore.SyncBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         raise httpcore.ConnectError("no local sockets")
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection that ends when the work that opened it is told to stop."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+        self.read, self.write, self.close = stream.read, stream.write, stream.close  # type: ignore[method-assign]
+        self.get_extra_info = stream.get_extra_info  # type: ignore[method-assign]
+        on_stop(partial(_end, stream.get_extra_info("socket")))
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
 
 def _unwrapped(ip: Address) -> Address:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Generic, NamedTuple, TypeVar
 
+from superinsight_sync.core.stopping import submit
+
 T = TypeVar("T")
 Part = Callable[[], AbstractContextManager[Iterable[T]]]
 
@@ -24,7 +26,7 @@ class _Crew(Generic[T]):
         self._ready: queue.Queue[T | _End] = queue.Queue(max(1, ahead))
         self._stop = threading.Event()
         self._threads = ThreadPoolExecutor(len(parts))
-        self._reads = [self._threads.submit(self._read, n, part) for n, part in enumerate(parts)]
+        self._reads = [submit(self._threads, self._read, n, part) for n, part in enumerate(parts)]
 
     def _read(self, number: int, part: Part[T]) -> None:
         try:

@@ -16,6 +16,8 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 
 from superinsight_sync.core.errors import SisError, TransientError
+from superinsight_sync.core.retry import OWN_STORES, with_retry
+from superinsight_sync.core.stopping import pause
 from superinsight_sync.state.database import Database, insert_into, now
 from superinsight_sync.state.tables import leases
 
@@ -66,14 +68,14 @@ class Leases:
         """
         lease = Lease(name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}", ttl_s)
         give_up_at = time.monotonic() + wait_s
-        while (other := self._take(lease)) is not None:
+        while (other := with_retry(lambda: self._take(lease), OWN_STORES)) is not None:
             if time.monotonic() >= give_up_at:
                 raise TransientError(
                     f"already running by {other.rsplit(':', 1)[0]} (host:process)",
                     where=f"'{name}'",
                     hint=f"Try again when it has ended; if it is dead, in {ttl_s:g} s at most",
                 )
-            time.sleep(min(_POLL_S, max(0.0, give_up_at - time.monotonic())))
+            pause(min(_POLL_S, max(0.0, give_up_at - time.monotonic())))
         done = threading.Event()
         renewal = threading.Thread(
             target=self._renew_until, args=(lease, done), name=f"lease {name}", daemon=True

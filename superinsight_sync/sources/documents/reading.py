@@ -1,17 +1,21 @@
 """The documents of a collection: read ahead while others become rows, and read on where a server went away."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import uuid4
 
 from bson import Int64, ObjectId
-from pymongo.errors import ConnectionFailure, CursorNotFound
+from pymongo.errors import ConnectionFailure, CursorNotFound, PyMongoError
 
 from superinsight_sync.core.retry import RetryPolicy
+from superinsight_sync.core.stopping import ends_by, pause, submit
 from superinsight_sync.sources.documents.raw import Raw
 
 if TYPE_CHECKING:
+    from pymongo import MongoClient
     from pymongo.collection import Collection
 
 T = TypeVar("T")
@@ -58,7 +62,7 @@ class Walk:
                 self.retried = failures == policy.retries
                 if self.retried or not self._can_continue():
                     raise
-                time.sleep(policy.delay_s(failures))
+                pause(policy.delay_s(failures))
                 failures += 1
 
     def _can_continue(self) -> bool:
@@ -74,7 +78,11 @@ class Walk:
         sort = [(self._order, 1)] if self._order else None
         options = self._collection.codec_options
         chosen = {"$and": wanted} if len(wanted) > 1 else self._filter
-        with self._collection.find_raw_batches(chosen, batch_size=rows, sort=sort) as found:
+        marker = f"sis-{uuid4().hex}"
+        with (
+            self._collection.find_raw_batches(chosen, batch_size=rows, sort=sort, comment=marker) as found,
+            ends_by(partial(_kill, self._collection.database.client, marker)),
+        ):
             for raw in found:
                 documents = Raw(cast(bytes, raw), options)
                 if documents:
@@ -101,13 +109,23 @@ class Walk:
             yield document[_ID]
 
 
+def _kill(client: "MongoClient[dict[str, Any]]", marker: str) -> None:
+    """Ends the operations that carry the marker at the server, by another connection. Needs no right."""
+    own: list[dict[str, Any]] = [{"$currentOp": {"allUsers": False}}, {"$match": {"$or": [
+        {"command.comment": marker}, {"cursor.originatingCommand.comment": marker},
+    ]}}]  # fmt: skip
+    with suppress(PyMongoError):
+        for operation in client.admin.aggregate(own):
+            client.admin.command("killOp", op=operation["opid"])
+
+
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """The same items, the next of which is made while one is used."""
     pool = ThreadPoolExecutor(1)
     try:
-        following = pool.submit(next, items, None)
+        following = submit(pool, next, items, None)
         while (item := following.result()) is not None:
-            following = pool.submit(next, items, None)
+            following = submit(pool, next, items, None)
             yield item
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from typing import IO, Protocol
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import AccessError, ConfigError, TransientError
+from superinsight_sync.core.stopping import pause
 from superinsight_sync.sources.protocol import ReadRequest
 
 FILE = "_sis_file"
@@ -245,7 +245,7 @@ def settled(
     young = [f for f in files if _wait_s(f, settle) > 0]
     wait_s = max((_wait_s(f, settle) for f in young), default=0.0)
     if young and wait_s <= _LONGEST_WAIT_S and not (leave_young and len(young) < len(files)):
-        time.sleep(wait_s)
+        pause(wait_s)
         before = {f.name: f for f in files}
         files = sorted(look())
         young = [f for f in files if before.get(f.name) != f and (f.name in before or _wait_s(f, settle) > 0)]

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.stopping import submit
 from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.http.document import Page
 
@@ -41,7 +42,7 @@ def child_pages(
             while True:
                 while len(waiting) < at_once and (parent := next(parents, None)) is not None:
                     pages = pages_of(parent)
-                    waiting.append((pages, pool.submit(next, pages, None)))
+                    waiting.append((pages, submit(pool, next, pages, None)))
                 if not waiting:
                     return
                 pages, first = waiting.popleft()

@@ -10,6 +10,7 @@ import httpx
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, TransientError
 from superinsight_sync.core.retry import RetryPolicy, with_retry
+from superinsight_sync.core.stopping import pause
 from superinsight_sync.security.net import guard_of, guarded_client
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.http.auth import Credentials
@@ -52,7 +53,7 @@ def open_client(config: HttpConfig) -> httpx.Client:
 class Api:
     """A server's side of a connection. Usable from threads; close it after use."""
 
-    def __init__(self, config: HttpConfig, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, config: HttpConfig, sleep: Callable[[float], None] = pause) -> None:
         self.config = config
         self.base_url = resolve(config.base_url).rstrip("/")
         if urlsplit(self.base_url).scheme not in _PORTS or not urlsplit(self.base_url).hostname:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
@@ -105,7 +106,7 @@ class DuckdbSource:
         from superinsight_sync.sources.batches import schema_of, shaped
         from superinsight_sync.sources.sql.duckdb_catalogue import describe, select_sql
 
-        with self._open() as db:
+        with self._open() as db, ends_by(db.interrupt):
             shape = describe(db, request.stream)
             columns = request.needed(shape.columns)
             statement, values = select_sql(request, shape.columns)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
@@ -152,7 +153,10 @@ class MysqlSource:
 
         from superinsight_sync.sources.sql.errors import from_panic
 
-        with from_panic():
+        def kill() -> None:
+            self._kill(place, marker)
+
+        with from_panic(), ends_by(kill):
             reader: Any = connectorx.read_sql(
                 self._access().url(place),
                 sql,
@@ -165,7 +169,7 @@ class MysqlSource:
 
         def batches() -> "Iterator[pa.RecordBatch]":
             nonlocal done
-            with from_panic():
+            with from_panic(), ends_by(kill):
                 yield from reader
             done = True
 

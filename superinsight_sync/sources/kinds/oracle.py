@@ -4,14 +4,16 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from superinsight_sync.core.errors import TransientError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import Duration, StreamSpec
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
@@ -109,9 +111,10 @@ class OracleSource:
         try:
             with self._connect() as db:
                 db.call_timeout = int(self._config.statement_timeout.total_seconds() * 1000)
-                with db.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION READ ONLY")
-                yield db
+                with ends_by(partial(_cancel, db)):
+                    with db.cursor() as cursor:
+                        cursor.execute("SET TRANSACTION READ ONLY")
+                    yield db
         except oracledb.Error as error:
             raise mapped_oracle(error) from error
 
@@ -172,6 +175,13 @@ class OracleSource:
     def token(self, request: ReadRequest) -> str | None:
         """None: the change number of a table needs rights that a reader does not have."""
         return None
+
+
+def _cancel(db: "oracledb.Connection") -> None:
+    import oracledb
+
+    with suppress(oracledb.Error):
+        db.cancel()
 
 
 def _batches(db: "oracledb.Connection", sql: str, size: int) -> "Iterator[pa.RecordBatch]":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import Duration, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.security.secrets import resolve
@@ -92,7 +93,7 @@ class RedisSource:
             # As the server says it: the client's own form drops fields that are there twice.
             server.set_response_callback(command, lambda reply, **_: reply)
         try:
-            with mapping():
+            with mapping(), ends_by(server.connection_pool.disconnect):
                 yield server
         finally:
             server.close()

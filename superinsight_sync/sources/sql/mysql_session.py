@@ -1,5 +1,6 @@
 """Sessions on a MySQL or MariaDB server that can write nothing, as a pool keeps them."""
 
+import contextlib
 import struct
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +43,16 @@ class Access:
 
     def driver(self) -> Driver[Connection]:
         """For a pool of such sessions."""
-        return Driver(self._connect, partial(_is_alive, self), partial(_reset, self), pymysql.Error)
+        return Driver(
+            self._connect, partial(_is_alive, self), partial(_reset, self), pymysql.Error, self._cancel
+        )
+
+    def _cancel(self, connection: Connection) -> None:
+        """Ends the connection's statement at the server, by another connection."""
+        number = int(connection.thread_id())
+        place = Place(connection.host, connection.port)
+        with contextlib.suppress(pymysql.Error), self.connect_to(place) as other, other.cursor() as cursor:
+            cursor.execute(f"KILL CONNECTION {number}")
 
     def url(self, place: Place) -> str:
         """One server's, with the password, for connectorx."""

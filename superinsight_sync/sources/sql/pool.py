@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from sqlalchemy.pool import QueuePool
 
 from superinsight_sync.core.errors import TransientError
+from superinsight_sync.core.stopping import check_stop, ends_by
 
 C = TypeVar("C")
 
@@ -33,12 +35,14 @@ class Driver(Generic[C]):
         is_alive: asks the server whether an idle one can still be used.
         reset: makes it as `connect` gave it. Raises `error` if that cannot be.
         error: base class of what the driver raises.
+        cancel: ends what another thread waits for, at the server too; the connection is not used again.
     """
 
     connect: Callable[[], C]
     is_alive: Callable[[C], bool]
     reset: Callable[[C], None]
     error: type[Exception]
+    cancel: Callable[[C], None]
 
 
 class Pool(Generic[C]):
@@ -96,7 +100,9 @@ class Pool(Generic[C]):
         lent = self._lent()
         connection = cast(C, lent.dbapi_connection)
         try:
-            yield connection
+            with ends_by(partial(self._driver.cancel, connection)):
+                yield connection
+                check_stop()
         except BaseException:
             lent.invalidate()
             raise

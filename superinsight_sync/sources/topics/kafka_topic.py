@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_END, KafkaError, Message, TopicPartition
 
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.core.rejects import told
+from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.sources.files.jsontext import text_of
 from superinsight_sync.sources.protocol import Column, ReadRequest
 from superinsight_sync.sources.topics.kafka_client import EARLIEST, Client, Offsets, at_time, mapped
@@ -96,6 +97,7 @@ class TopicReader:
         while progress.open and left != 0:
             chunk = consumer.consume(_CHUNK if left is None else min(_CHUNK, left), _WAIT_S)
             self._client.check()
+            check_stop()
             heard = time.monotonic() if chunk else heard
             if not chunk and time.monotonic() - heard > self._stall_s:
                 raise TransientError(

@@ -4,7 +4,6 @@ import io
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, Any, cast
 
 from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.core.retry import RetryPolicy
+from superinsight_sync.core.stopping import pause
 from superinsight_sync.sources.files.listing import UNKNOWN, FoundFile, Seen
 from superinsight_sync.sources.files.remote.server import Scope, Server, Stream
 
@@ -221,7 +221,7 @@ class ResumingFile(io.RawIOBase):
         if self._failures >= _POLICY.retries:
             error.retried = True
             raise error
-        time.sleep(_POLICY.wait_s(self._failures, error))
+        pause(_POLICY.wait_s(self._failures, error))
         self._failures += 1
 
     def _check_unchanged(self) -> None:

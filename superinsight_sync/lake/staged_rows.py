@@ -1,0 +1,135 @@
+"""Rows that lie still: what a library's own threads are given to write waits for nobody.
+
+Delta asks for rows from the threads that also do its reading and writing. Rows that are still being read from a
+source, or from another table, would make such a thread wait, and as many of them as there are threads would wait
+for each other for ever. So whatever is not at rest is first put into memory or, beyond a few megabytes, on disk.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from superinsight_sync.core.errors import TransientError
+from superinsight_sync.lake.store import ReadBatches
+
+_IN_MEMORY_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class AtRest:
+    """Opens rows that are in memory, in a local file, or in a database of this process. A `ReadBatches`."""
+
+    open: ReadBatches
+
+    def __call__(self) -> pa.RecordBatchReader:
+        return self.open()
+
+
+class StagedRows:
+    """Rows put aside as they come, to be read from the start as often as needed. A context manager.
+
+    Args:
+        schema: of the rows.
+        folder: where a private folder is made for what memory does not take; None: the system's.
+    """
+
+    def __init__(self, schema: pa.Schema, folder: Path | None = None) -> None:
+        self.schema = schema
+        self.rows = 0
+        self._within = folder
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._held: list[pa.RecordBatch] = []
+        self._held_bytes = 0
+        self._file: pa.OSFile | None = None
+        self._out: pa.ipc.RecordBatchStreamWriter | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Puts a batch behind those before. Raises TransientError if the disk does not take it."""
+        self.rows += batch.num_rows
+        if self._out is None and self._held_bytes + batch.nbytes <= _IN_MEMORY_BYTES:
+            self._held.append(batch)
+            self._held_bytes += batch.nbytes
+            return
+        with _disk_errors():
+            out = self._out or self._spill()
+            out.write_batch(batch)
+
+    def fill(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Takes all of them."""
+        for batch in batches:
+            self.add(batch)
+
+    def open(self) -> pa.RecordBatchReader:
+        """The rows from the start. Nothing can be added any more."""
+        if self._out is None:
+            return pa.RecordBatchReader.from_batches(self.schema, iter(self._held))
+        with _disk_errors():
+            self._end_writing()
+            return pa.ipc.open_stream(pa.OSFile(str(self._path), "rb"))
+
+    @property
+    def at_rest(self) -> AtRest:
+        """The same for a store."""
+        return AtRest(self.open)
+
+    @property
+    def _path(self) -> Path:
+        assert self._folder
+        return Path(self._folder.name) / "rows.arrows"
+
+    def _spill(self) -> "pa.ipc.RecordBatchStreamWriter":
+        if self._within is not None:
+            self._within.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(dir=self._within, prefix="rows-")
+        self._file = pa.OSFile(str(self._path), "wb")
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._out = pa.ipc.new_stream(self._file, self.schema, options=options)
+        for batch in self._held:
+            self._out.write_batch(batch)
+        self._held.clear()
+        return self._out
+
+    def _end_writing(self) -> None:
+        if self._out is not None and self._file is not None and not self._file.closed:
+            self._out.close()
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.clear()
+        if self._file is not None:
+            self._file.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+@contextmanager
+def brought_to_rest(
+    reader: pa.RecordBatchReader, folder: Path | None = None
+) -> Iterator[pa.RecordBatchReader]:
+    """The rows of a reader, read to its end in the calling thread."""
+    with StagedRows(reader.schema, folder) as staged:
+        staged.fill(reader)
+        yield staged.open()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TransientError(
+            f"the scratch folder cannot be written: {error.strerror or type(error).__name__}",
+            hint="Free some disk space, or set SIS_HOME to a bigger disk; nothing was committed",
+        ) from error
