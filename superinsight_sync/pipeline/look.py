@@ -128,8 +128,10 @@ def set_aside(engine: Engine, table: TableRef, limit: int) -> list[dict[str, Any
     for record in _head(engine, table.at("quarantine"), list(named.values()), limit):
         rows.append({name: record[column] for name, column in named.items()})
     for record in _head(engine, table.at("unreadable"), None, limit - len(rows)):
-        where = f"{record['file']}, line {record['line']}: {record['reason']}"
-        found = {"rule": "unreadable", "step": "read", "reason": where, "column": None}
+        place = (record["file"], record["line"] and f"line {record['line']}")
+        where = ", ".join(p for p in place if p)
+        told = f"{where}: {record['reason']}" if where else record["reason"]
+        found = {"rule": "unreadable", "step": "read", "reason": told, "column": None}
         rows.append({**found, "load_id": record["_sis_load_id"], "record": record["record"]})
     return rows
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
-from superinsight_sync.lake.store import Store
+from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
@@ -19,13 +19,14 @@ from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, Tab
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.alert import alert_cursor, alert_schema_changed
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
-from superinsight_sync.pipeline.cursors import greater, minus_lag, warnings_of
+from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, minus_lag, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import widen_table
+from superinsight_sync.sources.naming import check_names
 from superinsight_sync.sources.protocol import Accompanied, ReadRequest, Source, StreamShape, open_declared
 from superinsight_sync.state.leases import Lease
 
@@ -69,6 +70,15 @@ class _Pull:
             keep_unreadable=lambda found: _keep_unreadable(self, found),
             progress=progress,
         )
+
+    def merge(self, read: ReadBatches, commit: Commit) -> CommitResult:
+        keys, cursor = self.stream.primary_key, self.stream.sync.cursor
+        return self.store.merge(self.table, read, commit, keys=keys, newest_by=cursor)
+
+    @property
+    def merge_keys(self) -> tuple[str, ...]:
+        """The primary key, if rows are merged by it."""
+        return self.stream.primary_key if self.stream.disposition == "merge" else ()
 
     @property
     def replaces(self) -> bool:
@@ -156,6 +166,7 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     except NothingYetError:
         tally.unchanged = True
         return _nothing_yet(pull, started)
+    check_names((c.name for c in shape.columns), own=pull.connection.capabilities.own_columns)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
@@ -204,7 +215,14 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
     if is_new:
         alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, drift.texts)
     try:
-        conformer = Conformer(pull.stream.contract, drift, replaces=pull.replaces)
+        conformer = Conformer(
+            pull.stream.contract,
+            drift,
+            replaces=pull.replaces,
+            keys=pull.merge_keys,
+            cursor=pull.stream.sync.cursor,
+            sets_aside=pull.stream.on_row_error == "quarantine",
+        )
     except ConfigError:
         if is_new:
             _mark_told(pull, drift)
@@ -258,7 +276,7 @@ def _land_window(pull: _Pull, token: str | None) -> _Landed:
         if pull.stream.disposition == "replace":
             done = pull.store.replace(pull.table, reading, commit, partitions=pull.partitions or None)
         elif pull.stream.disposition == "merge":
-            done = pull.store.merge(pull.table, reading, commit, keys=pull.stream.primary_key)
+            done = pull.merge(reading, commit)
         else:
             done = pull.store.append(pull.table, reading, commit)
     return _Landed(reading, done, commit)
@@ -275,26 +293,27 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     with Spool(pull.engine.settings) as spool:
         with reading:
             spool.fill(reading(), cursor=by_cursor)
-        cursor = greater(pull.stream, last, spool.cursor_max)
+        last = as_seen(last, spool.seen.greatest)
+        cursor = greater(pull.stream, last, spool.seen.present)
         position = dict(request.next_position) or request.position
-        warnings = _warned(pull, last, spool.greatest) if by_cursor else ()
+        warnings = _warned(pull, last, spool.seen) if by_cursor else ()
         warned = fingerprint(list(warnings)) if warnings else None
         commit = pull.commit(position, warned, token=token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
         if overlaps and pull.held is not None:
-            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor, after=after)
+            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor)
         still_ours(pull.lease)
         if pull.stream.disposition == "merge":
-            done = pull.store.merge(pull.table, spool.open, commit, keys=pull.stream.primary_key)
+            done = pull.merge(spool.open, commit)
         else:
             done = pull.store.append(pull.table, spool.open, commit)
     return _Landed(reading, done, commit, last, cursor, warnings)
 
 
-def _warned(pull: _Pull, last: Any, greatest: Any) -> tuple[str, ...]:
+def _warned(pull: _Pull, last: Any, seen: Seen) -> tuple[str, ...]:
     """What is wrong with the cursor; told as an alert too when it was not so at the last pull."""
     stream, cursor = f"{pull.source.name}.{pull.stream.name}", pull.stream.sync.cursor or ""
-    found = warnings_of(stream, cursor, last, greatest, capabilities=pull.connection.capabilities)
+    found = warnings_of(stream, cursor, last, seen, capabilities=pull.connection.capabilities)
     before = pull.points[""].detail.get("warned") if "" in pull.points else None
     if found and fingerprint(list(found)) != before:
         alert_cursor(pull.engine, pull.source.name, pull.stream.name, found)

@@ -283,7 +283,7 @@ def _land_refined(job: _Refine, refined: Refined, commit: Commit, *, incremental
     if not incremental:
         _widen_other_partitions(job, refined)
         return job.store.replace(job.table, refined.open, commit, partitions=job.partitions or None)
-    if job.stream.primary_key:
+    if job.stream.disposition == "merge":
         return job.store.merge(job.table, refined.open, commit, keys=job.stream.primary_key)
     return job.store.append(job.table, refined.open, commit)
 

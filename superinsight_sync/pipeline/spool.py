@@ -2,36 +2,40 @@
 
 import tempfile
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from superinsight_sync.core.constants import python_of
 from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.gather import Ints, fixed
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.lake.system_columns import row_hash
 from superinsight_sync.model.tables import HASH, is_system
-from superinsight_sync.pipeline.cursors import now_like
+from superinsight_sync.pipeline.cursors import Seen
 
 if TYPE_CHECKING:
     import pyarrow.dataset
 
-_COMPARED = "_sis_compared"
-
 
 class Spool:
-    """A private folder of Arrow IPC files, removed at the end."""
+    """A private folder of Arrow IPC files, removed at the end.
+
+    Attributes:
+        seen: what the values of the cursor column span.
+        rows: how many there are.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.cursor_max: Any = None
-        """The greatest value of the cursor column that is not in the future."""
-        self.greatest: Any = None
-        self._least: Any = None
+        self._kept: Ints | None = None
+        self.seen = Seen()
         self.rows = 0
 
     def __enter__(self) -> Self:
@@ -55,73 +59,79 @@ class Spool:
             for batch in batches:
                 self.rows += batch.num_rows
                 if cursor is not None and batch.num_rows:
-                    self._see(batch.column(cursor))
+                    self.seen = self.seen.and_of(batch.column(cursor))
                 out.write_batch(batch)
 
-    def _see(self, values: pa.Array) -> None:
-        span = pc.min_max(values)
-        least, greatest = python_of(span["min"]), python_of(span["max"])
-        if greatest is None:
-            return
-        self._least = least if self._least is None else min(least, self._least)
-        self.greatest = greatest if self.greatest is None else max(greatest, self.greatest)
-        now = now_like(greatest)
-        if now is not None and greatest > now:
-            greatest = python_of(pc.max(values.filter(pc.less_equal(values, pa.scalar(now, values.type)))))
-        if greatest is not None and (self.cursor_max is None or greatest > self.cursor_max):
-            self.cursor_max = greatest
-
     def open(self) -> pa.RecordBatchReader:
-        """Reads what was spooled, from the start."""
+        """Reads what was spooled and not dropped, in order, from the start."""
         file = pa.ipc.open_file(pa.memory_map(str(self._file)))
-        batches = (file.get_batch(i) for i in range(file.num_record_batches))
-        return pa.RecordBatchReader.from_batches(file.schema, batches)
+        return pa.RecordBatchReader.from_batches(file.schema, self._batches(file))
 
-    def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None, after: Any) -> None:
-        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on, or from the
-        least cursor of what was read, if the source reached further back.
+    def _batches(self, file: Any) -> Iterator[pa.RecordBatch]:
+        start = 0
+        for index in range(file.num_record_batches):
+            batch = file.get_batch(index)
+            end = start + batch.num_rows
+            if self._kept is not None:
+                first, after = np.searchsorted(self._kept, [start, end])
+                wanted = self._kept[first:after] - start
+                if len(wanted) < batch.num_rows:
+                    batch = batch.take(fixed(pa.int64(), wanted, None))
+            start = end
+            yield batch
 
-        Where columns came or went since, rows are equal if they are so in the columns that both have.
+    def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None) -> None:
+        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds.
+
+        Equal rows have equal cursors, so only what lies between the least and the greatest that was read is looked at;
+        without a cursor, all that landed. What is compared are hashes, which spill. Where columns came or went since,
+        rows are equal if they are so in the columns that both have.
         """
-        known = landed
         here, there = ([n for n in s.names if not is_system(n)] for s in (self.open().schema, landed.schema))
         columns, same = [n for n in here if n in there], here == there
-        if cursor is not None and after is not None and not isinstance(after, str):
-            since = after if self._least is None else min(after, self._least)
-            known = landed.filter(pc.field(cursor) >= pa.scalar(since, landed.schema.field(cursor).type))
-        kept = self._file.with_name("kept.arrow")
-        schema = self.open().schema
+        within = (
+            None
+            if cursor is None or cursor not in there
+            else self._within(cursor, landed.schema.field(cursor).type)
+        )
         with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:
             engine.register("spooled", _compared(self.open(), None if same else columns))
-            rows = known.scanner(columns=[HASH] if same else [HASH, *columns]).to_reader()
-            engine.register("landed", _compared(rows, None if same else columns))
-            fresh = engine.sql(
-                f"""
-                SELECT s.* EXCLUDE ({_COMPARED}, _sis_nth)
-                FROM (SELECT *, row_number() OVER (PARTITION BY {_COMPARED}) AS _sis_nth FROM spooled) AS s
-                ANTI JOIN
-                (SELECT {_COMPARED}, row_number() OVER (PARTITION BY {_COMPARED}) AS _sis_nth FROM landed) AS l
-                ON s.{_COMPARED} = l.{_COMPARED} AND s._sis_nth = l._sis_nth
-                """  # noqa: S608 - made of a constant
-            ).to_arrow_reader(65_536)
-            self._rewrite(fresh, schema, kept)
-        self._file = kept
+            found = landed.scanner(
+                columns=[HASH] if same else columns, filter=within, batch_readahead=2, fragment_readahead=1
+            )
+            engine.register("landed", _compared(found.to_reader(), None if same else columns))
+            fresh = engine.sql(_FRESH).fetchnumpy()["place"]
+        self._kept = np.asarray(fresh, np.int64)
+        self.rows = len(self._kept)
 
-    def _rewrite(self, rows: pa.RecordBatchReader, schema: pa.Schema, target: Path) -> None:
-        self.rows = 0
-        with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
-            for batch in rows:
-                self.rows += batch.num_rows
-                out.write_table(pa.Table.from_batches([batch]).cast(schema))
+    def _within(self, cursor: str, kind: pa.DataType) -> "pc.Expression | None":
+        """The landed rows whose cursor is one of what was read. None, for all, where a NaN escapes comparison."""
+        if pa.types.is_floating(kind) or self.open().schema.field(cursor).type != kind:
+            return None
+        field, seen = pc.field(cursor), self.seen
+        parts = [pc.is_null(field)] if seen.without else []
+        if seen.greatest is not None:
+            least, greatest = (pa.scalar(v, kind) for v in (seen.least, seen.greatest))
+            parts.append((field >= least) & (field <= greatest))
+        return reduce(or_, parts) if parts else pc.scalar(False)
+
+
+_FRESH = """
+    WITH s AS (SELECT hash, place, row_number() OVER (PARTITION BY hash ORDER BY place) AS nth FROM spooled),
+         l AS (SELECT hash, count(*) AS held FROM landed SEMI JOIN s USING (hash) GROUP BY hash)
+    SELECT place FROM s LEFT JOIN l USING (hash) WHERE nth > coalesce(held, 0) ORDER BY place"""
 
 
 def _compared(rows: pa.RecordBatchReader, columns: list[str] | None) -> pa.RecordBatchReader:
-    """The rows with what they are compared by: `_sis_hash`, or the hash of the named columns."""
-    schema = rows.schema.append(pa.field(_COMPARED, pa.int64()))
+    """Of each row its place and what it is compared by: `_sis_hash`, or the hash of the named columns."""
+    schema = pa.schema([("hash", pa.int64()), ("place", pa.int64())])
 
     def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
         for batch in rows:
             found = batch.column(HASH) if columns is None else row_hash(batch.select(columns))
-            yield pa.RecordBatch.from_arrays([*batch.columns, found], schema=schema)
+            places = fixed(pa.int64(), np.arange(start, start + batch.num_rows), None)
+            start += batch.num_rows
+            yield pa.RecordBatch.from_arrays([found, places], schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())

@@ -12,13 +12,13 @@ from superinsight_sync.pipeline.engine import new_load_id
 
 
 def widen_table(store: Store, table: TableRef, types: Mapping[str, pa.DataType], run_id: str) -> None:
-    """Rewrites the table with these columns cast, and the row hashes made anew; nothing if `types` is empty.
+    """Rewrites the table with these columns cast, and the row hashes made anew; nothing if it has these types already.
 
     A commit of another process meanwhile makes it read again, so that no row is lost.
     """
-    if not types:
+    before = store.schema(table) if types else pa.schema([])
+    if all(before.field(name).type == kind for name, kind in types.items()):
         return
-    before = store.schema(table)
     schema = pa.schema([pa.field(f.name, types.get(f.name, f.type)) for f in before])
 
     def read() -> pa.RecordBatchReader:

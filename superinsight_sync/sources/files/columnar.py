@@ -9,8 +9,8 @@ import pyarrow.orc
 import pyarrow.parquet
 
 from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.lake.types import cast_array, storable_type, widens
-from superinsight_sync.model.types import MAX_DECIMAL_DIGITS
+from superinsight_sync.lake.joined_types import joined_type
+from superinsight_sync.lake.types import cast_array, storable_type
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
@@ -70,7 +70,7 @@ class TypedLayout(ABC):
             if pa.types.is_null(dtype):
                 continue
             kept = storable_type(dtype)
-            joined = kept if known is None or kept is None else _joined(known[1], kept)
+            joined = kept if known is None or kept is None else joined_type(known[1], kept)
             if joined is None:
                 other = (
                     f", but {known[1]} in '{known[0].file.name}'"
@@ -167,16 +167,3 @@ def _cast(array: pa.Array, dtype: pa.DataType, column: str) -> pa.Array:
     if pa.types.is_timestamp(dtype) and pa.types.is_timestamp(array.type) and dtype.tz and not array.type.tz:
         array = array.cast(pa.timestamp(array.type.unit, tz="UTC"))
     return cast_array(array, dtype, column)
-
-
-def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The type that holds both exactly; None if there is none."""
-    if widens(one, other):
-        return other
-    if widens(other, one):
-        return one
-    if pa.types.is_decimal(one) and pa.types.is_decimal(other):
-        scale = max(one.scale, other.scale)
-        digits = max(one.precision - one.scale, other.precision - other.scale) + scale
-        return pa.decimal128(digits, scale) if digits <= MAX_DECIMAL_DIGITS else None
-    return None

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.model.tables import is_system
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.model.written import RESERVED_PREFIX
 from superinsight_sync.sources.files.jsonlines import fast_values
@@ -60,7 +61,7 @@ class Shape:
         known of any."""
         names = dict.fromkeys(n for n, seen in self._seen.items() if seen.kinds)
         if not names and not self._declared:
-            names = dict.fromkeys(n for n in self._known if not n.startswith(RESERVED_PREFIX))
+            names = dict.fromkeys(n for n in self._known if not is_system(n))
         keys = [n for n in self._keys if n in self._known]
         found = [self._column(n) for n in dict.fromkeys([*names, *self._declared, *keys])]
         has_keys = {c.name for c in found}.issuperset(self._keys)
@@ -142,7 +143,7 @@ class Shape:
     def _unusable(self, name: str) -> str | None:
         if not name.strip():
             return "a field has no name"
-        if name.startswith(RESERVED_PREFIX):
+        if is_system(name):
             return f"a field's name begins with {RESERVED_PREFIX}"
         if self._folded.get(name.casefold(), name) != name:
             return "a field's name differs from another's only by upper and lower case"

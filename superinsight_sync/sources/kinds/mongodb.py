@@ -212,11 +212,11 @@ def _filter(request: ReadRequest) -> dict[str, Any]:
 
     cursor, bounds = request.stream.sync.cursor, dict[str, Any]()
     own = parsed_filter(options_of("mongodb", request.stream).filter)
-    lows = [v for v in (request.after, request.window.start if request.window else None) if v is not None]
-    if cursor and lows:
-        bounds["$gte"] = max(lows)
+    if cursor and request.after is not None:
+        # Unlike $gte, it takes what has no value there, or one of another type.
+        bounds["$not"] = {"$lt": request.after}
     if cursor and request.window is not None:
-        bounds["$lt"] = request.window.end
+        bounds.update({"$gte": request.window.start, "$lt": request.window.end})
     return {"$and": [own, {cursor: bounds}]} if bounds else own
 
 
