@@ -155,8 +155,7 @@ class MemoryStore:
         def change(old: _State | None, new: pa.Table) -> tuple[_State, CommitResult]:
             before = old or _EMPTY
             rows, inserted, updated = merged(table, before.table(), new, keys, newest_by)
-            counts = {"rows_inserted": inserted, "rows_updated": updated}
-            done = CommitResult(0, inserted + updated, new.nbytes, **counts)
+            done = CommitResult(0, inserted + updated, new.nbytes, inserted, updated)
             return replace(before, schema=rows.schema, batches=_batches(rows)), done
 
         return self._write(table, read, commit, "merge", change)

@@ -10,7 +10,8 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import TableRef
-from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync.pipeline.landed_as import check_stream_goes_on
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_declared
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
@@ -32,6 +33,7 @@ def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec
         probe = open_declared(source, settings).probe()
         for stream in streams:
             _check_columns(source, stream, settings)
+            check_stream_goes_on(open_engine(settings=settings), source, stream)
     except SisError as error:
         located = error.at(f"source '{source.name}'")
         return ConnectionReport(

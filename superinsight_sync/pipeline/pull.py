@@ -23,6 +23,7 @@ from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, minus_lag
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours
+from superinsight_sync.pipeline.landed_as import HOW, check_goes_on, goes_on, how_it_lands
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import widen_table
@@ -87,7 +88,7 @@ class _Pull:
 
     def commit(self, position: Any = None, warned: str | None = None, **checkpoint: Any) -> Commit:
         drift = self.conformer.drift.mark if self.conformer else None
-        detail = {"position": position, "drift": drift, "warned": warned}
+        detail = {"position": position, "drift": drift, "warned": warned, HOW: how_it_lands(self.stream)}
         kept = {k: v for k, v in detail.items() if v}
         point = Checkpoint(load_id=self.load_id, at=utc_now(), detail=kept, **checkpoint)
         return Commit(
@@ -144,6 +145,9 @@ def _looked_up(pull: _Pull) -> _Pull:
     if not pull.store.exists(pull.table):
         return pull
     held, points = pull.store.schema(pull.table), pull.store.checkpoints(pull.table)
+    check_goes_on(pull.source, pull.stream, held, points)
+    if not goes_on(pull.stream, points.get("")):
+        points = {key: point for key, point in points.items() if key}
     return replace(pull, held=held, points=points)
 
 

@@ -72,11 +72,8 @@ class Spool:
         for index in range(file.num_record_batches):
             batch = file.get_batch(index)
             end = start + batch.num_rows
-            if self._kept is not None:
-                first, after = np.searchsorted(self._kept, [start, end])
-                wanted = self._kept[first:after] - start
-                if len(wanted) < batch.num_rows:
-                    batch = batch.take(fixed(pa.int64(), wanted, None))
+            if self._kept is not None and not self._kept[start:end].all():
+                batch = batch.filter(fixed(pa.bool_(), self._kept[start:end], None))
             start = end
             yield batch
 
@@ -89,26 +86,30 @@ class Spool:
         """
         here, there = ([n for n in s.names if not is_system(n)] for s in (self.open().schema, landed.schema))
         columns, same = [n for n in here if n in there], here == there
-        within = (
-            None
-            if cursor is None or cursor not in there
-            else self._within(cursor, landed.schema.field(cursor).type)
-        )
+        by = landed.schema.field(cursor) if cursor in landed.schema.names else None
+        within = None if by is None else self._within(by)
+        by_text = [by.name] if within is not None and by is not None and pa.types.is_string(by.type) else []
         with open_duckdb(self._settings.memory_limit_bytes, Path(self._folder.name)) as engine:
             engine.register("spooled", _compared(self.open(), None if same else columns))
             found = landed.scanner(
-                columns=[HASH] if same else columns, filter=within, batch_readahead=2, fragment_readahead=1
-            )
-            engine.register("landed", _compared(found.to_reader(), None if same else columns))
-            fresh = engine.sql(_FRESH).fetchnumpy()["place"]
-        self._kept = np.asarray(fresh, np.int64)
-        self.rows = len(self._kept)
+                columns=list(dict.fromkeys([*([HASH] if same else columns), *by_text])),
+                filter=None if by_text else within,  # Delta's bounds of texts are of a type it cannot compare
+                batch_readahead=2,
+                fragment_readahead=1,
+            ).to_reader()
+            rows = _filtered(found, within) if by_text else found
+            engine.register("landed", _compared(rows, None if same else columns))
+            kept = np.zeros(self.rows, bool)
+            for batch in engine.sql(_FRESH).to_arrow_reader(65_536):
+                kept[batch.column("place").to_numpy()] = True
+        self._kept, self.rows = kept, int(kept.sum())
 
-    def _within(self, cursor: str, kind: pa.DataType) -> "pc.Expression | None":
+    def _within(self, cursor: pa.Field) -> "pc.Expression | None":
         """The landed rows whose cursor is one of what was read. None, for all, where a NaN escapes comparison."""
-        if pa.types.is_floating(kind) or self.open().schema.field(cursor).type != kind:
+        kind = cursor.type
+        if pa.types.is_floating(kind) or self.open().schema.field(cursor.name).type != kind:
             return None
-        field, seen = pc.field(cursor), self.seen
+        field, seen = pc.field(cursor.name), self.seen
         parts = [pc.is_null(field)] if seen.without else []
         if seen.greatest is not None:
             least, greatest = (pa.scalar(v, kind) for v in (seen.least, seen.greatest))
@@ -119,7 +120,11 @@ class Spool:
 _FRESH = """
     WITH s AS (SELECT hash, place, row_number() OVER (PARTITION BY hash ORDER BY place) AS nth FROM spooled),
          l AS (SELECT hash, count(*) AS held FROM landed SEMI JOIN s USING (hash) GROUP BY hash)
-    SELECT place FROM s LEFT JOIN l USING (hash) WHERE nth > coalesce(held, 0) ORDER BY place"""
+    SELECT place FROM s LEFT JOIN l USING (hash) WHERE nth > coalesce(held, 0)"""
+
+
+def _filtered(rows: pa.RecordBatchReader, wanted: pc.Expression) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(rows.schema, (batch.filter(wanted) for batch in rows))
 
 
 def _compared(rows: pa.RecordBatchReader, columns: list[str] | None) -> pa.RecordBatchReader:
