@@ -18,6 +18,7 @@ _COMMANDS = {
     "backfill": "running",
     "status": "keeping",
     "state": "keeping",
+    "reset": "resetting",
     "rollback": "keeping",
     "history": "keeping",
     "logs": "logs",

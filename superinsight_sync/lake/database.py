@@ -105,7 +105,13 @@ class DatabaseStore:
         return self._write(table, read, commit, "append", land)
 
     def merge(
-        self, table: TableRef, read: ReadBatches, commit: Commit, *, keys: Sequence[str]
+        self,
+        table: TableRef,
+        read: ReadBatches,
+        commit: Commit,
+        *,
+        keys: Sequence[str],
+        newest_by: str | None = None,
     ) -> CommitResult:
         def land(target: Target, staged: Staged) -> CommitResult:
             missing = merge_columns_missing(staged, keys)
@@ -116,7 +122,7 @@ class DatabaseStore:
                     hint="Name a primary_key whose columns the stream has",
                 )
             target.evolve(staged)
-            inserted, updated = target.merge(staged, keys)
+            inserted, updated = target.merge(staged, keys, newest_by)
             return _result(staged, inserted, updated=updated)
 
         return self._write(table, read, commit, "merge", land)

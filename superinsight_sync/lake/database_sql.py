@@ -150,8 +150,8 @@ class Target:
             values=_values(staged.columns),
         ).rowcount
 
-    def merge(self, staged: Staged, keys: Sequence[str]) -> tuple[int, int]:
-        """Merges the staged rows by key; the numbers of rows inserted and updated.
+    def merge(self, staged: Staged, keys: Sequence[str], newest_by: str | None) -> tuple[int, int]:
+        """Merges the staged rows by key, see `Store.merge`; the numbers of rows inserted and updated.
 
         Keys are compared by the hash of the whole key, which an index on the target serves and for which NULL
         equals NULL, and then column by column.
@@ -166,8 +166,9 @@ class Target:
         self._index(keys, parts["keys"])
         self._run(
             "DELETE FROM {stage} WHERE {order} IN (SELECT {order} FROM (SELECT {order},"
-            " row_number() OVER (PARTITION BY {keys} ORDER BY {order} DESC) AS nth FROM {stage}) n"
+            " row_number() OVER (PARTITION BY {keys} ORDER BY {newest}{order} DESC) AS nth FROM {stage} s) n"
             " WHERE nth > 1)",
+            newest=_newest_first(staged.columns, newest_by),
             **parts,
         )
         self._run("ANALYZE {stage}")
@@ -258,6 +259,15 @@ def _value(column: Column) -> sql.Composed:
 
 def _values(columns: Sequence[Column]) -> sql.Composed:
     return _list(_value(c) for c in columns)
+
+
+def _newest_first(columns: Sequence[Column], newest_by: str | None) -> sql.Composable:
+    """The beginning of an ORDER BY; texts are ordered as everywhere else here, by their code points."""
+    column = next((c for c in columns if c.name == newest_by), None)
+    if column is None:
+        return sql.SQL("")
+    order = sql.SQL(' COLLATE "C"' if column.type == "text" else "")
+    return sql.SQL("{}{} DESC NULLS LAST, ").format(_value(column), order)
 
 
 def _same_key(columns: Sequence[Column], keys: Sequence[str]) -> sql.Composed:

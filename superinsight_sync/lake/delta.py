@@ -32,6 +32,7 @@ from superinsight_sync.lake.delta_log import (
 from superinsight_sync.lake.delta_merge import (
     JoinedRows,
     MergeCounts,
+    MergeKey,
     Staged,
     check_keys,
     merge_from_memory,
@@ -107,15 +108,22 @@ class DeltaStore:
         return self._land(table, read, commit, write)
 
     def merge(
-        self, table: TableRef, read: ReadBatches, commit: Commit, *, keys: Sequence[str]
+        self,
+        table: TableRef,
+        read: ReadBatches,
+        commit: Commit,
+        *,
+        keys: Sequence[str],
+        newest_by: str | None = None,
     ) -> CommitResult:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
             check_keys(keys, schema, str(table))
+            key = MergeKey(tuple(keys), newest_by if newest_by in schema.names else None)
             _warn_of_other_hash(opened, str(table))
-            with Staged(landing, landing.fitted(schema, partitions=None, where=str(table))) as staged:
+            with Staged(landing, landing.fitted(schema, partitions=None, where=str(table)), key) as staged:
                 if staged.table is None:
-                    return self._merge_staged(table, commit, keys, staged, landing)
-                counts = self._merge_chunk(table, opened, commit, keys, staged.table)
+                    return self._merge_staged(table, commit, staged, landing)
+                counts = self._merge_chunk(table, opened, commit, staged)
             return _result(opened, landing, counts)
 
         return self._land(table, read, commit, write)
@@ -138,23 +146,23 @@ class DeltaStore:
         return landing.written(schema, partitions=keys, where=str(table), scratch=self._scratch_dir)
 
     def _merge_chunk(
-        self, table: TableRef, opened: DeltaTable, commit: Commit, keys: Sequence[str], rows: pa.Table
+        self, table: TableRef, opened: DeltaTable, commit: Commit, staged: Staged
     ) -> MergeCounts:
         properties = self._log(table).properties("merge", commit)
-        counts = merge_from_memory(opened, rows, keys, properties) if rows.num_rows else MergeCounts()
+        counts = merge_from_memory(opened, staged, properties)
         if not landed(opened, commit.load_id):
             commit_nothing(opened, properties)
         return counts
 
     def _merge_staged(
-        self, table: TableRef, commit: Commit, keys: Sequence[str], staged: Staged, landing: Landing
+        self, table: TableRef, commit: Commit, staged: Staged, landing: Landing
     ) -> CommitResult:
         def attempt() -> CommitResult:
             opened = self._address(table).create(staged.schema)
             if landed(opened, commit.load_id):
                 return self._repeated(opened, commit.load_id)
             schema = merged_schema(arrow_schema(opened), staged.schema)
-            joined = JoinedRows(staged, keys, opened.to_pyarrow_dataset(), schema)
+            joined = JoinedRows(staged, opened.to_pyarrow_dataset(), schema)
             properties = self._log(table).properties("merge", commit, serial=True)
             with storage_errors(str(table)), brought_to_rest(joined.reader(), self._scratch_dir) as rows:
                 write_whole(opened, rows, properties)

@@ -22,6 +22,23 @@ _DENIED = (
 )
 
 
+_UNFIT = (
+    "No field named",
+    "Schema error",
+    "SchemaMismatch",
+    "Error during planning",
+    "type_coercion",
+    "Cast error",
+    "Invalid argument error",
+    "not implemented",
+    "Not yet implemented",
+    "Unsupported",
+    "Ambiguous",
+    "Invariant",
+)
+"""What Delta and its query engine say of rows, columns and statements, which no other try makes fit."""
+
+
 class LostRaceError(TransientError):
     """Another writer committed first what this commit depended on; it can be done anew."""
 
@@ -61,6 +78,8 @@ def storage_errors(where: str, *, keep: type[OSError] | None = None) -> Iterator
 
 
 def _translated(error: Exception, where: str) -> SisError:
+    from deltalake.exceptions import DeltaError
+
     text = str(error)
     first = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:
@@ -71,6 +90,12 @@ def _translated(error: Exception, where: str) -> SisError:
         )
     if "NoSuchBucket" in text:
         return ConfigError("the bucket does not exist", where=where, hint="Create it or correct SIS_LAKE_URL")
+    if isinstance(error, DeltaError) and any(word in text for word in _UNFIT):
+        return ConfigError(
+            f"the rows do not fit the table: {first}",
+            where=where,
+            hint="Trying again would not help. See `sis plan` for what changed, or start the stream over: `sis reset`",
+        )
     return TransientError(
         f"the storage failed: {first}", where=where, hint="Run it again; nothing was committed"
     )

@@ -42,6 +42,14 @@ class MergeCounts:
     updated: int = 0
 
 
+@dataclass(frozen=True)
+class MergeKey:
+    """The key columns, and the column whose greatest value makes one of several rows of a key win."""
+
+    columns: tuple[str, ...]
+    newest_by: str | None = None
+
+
 def check_keys(keys: Sequence[str], schema: pa.Schema, where: str) -> None:
     """Raises ConfigError if a key or the row hash is not among the columns."""
     missing = [key for key in [*keys, HASH] if key not in schema.names]
@@ -53,21 +61,26 @@ def check_keys(keys: Sequence[str], schema: pa.Schema, where: str) -> None:
         )
 
 
-def last_by_key(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """The last row of each key, in the rows' order; NULL equals NULL."""
+def newest_by_key(rows: pa.Table, key: MergeKey) -> pa.Table:
+    """The row of each key that wins, in the rows' order; NULL equals NULL."""
     import polars as pl
 
-    found = pl.from_arrow(rows.select(list(keys)))
+    newest = [] if key.newest_by is None else [key.newest_by]
+    found = pl.from_arrow(rows.select(list(dict.fromkeys([*key.columns, *newest]))))
     assert isinstance(found, pl.DataFrame)
-    order = found.with_row_index(_ORDER).unique(list(keys), keep="last")[_ORDER].sort()
+    found = found.with_row_index(_ORDER)
+    if newest:
+        found = found.sort([*newest, _ORDER], nulls_last=False)
+    order = found.unique(list(key.columns), keep="last")[_ORDER].sort()
     return rows if len(order) == rows.num_rows else rows.take(order.to_arrow())
 
 
 class Staged(AbstractContextManager["Staged"]):
     """The rows to merge: in memory (`table`) up to a chunk, else in a file of a temporary folder."""
 
-    def __init__(self, landing: Landing, reader: pa.RecordBatchReader) -> None:
+    def __init__(self, landing: Landing, reader: pa.RecordBatchReader, key: MergeKey) -> None:
         self._landing = landing
+        self.key = key
         self._reader = reader
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.table: pa.Table | None = None
@@ -111,14 +124,14 @@ class Staged(AbstractContextManager["Staged"]):
                 file.write_batch(batch)
 
 
-def merge_from_memory(
-    table: DeltaTable, rows: pa.Table, keys: Sequence[str], properties: CommitProperties
-) -> MergeCounts:
+def merge_from_memory(table: DeltaTable, staged: Staged, properties: CommitProperties) -> MergeCounts:
     """Delta's MERGE of at most a chunk of rows. Commits nothing if it changes nothing."""
-    source = last_by_key(rows, keys)
+    if not staged.table:
+        return MergeCounts()
+    source = newest_by_key(staged.table, staged.key)
     merger = table.merge(
         source,
-        " AND ".join(_equal(key, has_null=source[key].null_count > 0) for key in keys),
+        " AND ".join(_equal(key, has_null=source[key].null_count > 0) for key in staged.key.columns),
         source_alias="s",
         target_alias="t",
         merge_schema=True,
@@ -140,9 +153,9 @@ def _equal(key: str, *, has_null: bool) -> str:
 class JoinedRows:
     """Table and staged rows, merged by DuckDB within a memory limit, as a stream of the whole result."""
 
-    def __init__(self, staged: Staged, keys: Sequence[str], existing: Any, schema: pa.Schema) -> None:
+    def __init__(self, staged: Staged, existing: Any, schema: pa.Schema) -> None:
         self._staged = staged
-        self._keys = keys
+        self._keys = staged.key.columns
         self._existing = existing
         self._schema = schema
         self.inserted = 0
@@ -171,8 +184,11 @@ class JoinedRows:
         known = set(self._existing.schema.names)
         columns = ", ".join(self._column(f.name, keep, in_table=f.name in known) for f in self._schema)
         action = f'CASE WHEN {keep} THEN 0 WHEN t."_sis_here" IS NULL THEN 1 ELSE 2 END AS "{_ACTION}"'
+        newest = self._staged.key.newest_by
+        first = f'{quote(newest)} DESC NULLS LAST, "{_ORDER}" DESC' if newest else f'"{_ORDER}" DESC'
         return f"""
-            WITH last AS (SELECT max("{_ORDER}") AS "{_ORDER}" FROM staged GROUP BY {keys}),
+            WITH last AS (SELECT "{_ORDER}" FROM staged
+                          QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {first}) = 1),
                  s AS (SELECT staged.* FROM staged SEMI JOIN last USING ("{_ORDER}")),
                  t AS (SELECT *, true AS "_sis_here" FROM existing)
             SELECT {columns}, {action} FROM t FULL OUTER JOIN s ON {on}"""  # noqa: S608

@@ -60,9 +60,17 @@ class HybridStore:
         return self._add(table, read, commit, lambda s, r: s.append(table, r, commit))
 
     def merge(
-        self, table: TableRef, read: ReadBatches, commit: Commit, *, keys: Sequence[str]
+        self,
+        table: TableRef,
+        read: ReadBatches,
+        commit: Commit,
+        *,
+        keys: Sequence[str],
+        newest_by: str | None = None,
     ) -> CommitResult:
-        return self._add(table, read, commit, lambda s, r: s.merge(table, r, commit, keys=keys))
+        return self._add(
+            table, read, commit, lambda s, r: s.merge(table, r, commit, keys=keys, newest_by=newest_by)
+        )
 
     def _add(self, table: TableRef, read: ReadBatches, commit: Commit, write: _Write) -> CommitResult:
         if self._side(table) is self.durable and self.durable.exists(table):

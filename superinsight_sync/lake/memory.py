@@ -144,14 +144,18 @@ class MemoryStore:
         return self._write(table, read, commit, "append", change)
 
     def merge(
-        self, table: TableRef, read: ReadBatches, commit: Commit, *, keys: Sequence[str]
+        self,
+        table: TableRef,
+        read: ReadBatches,
+        commit: Commit,
+        *,
+        keys: Sequence[str],
+        newest_by: str | None = None,
     ) -> CommitResult:
         def change(old: _State | None, new: pa.Table) -> tuple[_State, CommitResult]:
             before = old or _EMPTY
-            rows, inserted, updated = merged(table, before.table(), new, keys)
-            done = CommitResult(
-                0, inserted + updated, new.nbytes, rows_inserted=inserted, rows_updated=updated
-            )
+            rows, inserted, updated = merged(table, before.table(), new, keys, newest_by)
+            done = CommitResult(0, inserted + updated, new.nbytes, inserted, updated)
             return replace(before, schema=rows.schema, batches=_batches(rows)), done
 
         return self._write(table, read, commit, "merge", change)
@@ -285,9 +289,8 @@ class MemoryStore:
                 return 0
             state = self._at(table)
             rows = state.table()
-            kept = rows.filter(
-                pc.fill_null(pc.greater_equal(rows[EXTRACTED_AT], pa.scalar(older_than)), True)
-            )
+            fresh = pc.greater_equal(rows[EXTRACTED_AT], pa.scalar(older_than))
+            kept = rows.filter(pc.fill_null(fresh, True))
             gone = rows.num_rows - kept.num_rows
             if gone:
                 changed = replace(state, batches=_batches(kept), before=None)

@@ -28,10 +28,12 @@ def aligned(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def merged(table: TableRef, old: pa.Table, new: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, int, int]:
-    """`old` with the rows of `new` merged by key; also how many rows were inserted and updated.
+def merged(
+    table: TableRef, old: pa.Table, new: pa.Table, keys: Sequence[str], newest_by: str | None
+) -> tuple[pa.Table, int, int]:
+    """`old` with the rows of `new` merged by key, see `Store.merge`; also how many rows were inserted and updated.
 
-    The last row of a key wins, NULL keys are equal, and a row whose `_sis_hash` is the same stays as it was.
+    A row whose `_sis_hash` is the same stays as it was.
     A column that `new` lacks keeps its value. Raises ConfigError for keys that are
     missing or cannot be compared.
     """
@@ -43,6 +45,10 @@ def merged(table: TableRef, old: pa.Table, new: pa.Table, keys: Sequence[str]) -
             hint="Name a primary_key whose columns the stream has",
         )
     schema = evolved(table, old.schema, new.schema)
+    if newest_by in new.column_names:
+        # Of equal ones the last wins, so the others may be anywhere before it.
+        values = new[newest_by].combine_chunks()
+        new = new.take(pc.array_sort_indices(values, null_placement="at_start"))
     olds, news = aligned(old, schema), aligned(new, schema)
     pairs = _pairs(table, olds.select(list(keys)), news.select(list(keys)))
     both = pairs.filter(pc.and_(pc.is_valid(pairs["old"]), pc.is_valid(pairs["new"])))

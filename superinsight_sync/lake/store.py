@@ -51,11 +51,18 @@ class Store(Protocol):
         ...
 
     def merge(
-        self, table: TableRef, read: ReadBatches, commit: Commit, *, keys: Sequence[str]
+        self,
+        table: TableRef,
+        read: ReadBatches,
+        commit: Commit,
+        *,
+        keys: Sequence[str],
+        newest_by: str | None = None,
     ) -> CommitResult:
         """Updates rows with equal keys whose `_sis_hash` differs, inserts the others. NULL keys match NULL.
 
-        Of several rows with one key in the read the last one wins.
+        Of several rows with one key in the read the one with the greatest `newest_by` wins, a NULL being less than
+        any value, and of several of those the last one; if the read has no such column, the last one.
         """
         ...
 

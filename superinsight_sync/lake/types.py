@@ -92,6 +92,11 @@ def widens(source: pa.DataType, target: pa.DataType) -> bool:
         return bool(source.bit_width <= target.bit_width)
     if pa.types.is_list(source) and pa.types.is_list(target):
         return widens(source.value_type, target.value_type)
+    if pa.types.is_map(source) and pa.types.is_map(target):
+        return widens(source.key_type, target.key_type) and widens(source.item_type, target.item_type)
+    if pa.types.is_struct(source) and pa.types.is_struct(target):
+        known = {f.name: f.type for f in target}
+        return all(f.name in known and widens(f.type, known[f.name]) for f in source)
     return False
 
 
@@ -201,8 +206,7 @@ def _convert(array: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_duration(kind):
         return array.cast(pa.duration("us")).cast(pa.int64()).cast(target)
     if pa.types.is_struct(kind) and pa.types.is_struct(target):
-        children = [_convert(c, f.type) for c, f in zip(array.flatten(), target, strict=True)]
-        return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
+        return _convert_struct(array, target)
     if _is_list(kind) and pa.types.is_list(target) and kind.value_type != target.value_type:
         plain = array.cast(pa.list_(pa.field("element", kind.value_type)))
         values = _convert(plain.flatten(), target.value_type)
@@ -210,6 +214,19 @@ def _convert(array: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_map(kind) and pa.types.is_map(target):
         return _convert_map(array, target)
     return array.cast(target)
+
+
+def _convert_struct(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Field by field, by their names. One that the array lacks is NULL; one that the target lacks has no place."""
+    found = {f.name: values for f, values in zip(array.type, array.flatten(), strict=True)}
+    if homeless := [
+        n for n, values in found.items() if target.get_field_index(n) < 0 and values.null_count < len(values)
+    ]:
+        raise pa.ArrowInvalid(f"no place for {homeless}")
+    children = [
+        _convert(found[f.name], f.type) if f.name in found else pa.nulls(len(array), f.type) for f in target
+    ]
+    return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
 
 
 def _flat_offsets(lists: pa.Array) -> pa.Array:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from superinsight_sync.model.written import RESERVED_PREFIX
+
 Stage = Literal["raw", "refined", "quarantine", "unreadable"]
 """`quarantine` holds records that refine set aside, `unreadable` those that could not even be read as records."""
 
@@ -18,8 +20,8 @@ SYSTEM_COLUMNS = (LOAD_ID, EXTRACTED_AT, HASH, PARTITION)
 
 
 def is_system(column: str) -> bool:
-    """Whether a column is one of ours."""
-    return column.startswith("_sis_")
+    """Whether a column's name is one of ours, in any case: engines do not tell cases apart."""
+    return column[: len(RESERVED_PREFIX)].lower() == RESERVED_PREFIX
 
 
 @dataclass(frozen=True, order=True)

@@ -11,8 +11,9 @@ from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.orchestration import keys, metadata
 from superinsight_sync.orchestration.engines import engine_of, is_forced, stopped_if_left
-from superinsight_sync.orchestration.failures import all_failures, failures_shown
+from superinsight_sync.orchestration.failures import all_failures, failures_shown, told
 from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
+from superinsight_sync.security.secrets import redact
 
 Result = Iterator[dg.MaterializeResult[None]]
 
@@ -56,12 +57,11 @@ def _pull_side_by_side(
         }
         for future in as_completed(running):
             stream = running[future]
-            try:
-                result = future.result()
-            except SisError as error:
-                failed[stream.name] = error
-                context.log.error(str(error))
+            if (error := future.exception()) is not None:
+                failed[stream.name] = told(error)
+                context.log.error(redact(str(failed[stream.name])))
                 continue
+            result = future.result()
             key = keys.raw_key(source.name, stream.name)
             if result.nothing_yet:
                 context.log.info(

@@ -1,5 +1,7 @@
 """Our errors → what Dagster does: the verbs have retried already, so a failure here is final for the run."""
 
+import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +11,8 @@ import dagster as dg
 from superinsight_sync.core.errors import SisError, ThresholdError
 from superinsight_sync.orchestration.keys import work_of_step
 from superinsight_sync.security.secrets import redact
+
+_log = logging.getLogger(__name__)
 
 SOURCE, STREAMS, ERROR_CLASS = "sis/source", "sis/failed_streams", "sis/error_class"
 """Metadata of a failure: the source (`datasets` for a dataset), the streams that failed, and the classes."""
@@ -26,6 +30,21 @@ def as_failure(error: SisError, source: str = "", stream: str = "") -> dg.Failur
     if isinstance(error, ThresholdError):
         metadata["sis/published"] = dg.MetadataValue.bool(False)
     return dg.Failure(description=redact(str(error)), metadata=metadata, allow_retries=False)
+
+
+def told(error: BaseException) -> SisError:
+    """What stopped one stream, as an error beside which the others go on. What is none of ours is a defect of ours.
+
+    Raises what is no error but an end of the process.
+    """
+    if isinstance(error, SisError):
+        return error
+    if not isinstance(error, Exception):
+        raise error
+    _log.error("%s", redact("".join(traceback.format_exception(error))))
+    return SisError(
+        f"it failed unexpectedly ({type(error).__name__})", hint="The log has the details; report them"
+    )
 
 
 @contextmanager

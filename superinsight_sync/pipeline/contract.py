@@ -11,11 +11,14 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.constants import falses, null, rows_of
-from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.core.errors import ConfigError, DataError, ThresholdError
 from superinsight_sync.core.rejects import Reject, rejects_table
+from superinsight_sync.lake.joined_types import joined_type
 from superinsight_sync.lake.types import cast_array, storable_schema, widens
-from superinsight_sync.model.declaration import Reaction, SchemaContract
+from superinsight_sync.model.declaration import Reaction, StreamSpec
 from superinsight_sync.model.tables import is_system
+
+_MOST_REJECTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Drift:
     Attributes:
         renamed: (old, new) pairs that look like one column; both are also among `missing` and `new`.
         retyped: name → (type of the table, type that the source gives, as the lake keeps it).
+        narrower: name → type of the table, of columns whose type is another one that it holds wholly.
     """
 
     new: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     retyped: Mapping[str, tuple[pa.DataType, pa.DataType]] = field(default_factory=dict)
+    narrower: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -55,12 +60,10 @@ def drift_between(table: pa.Schema, source: pa.Schema) -> Drift:
     found = storable_schema(pa.schema([f for f in source if not is_system(f.name)]))
     new = tuple(n for n in found.names if n not in landed.names)
     missing = tuple(n for n in landed.names if n not in found.names)
-    retyped = {
-        f.name: (landed.field(f.name).type, f.type)
-        for f in found
-        if f.name in landed.names and not widens(f.type, landed.field(f.name).type)
-    }
-    return Drift(new, missing, tuple(_renames(landed, found, new, missing)), retyped)
+    both = [(f.name, landed.field(f.name).type, f.type) for f in found if f.name in landed.names]
+    retyped = {name: (was, now) for name, was, now in both if not widens(now, was)}
+    narrower = {name: was for name, was, now in both if was != now and name not in retyped}
+    return Drift(new, missing, tuple(_renames(landed, found, new, missing)), retyped, narrower)
 
 
 def _renames(
@@ -86,28 +89,12 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
     None for bytes, lists and structs beside another type: their text would not tell them from others.
     """
-    if widens(one, other):
-        return other
-    if widens(other, one):
-        return one
-    exact = [t for t in (one, other) if pa.types.is_integer(t) or pa.types.is_decimal(t)]
-    if len(exact) == 2:
-        whole, scale = (max(part(t) for t in exact) for part in (_whole_digits, _scale))
-        if whole + scale <= 38:
-            return pa.decimal128(whole + scale, scale)
+    found = joined_type(one, other)
+    if found is not None:
+        return found
     if any(pa.types.is_nested(t) or pa.types.is_binary(t) for t in (one, other)):
         return None
     return pa.string()
-
-
-def _whole_digits(kind: pa.DataType) -> int:
-    if pa.types.is_decimal(kind):
-        return int(kind.precision - kind.scale)
-    return {8: 3, 16: 5, 32: 10, 64: 19}[kind.bit_width]
-
-
-def _scale(kind: pa.DataType) -> int:
-    return int(kind.scale) if pa.types.is_decimal(kind) else 0
 
 
 def _widened(name: str, was: pa.DataType, now: pa.DataType) -> pa.DataType:
@@ -115,8 +102,8 @@ def _widened(name: str, was: pa.DataType, now: pa.DataType) -> pa.DataType:
     if found is None:
         raise ConfigError(
             f"column '{name}' was {was} and is now {now}, which have no common type",
-            hint="Convert it in a query, forget the table by a full refresh (`sis state reset`), or choose "
-            "another reaction in schema_contract: {types: …}",
+            hint="Convert it in a query, start the stream over (`sis reset`), or choose another reaction in "
+            "schema_contract: {types: …}",
         )
     return found
 
@@ -125,6 +112,8 @@ class Conformer:
     """Makes a source's rows keep the contract with the table that holds the earlier ones.
 
     Args:
+        stream: with the contract. Where rows are merged by a key, one without a value in each of its columns is
+            no record's: it is kept in `rejects`, or raises DataError, as declared. The cursor is never made text.
         replaces: the earlier rows go, so that under `evolve` no type has to hold theirs.
         settled: columns whose new type holds also what has landed, as their source knows.
 
@@ -139,14 +128,16 @@ class Conformer:
 
     def __init__(
         self,
-        contract: SchemaContract,
+        stream: StreamSpec,
         drift: Drift,
         *,
         replaces: bool = False,
         settled: Collection[str] = (),
     ) -> None:
         self.drift = drift
-        self._contract = contract
+        self._keys = stream.primary_key if stream.disposition == "merge" else ()
+        self._sets_aside = stream.on_row_error == "quarantine"
+        contract = self._contract = stream.contract
         self._rejects: list[Reject] = []
         self.discarded_rows = 0
         self.discarded_values: Counter[str] = Counter()
@@ -160,6 +151,7 @@ class Conformer:
                 hint="Set schema_contract: evolve to take the change, or restore the source's columns",
             )
         self.widened: dict[str, pa.DataType] = {}
+        self._narrower = {} if replaces else drift.narrower
         self._new: tuple[str, ...] = () if contract.columns == "evolve" else drift.new
         self._kept: dict[str, pa.DataType] = {}
         for name, (was, now) in drift.retyped.items():
@@ -167,6 +159,11 @@ class Conformer:
                 self._kept[name] = was
             elif not replaces:
                 self.widened[name] = now if name in settled else _widened(name, was, now)
+                if name == stream.sync.cursor and pa.types.is_string(self.widened[name]):
+                    raise ConfigError(
+                        f"column '{name}' is the cursor, was {was} and is now {now}: as text it would be none",
+                        hint="Convert it to its former type in a query, or start the stream over (`sis reset`)",
+                    )
 
     def reset(self) -> None:
         """Forgets what was counted: the rows are read anew."""
@@ -176,7 +173,7 @@ class Conformer:
 
     def schema(self, source: pa.Schema) -> pa.Schema:
         """The schema of the rows as they will land, in the source's order of columns."""
-        types = {**self.widened, **self._kept}
+        types = {**self._narrower, **self.widened, **self._kept}
         return pa.schema(
             [pa.field(f.name, types.get(f.name, f.type)) for f in source if f.name not in self._new]
         )
@@ -195,8 +192,22 @@ class Conformer:
                 values = _text_or_cast(values, f.type, f.name)
             elif f.name in self.widened:
                 values = _text_or_cast(values, f.type, f.name)
+            elif f.name in self._narrower:
+                values = cast_array(values, f.type, f.name)
             arrays.append(values)
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return self._with_keys(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+    def _with_keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        without = [k for k in self._keys if k in batch.schema.names and batch.column(k).null_count]
+        for name in without:
+            missing = batch.column(name).is_null()
+            reason = f"a NULL in the primary key: '{name}'"
+            if not self._sets_aside:
+                raise DataError(reason, hint="Name keys that every row has, or set on_row_error: quarantine")
+            self._reject(batch.filter(missing), reason)
+            self.discarded_rows += pc.sum(missing).as_py() or 0
+            batch = batch.filter(pc.invert(missing))
+        return batch
 
     def _without_rows(
         self, batch: pa.RecordBatch, misfits: dict[str, pa.Array], unknown: dict[str, pa.Array]
@@ -226,6 +237,11 @@ class Conformer:
             self.discarded_values[name] += found
 
     def _reject(self, rows: pa.RecordBatch, reason: str) -> None:
+        if len(self._rejects) + rows.num_rows > _MOST_REJECTS:
+            raise ThresholdError(
+                f"more than {_MOST_REJECTS:,} rows would be set aside, the last ones because: {reason}",
+                hint="Correct the declaration or the source; nothing was landed",
+            )
         for row in rows_of(rows):
             self._rejects.append((None, None, reason, json.dumps(row, default=str, ensure_ascii=False)))
 
@@ -252,6 +268,8 @@ def _text_or_cast(values: pa.Array, target: pa.DataType, name: str) -> pa.Array:
     """The values as `target`. Raises DataError unless casting back gives the same values."""
     if pa.types.is_string(target) and (pa.types.is_nested(values.type) or pa.types.is_binary(values.type)):
         raise DataError(f"column '{name}' cannot become text without loss")
+    if pa.types.is_nested(target):
+        return cast_array(values, target, name)
     try:
         done = values.cast(target)
         same = pc.all(pc.equal(done.cast(values.type), values), skip_nulls=True).as_py()

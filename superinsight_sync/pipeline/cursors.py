@@ -2,10 +2,15 @@
 
 import math
 import re
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.constants import nearest_of
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.protocol import Capabilities
@@ -16,6 +21,39 @@ _FURTHEST_ZONE = timedelta(hours=14)
 """A time without a zone may be that of any zone; the first to see a day is UTC+14."""
 _CLOCKS_APART = timedelta(minutes=5)
 """Cursors so little in the future come from clocks that differ; nobody is told."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the cursor's values of one read span.
+
+    Attributes:
+        least, greatest: None if no row had one.
+        present: the greatest that is not in the future.
+        without: rows that had none.
+    """
+
+    least: Any = None
+    greatest: Any = None
+    present: Any = None
+    without: int = 0
+
+    def and_of(self, values: pa.Array) -> "Seen":
+        """With another batch's values."""
+        span = pc.min_max(values)
+        least, greatest = nearest_of(span["min"]), nearest_of(span["max"])
+        without = self.without + values.null_count
+        if greatest is None:
+            return replace(self, without=without)
+        present, now = greatest, now_like(greatest)
+        if now is not None and greatest > now:
+            present = nearest_of(pc.max(values.filter(pc.less_equal(values, pa.scalar(now, values.type)))))
+        return Seen(
+            least if self.least is None else min(least, self.least),
+            greatest if self.greatest is None else max(greatest, self.greatest),
+            max((p for p in (present, self.present) if p is not None), default=None),
+            without,
+        )
 
 
 def minus_lag(stream: StreamSpec, capabilities: Capabilities, cursor: Any) -> Any:
@@ -36,6 +74,16 @@ def minus_lag(stream: StreamSpec, capabilities: Capabilities, cursor: Any) -> An
     if isinstance(cursor, date) and not isinstance(cursor, datetime):
         return cursor - max(lag, timedelta(days=1))
     return cursor - lag
+
+
+def as_seen(last: Any, seen: Any) -> Any:
+    """A checkpoint in the form that the column has now: with a zone, UTC, or without one; a date is its midnight."""
+    if not isinstance(seen, datetime) or not isinstance(last, date):
+        return last
+    at = last if isinstance(last, datetime) else datetime.combine(last, time())
+    if seen.tzinfo and at.tzinfo is None:
+        return at.replace(tzinfo=UTC)
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo and seen.tzinfo is None else at
 
 
 def greater(stream: StreamSpec, last: Any, seen: Any) -> Any:
@@ -77,15 +125,16 @@ def is_future(value: Any) -> bool:
 
 
 def warnings_of(
-    stream: str, cursor: str, last: Any, greatest: Any, *, capabilities: Capabilities
+    stream: str, cursor: str, last: Any, seen: Seen, *, capabilities: Capabilities
 ) -> tuple[str, ...]:
     """What a person must know of a read by a cursor, since rows may be missed; without values.
 
     Args:
         stream: as `sis` takes it.
         last: the checkpoint before the read.
-        greatest: the greatest cursor that was read, None if there was none.
+        seen: what was read.
     """
+    greatest = seen.greatest
     mend = (
         f"`sis state set {stream} <cursor>` sets it back, `sis state reset {stream}` reads everything again"
     )
@@ -101,5 +150,10 @@ def warnings_of(
         found.append(
             f"rows have a '{cursor}' in the future. They have landed, and the checkpoint stays at the greatest one"
             " that is not; they are read again each time until they are corrected at the source"
+        )
+    if seen.without:
+        found.append(
+            f"rows have no value in '{cursor}': whether they are new cannot be told, so all of them are read each time,"
+            " and land once. Give them one at the source if that takes too long"
         )
     return tuple(found)

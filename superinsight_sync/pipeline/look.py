@@ -14,7 +14,8 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import DELETED_AT, TableRef
-from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync.pipeline.landed_as import check_stream_goes_on
 from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_declared
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
@@ -35,6 +36,8 @@ def _report(source: SourceSpec, settings: Settings, streams: Sequence[StreamSpec
     try:
         probe = open_declared(source, settings).probe()
         empty = [s.name for s in streams if not _check_columns(source, s, settings)]
+        for stream in streams:
+            check_stream_goes_on(open_engine(settings=settings), source, stream)
     except SisError as error:
         located = error.at(f"source '{source.name}'")
         return ConnectionReport(
@@ -195,8 +198,10 @@ def set_aside(engine: Engine, table: TableRef, limit: int) -> list[dict[str, Any
     for record in _head(engine, table.at("quarantine"), list(named.values()), limit):
         rows.append({name: record[column] for name, column in named.items()})
     for record in _head(engine, table.at("unreadable"), None, limit - len(rows)):
-        where = f"{record['file']}, line {record['line']}: {record['reason']}"
-        found = {"rule": "unreadable", "step": "read", "reason": where, "column": None}
+        place = (record["file"], record["line"] and f"line {record['line']}")
+        where = ", ".join(p for p in place if p)
+        told = f"{where}: {record['reason']}" if where else record["reason"]
+        found = {"rule": "unreadable", "step": "read", "reason": told, "column": None}
         rows.append({**found, "load_id": record["_sis_load_id"], "record": record["record"]})
     return rows
 

@@ -13,6 +13,7 @@ from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline import describe, export, refine
 from superinsight_sync.pipeline.cursors import minus_lag
 from superinsight_sync.pipeline.engine import Engine, table_of
+from superinsight_sync.pipeline.landed_as import check_goes_on, goes_on
 from superinsight_sync.pipeline.reach import read_token
 from superinsight_sync.security.secrets import redact
 from superinsight_sync.sources.protocol import Accompanied, Counted, ReadRequest, Source, open_declared
@@ -84,7 +85,9 @@ def _of_source(
     store, table = engine.store(source, stream, "raw"), table_of(source, stream, "raw")
     held = store.exists(table)
     points: Mapping[str, Checkpoint] = store.checkpoints(table) if held else {}
+    check_goes_on(source, stream, store.schema(table) if held else None, points)
     last = points.get(partitions[-1] if partitions else "")
+    last = last if goes_on(stream, last) else None
     planned = replace(planned, checkpoint=_checkpoint(last))
     connection = open_declared(source, engine.settings)
     if isinstance(connection, Accompanied):

@@ -11,9 +11,7 @@ import pyarrow as pa
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
-from superinsight_sync.lake.staged_rows import AtRest
-from superinsight_sync.lake.store import Store
-from superinsight_sync.lake.system_columns import add_system_columns
+from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
@@ -21,13 +19,16 @@ from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.alert import alert_cursor, alert_schema_changed
 from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
-from superinsight_sync.pipeline.cursors import greater, minus_lag, warnings_of
+from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, minus_lag, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours
+from superinsight_sync.pipeline.landed_as import HOW, check_goes_on, goes_on, how_it_lands
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
+from superinsight_sync.pipeline.unreadable import keep_unreadable
 from superinsight_sync.pipeline.widening import Rewrites, widen_table
+from superinsight_sync.sources.naming import check_names
 from superinsight_sync.sources.protocol import (
     Accompanied,
     ReadRequest,
@@ -77,9 +78,15 @@ class _Pull:
             request,
             load_id=self.load_id,
             conformer=self.conformer,
-            keep_unreadable=lambda found: _keep_unreadable(self, found),
+            keep_unreadable=lambda found: keep_unreadable(
+                self.engine, self.table, found, load_id=self.load_id, anew=self.replaces
+            ),
             motion=self.motion,
         )
+
+    def merge(self, read: ReadBatches, commit: Commit) -> CommitResult:
+        keys, cursor = self.stream.primary_key, self.stream.sync.cursor
+        return self.store.merge(self.table, read, commit, keys=keys, newest_by=cursor)
 
     @property
     def replaces(self) -> bool:
@@ -88,7 +95,7 @@ class _Pull:
 
     def commit(self, position: Any = None, warned: str | None = None, **checkpoint: Any) -> Commit:
         drift = self.conformer.drift.mark if self.conformer else None
-        detail = {"position": position, "drift": drift, "warned": warned}
+        detail = {"position": position, "drift": drift, "warned": warned, HOW: how_it_lands(self.stream)}
         kept = {k: v for k, v in detail.items() if v}
         point = Checkpoint(load_id=self.load_id, at=utc_now(), detail=kept, **checkpoint)
         return Commit(
@@ -146,6 +153,9 @@ def _looked_up(pull: _Pull) -> _Pull:
     if not pull.store.exists(pull.table):
         return pull
     held, points = pull.store.schema(pull.table), pull.store.checkpoints(pull.table)
+    check_goes_on(pull.source, pull.stream, held, points)
+    if not goes_on(pull.stream, points.get("")):
+        points = {key: point for key, point in points.items() if key}
     return replace(pull, held=held, points=points)
 
 
@@ -169,6 +179,7 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     except NothingYetError:
         tally.unchanged = True
         return _nothing_yet(pull, started)
+    check_names((c.name for c in shape.columns), own=pull.connection.capabilities.own_columns)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
     landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
@@ -218,9 +229,7 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
         alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, drift.texts)
     rewrites = _rewrites(pull)
     try:
-        conformer = Conformer(
-            pull.stream.contract, drift, replaces=pull.replaces, settled=rewrites.columns.keys()
-        )
+        conformer = Conformer(pull.stream, drift, replaces=pull.replaces, settled=rewrites.columns.keys())
     except ConfigError:
         if is_new:
             _mark_told(pull, drift)
@@ -290,7 +299,7 @@ def _land_window(pull: _Pull, token: str | None) -> _Landed:
 
 def _add(pull: _Pull, spool: Spool, commit: Commit) -> CommitResult:
     if pull.stream.disposition == "merge":
-        return pull.store.merge(pull.table, spool.at_rest, commit, keys=pull.stream.primary_key)
+        return pull.merge(spool.at_rest, commit)
     return pull.store.append(pull.table, spool.at_rest, commit)
 
 
@@ -305,23 +314,24 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     with Spool(pull.engine.settings, pull.motion.moved) as spool:
         with reading:
             spool.fill(reading(), cursor=by_cursor)
-        cursor = greater(pull.stream, last, spool.cursor_max)
+        last = as_seen(last, spool.seen.greatest)
+        cursor = greater(pull.stream, last, spool.seen.present)
         position = dict(request.next_position) or request.position
-        warnings = _warned(pull, last, spool.greatest) if by_cursor else ()
+        warnings = _warned(pull, last, spool.seen) if by_cursor else ()
         warned = fingerprint(list(warnings)) if warnings else None
         commit = pull.commit(position, warned, token=token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
         if overlaps and pull.held is not None:
-            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor, after=after)
+            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor)
         still_ours(pull.lease)
         done = _add(pull, spool, commit)
     return _Landed(reading, done, commit, last, cursor, warnings)
 
 
-def _warned(pull: _Pull, last: Any, greatest: Any) -> tuple[str, ...]:
+def _warned(pull: _Pull, last: Any, seen: Seen) -> tuple[str, ...]:
     """What is wrong with the cursor; told as an alert too when it was not so at the last pull."""
     stream, cursor = f"{pull.source.name}.{pull.stream.name}", pull.stream.sync.cursor or ""
-    found = warnings_of(stream, cursor, last, greatest, capabilities=pull.connection.capabilities)
+    found = warnings_of(stream, cursor, last, seen, capabilities=pull.connection.capabilities)
     before = pull.points[""].detail.get("warned") if "" in pull.points else None
     if found and fingerprint(list(found)) != before:
         alert_cursor(pull.engine, pull.source.name, pull.stream.name, found)
@@ -362,25 +372,6 @@ def _result(
         of_source=landed.told,
         warnings=(*landed.warnings, *gone.warnings),
     )
-
-
-def _keep_unreadable(pull: _Pull, found: pa.Table) -> None:
-    """Lands what could not be read as records, with its reason. Before the rows, so that no end in between
-    can lose it; landed again after such an end, it is there once."""
-    table = pull.table.at("unreadable")
-    if not found.num_rows and not (pull.replaces and pull.engine.lake.exists(table)):
-        return
-    commit = Commit(f"{pull.load_id}-unreadable", metadata={"run_id": pull.engine.run_id, "verb": "pull"})
-
-    def read() -> pa.RecordBatchReader:
-        return add_system_columns(found.to_reader(), load_id=pull.load_id, extracted_at=utc_now())
-
-    if pull.replaces:
-        pull.engine.lake.replace(table, AtRest(read), commit)
-    else:
-        pull.engine.lake.merge(table, read, commit, keys=found.schema.names)
-    with if_possible("the records set aside are in the lake, but not counted in our state"):
-        pull.engine.state.quarantine.record(table, pull.load_id, {"unreadable": found.num_rows})
 
 
 def _nothing_yet(pull: _Pull, started: float) -> PullResult:

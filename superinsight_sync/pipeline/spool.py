@@ -2,24 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import MAXYEAR, MINYEAR, date
+from functools import reduce
+from operator import or_
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import nearest_of
 from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.gather import Ints, fixed
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.lake.staged_rows import AtRest, StagedRows
 from superinsight_sync.lake.system_columns import row_hash
 from superinsight_sync.model.tables import HASH, is_system
-from superinsight_sync.pipeline.cursors import now_like
+from superinsight_sync.pipeline.cursors import Seen
 
 if TYPE_CHECKING:
     import pyarrow.dataset
-
-_COMPARED = "_sis_compared"
 
 
 class Spool:
@@ -32,10 +34,9 @@ class Spool:
     def __init__(self, settings: Settings, moved: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
         self._moved = moved
-        self.cursor_max: Any = None
-        """The greatest value of the cursor column that is not in the future."""
-        self.greatest: Any = None
-        self._least: Any = None
+        self.seen = Seen()
+        """What the values of the cursor column span."""
+        self._kept: Ints | None = None
         self._rows: StagedRows | None = None
         self._stack = ExitStack()
 
@@ -49,6 +50,9 @@ class Spool:
 
     @property
     def rows(self) -> int:
+        """How many there are, without those dropped."""
+        if self._kept is not None:
+            return int(self._kept.sum())
         return self._rows.rows if self._rows else 0
 
     @property
@@ -61,72 +65,88 @@ class Spool:
         rows = self._stack.enter_context(StagedRows(batches.schema, self._settings.scratch_dir))
         for batch in batches:
             if cursor is not None and batch.num_rows:
-                self._see(batch.column(cursor))
+                self.seen = self.seen.and_of(batch.column(cursor))
             rows.add(batch)
         self._rows = rows
 
-    def _see(self, values: pa.Array) -> None:
-        span = pc.min_max(values)
-        least, greatest = nearest_of(span["min"]), nearest_of(span["max"])
-        if greatest is None:
-            return
-        self._least = least if self._least is None else min(least, self._least)
-        self.greatest = greatest if self.greatest is None else max(greatest, self.greatest)
-        now = now_like(greatest)
-        if now is not None and greatest > now:
-            greatest = nearest_of(pc.max(values.filter(pc.less_equal(values, pa.scalar(now, values.type)))))
-        if greatest is not None and (self.cursor_max is None or greatest > self.cursor_max):
-            self.cursor_max = greatest
-
     def open(self) -> pa.RecordBatchReader:
-        """Reads what was spooled, from the start."""
+        """Reads what was spooled and not dropped, in order, from the start."""
         assert self._rows
-        return pa.RecordBatchReader.from_batches(self._rows.schema, self._stepping(self._rows.open()))
+        return pa.RecordBatchReader.from_batches(self._rows.schema, self._batches(self._rows.open()))
 
-    def _stepping(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def _batches(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        start = 0
         for batch in batches:
             self._moved()
+            end = start + batch.num_rows
+            if self._kept is not None and not self._kept[start:end].all():
+                batch = batch.filter(fixed(pa.bool_(), self._kept[start:end], None))
+            start = end
             yield batch
 
-    def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None, after: Any) -> None:
-        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds from `after` on, or from the
-        least cursor of what was read, if the source reached further back.
+    def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None) -> None:
+        """Drops rows that have landed: as many of each `_sis_hash` as the lake holds.
 
-        Where columns came or went since, rows are equal if they are so in the columns that both have.
+        Equal rows have equal cursors, so only what lies between the least and the greatest that was read is looked at;
+        without a cursor, all that landed. What is compared are hashes, which spill. Where columns came or went since,
+        rows are equal if they are so in the columns that both have.
         """
-        known = landed
         here, there = ([n for n in s.names if not is_system(n)] for s in (self.open().schema, landed.schema))
         columns, same = [n for n in here if n in there], here == there
-        if cursor is not None and after is not None and not isinstance(after, str):
-            since = after if self._least is None else min(after, self._least)
-            known = landed.filter(pc.field(cursor) >= pa.scalar(since, landed.schema.field(cursor).type))
-        schema = self.open().schema
-        fresh = self._stack.enter_context(StagedRows(schema, self._settings.scratch_dir))
+        by = landed.schema.field(cursor) if cursor in landed.schema.names else None
+        within = None if by is None else self._within(by)
+        by_text = [by.name] if within is not None and by is not None and pa.types.is_string(by.type) else []
         with open_duckdb(self._settings.memory_limit_bytes, self._settings.scratch_dir) as engine:
             engine.register("spooled", _compared(self.open(), None if same else columns))
-            rows = known.scanner(columns=[HASH] if same else [HASH, *columns]).to_reader()
+            found = landed.scanner(
+                columns=list(dict.fromkeys([*([HASH] if same else columns), *by_text])),
+                filter=None if by_text else within,  # Delta's bounds of texts are of a type it cannot compare
+                batch_readahead=2,
+                fragment_readahead=1,
+            ).to_reader()
+            rows = _filtered(found, within) if by_text else found
             engine.register("landed", _compared(rows, None if same else columns))
-            found = engine.sql(
-                f"""
-                SELECT s.* EXCLUDE ({_COMPARED}, _sis_nth)
-                FROM (SELECT *, row_number() OVER (PARTITION BY {_COMPARED}) AS _sis_nth FROM spooled) AS s
-                ANTI JOIN
-                (SELECT {_COMPARED}, row_number() OVER (PARTITION BY {_COMPARED}) AS _sis_nth FROM landed) AS l
-                ON s.{_COMPARED} = l.{_COMPARED} AND s._sis_nth = l._sis_nth
-                """  # noqa: S608 - made of a constant
-            ).to_arrow_reader(65_536)
-            for batch in found:
-                fresh.fill(pa.Table.from_batches([batch]).cast(schema).to_batches())
-        self._rows = fresh
+            kept = np.zeros(self.rows, bool)
+            for batch in engine.sql(_FRESH).to_arrow_reader(65_536):
+                kept[batch.column("place").to_numpy()] = True
+        self._kept = kept
+
+    def _within(self, cursor: pa.Field) -> "pc.Expression | None":
+        """The landed rows whose cursor is one of what was read. None, for all, where a NaN or a date beyond
+        Python's calendar escapes comparison."""
+        kind = cursor.type
+        if pa.types.is_floating(kind) or self.open().schema.field(cursor.name).type != kind:
+            return None
+        field, seen = pc.field(cursor.name), self.seen
+        if any(isinstance(v, date) and v.year in (MINYEAR, MAXYEAR) for v in (seen.least, seen.greatest)):
+            return None
+        parts = [pc.is_null(field)] if seen.without else []
+        if seen.greatest is not None:
+            least, greatest = (pa.scalar(v, kind) for v in (seen.least, seen.greatest))
+            parts.append((field >= least) & (field <= greatest))
+        return reduce(or_, parts) if parts else pc.scalar(False)
+
+
+_FRESH = """
+    WITH s AS (SELECT hash, place, row_number() OVER (PARTITION BY hash ORDER BY place) AS nth FROM spooled),
+         l AS (SELECT hash, count(*) AS held FROM landed SEMI JOIN s USING (hash) GROUP BY hash)
+    SELECT place FROM s LEFT JOIN l USING (hash) WHERE nth > coalesce(held, 0)"""
+
+
+def _filtered(rows: pa.RecordBatchReader, wanted: pc.Expression) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(rows.schema, (batch.filter(wanted) for batch in rows))
 
 
 def _compared(rows: pa.RecordBatchReader, columns: list[str] | None) -> pa.RecordBatchReader:
-    """The rows with what they are compared by: `_sis_hash`, or the hash of the named columns."""
-    schema = rows.schema.append(pa.field(_COMPARED, pa.int64()))
+    """Of each row its place and what it is compared by: `_sis_hash`, or the hash of the named columns."""
+    schema = pa.schema([("hash", pa.int64()), ("place", pa.int64())])
 
     def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
         for batch in rows:
             found = batch.column(HASH) if columns is None else row_hash(batch.select(columns))
-            yield pa.RecordBatch.from_arrays([*batch.columns, found], schema=schema)
+            places = fixed(pa.int64(), np.arange(start, start + batch.num_rows), None)
+            start += batch.num_rows
+            yield pa.RecordBatch.from_arrays([found, places], schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())

@@ -39,10 +39,11 @@ def widen_table(
 
     A commit of another process meanwhile makes it read again, so that no row is lost.
     """
+    held = store.schema(table) if types else pa.schema([])
+    types = {name: kind for name, kind in types.items() if held.field(name).type != kind}
     if not types and not _changes(store, table, rewrites.columns):
         return
-    before = store.schema(table)
-    schema = pa.schema([pa.field(f.name, types.get(f.name, f.type)) for f in before])
+    schema = pa.schema([pa.field(f.name, types.get(f.name, f.type)) for f in store.schema(table)])
 
     def read() -> pa.RecordBatchReader:
         rows = store.scan(table)

@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from difflib import get_close_matches
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.tables import is_system
+from superinsight_sync.model.written import RESERVED_PREFIX
 
 
 def not_there(noun: str, name: str, valid: Iterable[str]) -> ConfigError:
@@ -23,6 +25,33 @@ def need_columns(stream: StreamSpec, names: Sequence[str]) -> None:
     for name in (*((stream.sync.cursor,) if stream.sync.cursor else ()), *stream.primary_key):
         if name not in names:
             raise not_there("column", name, names)
+
+
+def check_names(names: Iterable[str], where: str = "", own: Container[str] = ()) -> None:
+    """Raises ConfigError for names that cannot be columns of one table.
+
+    Args:
+        own: columns that the source itself adds, under names of ours.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name:
+            raise ConfigError("a column has no name", where=where)
+        if is_system(name) and name not in own:
+            raise ConfigError(
+                f"column '{name}' uses the reserved prefix {RESERVED_PREFIX}, which marks our own columns",
+                where=where,
+                hint="Give it another name at the source, or in a query: SELECT … AS another_name",
+            )
+        other = seen.get(name.lower())
+        if other is not None:
+            twice = f"column '{name}' is there twice"
+            raise ConfigError(
+                twice if other == name else f"columns '{other}' and '{name}' cannot be told apart",
+                where=where,
+                hint="Names must differ by more than upper and lower case: rename one at the source, or in a query",
+            )
+        seen[name.lower()] = name
 
 
 def split_table(table: str, default_schema: str | None) -> tuple[str | None, str]:

@@ -47,6 +47,8 @@ class Capabilities:
     gives_bound: bool = True
     """A read by a cursor gives rows at its bound itself as long as the source has them: if it gives none, the
     source has gone behind its checkpoint. Not so where data comes and goes, or a server decides."""
+    own_columns: frozenset[str] = frozenset()
+    """Columns under names of ours that the kind itself adds to the source's."""
     found_types: bool = False
     """Columns are those that the records of a read have: one that none of them has is not gone."""
 
@@ -130,7 +132,8 @@ class ReadRequest:
 
     Attributes:
         window: half-open ``[start, end)`` for a partition.
-        after: inclusive lower bound for an incremental read (the checkpoint minus lag).
+        after: inclusive lower bound for an incremental read (the checkpoint minus lag). Rows without a cursor value
+            are read as well, since no bound tells whether they are new; a window has none of them.
         limit: at most so many rows, for previews.
         columns: the only columns that are needed; a kind that can leaves out the others.
         position: what the last landed read of this stream left in `next_position`; None before the first.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.model.tables import TableRef
@@ -62,6 +62,13 @@ class Quarantine:
         ]
         with self._database.write() as connection:
             upsert(connection, quarantine_counts, rows)
+
+    def forget(self, table: TableRef) -> int:
+        """Takes out the counts of a stream; how many."""
+        q = quarantine_counts
+        where: QuarantineFilter = {"tenant": table.tenant, "source": table.source, "stream": table.stream}
+        with self._database.write() as connection:
+            return connection.execute(delete(q).where(*matching(q, where))).rowcount
 
     def list(self, limit: int = 1_000, **where: Unpack[QuarantineFilter]) -> tuple[QuarantineCount, ...]:
         """Those that match, newest first."""

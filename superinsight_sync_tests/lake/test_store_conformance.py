@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from superinsight_sync.core.errors import ConfigError, DataError, StopRequested, TransientError
+from superinsight_sync.lake import delta_merge
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.tables import LOAD_ID, Checkpoint, Commit
 from superinsight_sync_tests.lake.rows import AT, breaking, commit, content, names, new_table, orders, reads
@@ -112,6 +113,23 @@ def test_merge_updates_what_differs_and_inserts_the_rest(store: Store) -> None:
     loads = {r["id"]: r[LOAD_ID] for r in store.scan(table).read_all().to_pylist()}
     assert loads == {1: "l1", 2: "l2", 4: "l2", None: "l2"}
     assert store.count(table, partitions=["2026-03-04"]) == 1
+
+
+def test_of_one_key_in_a_merge_the_newest_row_wins_wherever_it_stands(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = new_table()
+    store.append(table, reads(orders(A), "l0"), commit("l0"))
+    rows = [(1, "newest", 9), (1, "older", 8), (2, "tie", 5), (2, "last", 5), (3, "some", 4), (3, None, 3)]
+    for load, newest in (("l1", "day"), ("l2", "day"), ("l3", "no such column")):
+        if load == "l2":  # the way of more rows than fit into memory
+            monkeypatch.setattr(delta_merge, "CHUNK_ROWS", 1)
+        store.merge(table, reads(orders(*rows), load), commit(load), keys=["id"], newest_by=newest)
+        wins = ["older", "last", None] if load == "l3" else ["newest", "last", "some"]
+        assert names(store, table) == list(enumerate(wins, 1))
+    by_text = orders((4, "b", 1), (4, "B", 2), (4, None, 3), (5, None, 1))
+    store.merge(table, reads(by_text, "l4"), commit("l4"), keys=["id"], newest_by="name")
+    assert names(store, table)[3:] == [(4, "b"), (5, None)], "a NULL is less than any value"
 
 
 def test_merge_by_two_keys_tells_null_from_empty(store: Store) -> None:

@@ -118,6 +118,28 @@ def test_a_stream_that_fails_lets_the_others_land_and_is_named(defs: dg.Definiti
     assert any("gone" in e and "1 stream(s) failed; the others have landed" in e for e in done.errors)
 
 
+def test_a_defect_in_one_stream_s_pull_lets_the_others_land(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from superinsight_sync.pipeline import pull
+
+    whole = pull.pull_stream
+
+    def broken(engine: Any, source: SourceSpec, stream: Any, **how: Any) -> Any:
+        if stream.name == "warned":
+            raise KeyError("a defect of ours")
+        return whole(engine, source, stream, **how)
+
+    monkeypatch.setattr(pull, "pull_stream", broken)
+    done = run(defs, "web/raw_pages", "web/raw_warned", "web/raw_blocked")
+    assert [done.assets[f"web/raw_{n}"].materialized for n in ("pages", "blocked", "warned")] == [
+        True,
+        True,
+        False,
+    ]
+    assert any("warned: it failed unexpectedly (KeyError)" in e for e in done.errors)
+
+
 def test_a_critical_check_stops_what_is_downstream(defs: dg.Definitions) -> None:
     done = run(defs, "web.blocked")
     assert done.exit_code == 3

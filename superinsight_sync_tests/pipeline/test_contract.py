@@ -12,7 +12,7 @@ import pytest
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.system_columns import add_system_columns
-from superinsight_sync.model.declaration import SchemaContract, SourceSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.tables import Commit, TableRef
 from superinsight_sync.pipeline.contract import Conformer, drift_between
 from superinsight_sync.pipeline.engine import Engine
@@ -22,6 +22,7 @@ from superinsight_sync.pipeline.widening import widen_table
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.shop import change, make_shop, order, shop_source
 
+STREAM = StreamSpec.model_validate({"name": "orders", "table": "orders"})
 RAW = TableRef("acme", "shop", "orders", "raw")
 INCREMENTAL = {"mode": "incremental", "cursor": "updated_at"}
 INSERT = "INSERT INTO orders VALUES (?,?,?,?,?,?)"
@@ -312,7 +313,7 @@ def test_evolve_keeps_every_value_of_both_types(
         return value if isinstance(value, str) else pa.array([value], type_of).cast(pa.string())[0].as_py()
 
     engine.lake.append(RAW, read, Commit("one"))
-    conformer = Conformer(SchemaContract(), drift_between(engine.lake.schema(RAW), after.schema))
+    conformer = Conformer(STREAM, drift_between(engine.lake.schema(RAW), after.schema))
     widen_table(engine.lake, RAW, conformer.widened, "run-1")
     landed = [
         *engine.lake.scan(RAW).read_all().column("v").to_pylist(),
@@ -327,7 +328,7 @@ def test_a_type_that_has_no_common_one_stops_with_what_to_do(now: pa.DataType) -
     with pytest.raises(
         ConfigError, match="column 'v' was int64 and is now .*have no common type.*full refresh"
     ):
-        Conformer(SchemaContract(), drift)
+        Conformer(STREAM, drift)
 
 
 def test_a_database_target_is_widened_too(

@@ -74,7 +74,9 @@ class Walk:
         if self._last is not None and self._order == _ID:
             wanted.append({_ID: {"$not": {"$lte": self._last}}})
         elif self._last is not None and self._order:
-            wanted += [{self._order: {"$gte": self._last}}, {_ID: {"$nin": self._given}}]
+            # By $expr values of all types are compared as the index has them, where a filter stays within one type.
+            further = {"$gte": [f"${self._order}", {"$literal": self._last}]}
+            wanted += [{"$expr": further}, {_ID: {"$nin": self._given}}]
         sort = [(self._order, 1)] if self._order else None
         options = self._collection.codec_options
         chosen = {"$and": wanted} if len(wanted) > 1 else self._filter

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.orc
 
 from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.lake.types import cast_array, storable_type, widens
-from superinsight_sync.model.types import MAX_DECIMAL_DIGITS
+from superinsight_sync.lake.joined_types import joined_type
+from superinsight_sync.lake.types import cast_array, storable_type
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
@@ -59,7 +59,7 @@ class TypedLayout(ABC):
 
     def _joined(self, one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         """The type of a column that two files give these types; None if there is none."""
-        return joined_types(one, other)
+        return joined_type(one, other)
 
     def _damaged(self, member: Member) -> DataError:
         return DataError(
@@ -164,16 +164,3 @@ def _as_text(name: str, *types: pa.DataType) -> str:
     if any(pa.types.is_nested(t) or pa.types.is_duration(t) for t in types) or pa.string() in types[-1:]:
         return "Have the file written with a type that a table keeps, or make `path` match other files"
     return f"Declare format.columns: {{{name}: string}} to keep it as text"
-
-
-def joined_types(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The type that holds both exactly; None if there is none."""
-    if widens(one, other):
-        return other
-    if widens(other, one):
-        return one
-    if pa.types.is_decimal(one) and pa.types.is_decimal(other):
-        scale = max(one.scale, other.scale)
-        digits = max(one.precision - one.scale, other.precision - other.scale) + scale
-        return pa.decimal128(digits, scale) if digits <= MAX_DECIMAL_DIGITS else None
-    return None

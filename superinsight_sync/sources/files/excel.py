@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.extras import need
-from superinsight_sync.sources.files.columnar import TypedLayout, joined_types
+from superinsight_sync.lake.joined_types import joined_type
+from superinsight_sync.sources.files.columnar import TypedLayout
 from superinsight_sync.sources.files.layout import FileColumn, Member
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
@@ -75,7 +76,7 @@ class ExcelLayout(TypedLayout):
         """Whole numbers and others are one kind of cell: each whole one is a double in the file."""
         if {one, other} == {pa.int64(), pa.float64()}:
             return pa.float64()
-        return joined_types(one, other)
+        return joined_type(one, other)
 
     def _sheet(self, member: Member) -> _Sheet:
         need("excel", "reading Excel workbooks")

@@ -23,9 +23,10 @@ from superinsight_sync.sources.files.jsoncolumns import (
 from superinsight_sync.sources.files.jsonlines import pieces, records_of
 from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered
 from superinsight_sync.sources.files.jsontypes import MAX_FIELDS, Seen
-from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, check_names, merge_names
+from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import TextStream
+from superinsight_sync.sources.naming import check_names
 
 _MAX_COLUMNS = 10 * MAX_FIELDS
 _CHUNK_ROWS = 10_000

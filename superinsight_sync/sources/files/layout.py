@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.model.declaration import RESERVED_PREFIX, FormatSpec
+from superinsight_sync.model.declaration import FormatSpec
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.sources.files.listing import FoundFile
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import Limits
+from superinsight_sync.sources.naming import check_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,25 +74,6 @@ class Layout(Protocol):
     def rows(self, member: Member) -> int | None:
         """How many rows the file has, where it says so itself."""
         ...
-
-
-def check_names(names: Sequence[str], where: str) -> None:
-    """Raises ConfigError for names that cannot be columns of a table."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if not name:
-            raise ConfigError("a column has no name", where=where)
-        if name.startswith(RESERVED_PREFIX):
-            raise ConfigError(f"column '{name}' uses the reserved prefix {RESERVED_PREFIX}", where=where)
-        other = seen.get(name.casefold())
-        if other is not None:
-            twice = f"column '{name}' is there twice"
-            raise ConfigError(
-                twice if other == name else f"columns '{other}' and '{name}' cannot be told apart",
-                where=where,
-                hint="Names must differ by more than upper and lower case",
-            )
-        seen[name.casefold()] = name
 
 
 def merge_names(members: Sequence[tuple[Member, Sequence[str]]]) -> tuple[str, ...]:

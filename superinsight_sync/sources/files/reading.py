@@ -157,6 +157,7 @@ class Table:
             values = comparable(batch.column(cursor))
             for compare, bound in bounds:
                 mask = compare(values, _bound(bound, values.type, cursor))
+                mask = mask if window is not None else pc.fill_null(mask, True)
                 batch, values = batch.filter(mask), values.filter(mask)
             return batch
 

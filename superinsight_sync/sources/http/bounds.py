@@ -61,7 +61,7 @@ def _written(increment: Increment, value: Any, *, up: bool) -> str:
 
 
 def within(batch: pa.RecordBatch, request: ReadRequest) -> pa.RecordBatch:
-    """The rows inside the request's half-open bounds."""
+    """The rows inside the request's half-open bounds, and those without a cursor value where there is no window."""
     window, after, cursor = request.window, request.after, request.stream.sync.cursor
     if cursor is None:
         return batch
@@ -72,6 +72,7 @@ def within(batch: pa.RecordBatch, request: ReadRequest) -> pa.RecordBatch:
     for compare, bound in bounds:
         try:
             mask = compare(values, pa.scalar(bound, values.type))
+            mask = mask if window is not None else pc.fill_null(mask, True)
         except (pa.ArrowException, TypeError, ValueError):
             raise ConfigError(
                 f"cursor '{cursor}' is {values.type}, but its bounds are {type(bound).__name__}",

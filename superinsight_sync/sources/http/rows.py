@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import ConfigError, SisError
-from superinsight_sync.model.declaration import RESERVED_PREFIX, StreamSpec
+from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.tables import is_system
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.sources.files.declared import declared_array
 from superinsight_sync.sources.files.jsoncolumns import ColumnReader
@@ -17,9 +18,9 @@ from superinsight_sync.sources.files.jsonknown import with_known
 from superinsight_sync.sources.files.jsonlines import fast_values
 from superinsight_sync.sources.files.jsontext import record_of
 from superinsight_sync.sources.files.jsontypes import Seen
-from superinsight_sync.sources.files.layout import check_names
 from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.http.document import Page
+from superinsight_sync.sources.naming import check_names
 from superinsight_sync.sources.protocol import Column
 
 _INT64 = (-(2**63), 2**63 - 1)
@@ -58,7 +59,7 @@ class Shape:
                 raise error.at(f"{self._where}, column '{name}'") from None
         self._seen: dict[str, Seen] = {}
         self._names: dict[str, None] = {}
-        self._known = {f.name: f.type for f in known or () if not f.name.startswith(RESERVED_PREFIX)}
+        self._known = {f.name: f.type for f in known or () if not is_system(f.name)}
         self._stream = stream
         self._epoch_per_s = epoch_per_s
         self.columns: tuple[Column, ...] = ()

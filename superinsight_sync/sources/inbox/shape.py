@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.model.tables import is_system
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.model.written import RESERVED_PREFIX
 from superinsight_sync.sources.files.declared import declared_array
@@ -208,7 +209,7 @@ class Shape:
 def _unusable(name: str) -> str | None:
     if not name.strip():
         return "a field has no name"
-    return f"a field's name begins with {RESERVED_PREFIX}" if name.startswith(RESERVED_PREFIX) else None
+    return f"a field's name begins with {RESERVED_PREFIX}" if is_system(name) else None
 
 
 def _row(text: bytes) -> dict[str, Any] | str:

@@ -73,7 +73,11 @@ class FilesSource:
     """Reads the files of a folder. Never writes."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        places=frozenset({"path"}), snapshot=True, cancel=True, gives_bound=False
+        places=frozenset({"path"}),
+        snapshot=True,
+        cancel=True,
+        gives_bound=False,
+        own_columns=frozenset({"_sis_file", "_sis_file_modified_at"}),
     )
 
     def __init__(self, config: Config, settings: Settings) -> None:

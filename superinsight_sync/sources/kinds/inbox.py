@@ -65,7 +65,10 @@ class InboxSource:
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        frozenset({"endpoint"}), positions=True, found_types=True
+        frozenset({"endpoint"}),
+        positions=True,
+        found_types=True,
+        own_columns=frozenset({"_sis_delivery", "_sis_seq", "_sis_received_at"}),
     )
 
     def __init__(self, config: Config, settings: Settings) -> None:

@@ -240,11 +240,15 @@ def _filter(request: ReadRequest, keys: "Keys | None" = None) -> dict[str, Any]:
 
     cursor, bounds = request.stream.sync.cursor, dict[str, Any]()
     own = parsed_filter(options_of("mongodb", request.stream).filter)
-    lows = [v for v in (request.after, request.window.start if request.window else None) if v is not None]
-    if cursor and lows:
-        bounds["$gte"] = max(lows) if keys is None else keys.bound(cursor, max(lows))
+
+    def bound(value: Any) -> Any:
+        return value if keys is None or cursor is None else keys.bound(cursor, value)
+
+    if cursor and request.after is not None:
+        # Unlike $gte, it takes what has no value there, or one of another type.
+        bounds["$not"] = {"$lt": bound(request.after)}
     if cursor and request.window is not None:
-        bounds["$lt"] = request.window.end
+        bounds.update({"$gte": bound(request.window.start), "$lt": request.window.end})
     return {"$and": [own, {cursor: bounds}]} if bounds else own
 
 

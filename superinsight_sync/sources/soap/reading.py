@@ -121,7 +121,8 @@ class OperationReader:
                     values = values.cast(pa.timestamp("us"))
                 if pa.types.is_timestamp(values.type) and values.type.tz is None:
                     values = values.cast(_UTC)
-                batch = batch.filter(compare(values, _bound(bound, values.type, cursor)))
+                mask = compare(values, _bound(bound, values.type, cursor))
+                batch = batch.filter(mask if window is not None else pc.fill_null(mask, True))
             return batch
 
         return keep

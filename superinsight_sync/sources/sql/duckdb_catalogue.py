@@ -139,12 +139,13 @@ def _where(request: ReadRequest, columns: Sequence[Column]) -> tuple[str, list[A
     if name is None:
         return "", []
     zoned = next(c for c in columns if c.name == name).source_type == "TIMESTAMP WITH TIME ZONE"
-    bounds = [] if request.after is None else [(">=", request.after)]
+    cursor = quote(name)
+    bounds = [] if request.after is None else [(f"({cursor} >= ? OR {cursor} IS NULL)", request.after)]
     if request.window is not None:
-        bounds += [(">=", request.window.start), ("<", request.window.end)]
+        bounds += [(f"{cursor} >= ?", request.window.start), (f"{cursor} < ?", request.window.end)]
     if not bounds:
         return "", []
-    parts = [f"{quote(name)} {sign} ?" for sign, _ in bounds]
+    parts = [part for part, _ in bounds]
     return f" WHERE {' AND '.join(parts)}", [_value(v, zoned=zoned) for _, v in bounds]
 
 

@@ -223,9 +223,9 @@ def _where(request: ReadRequest, columns: Sequence[MsColumn]) -> str:
         parts.append(f"{cursor} >= {literal(request.window.start, base)}")
         parts.append(f"{cursor} < {literal(request.window.end, base)}")
     if request.after is not None:
-        parts.append(f"{cursor} >= {literal(request.after, base)}")
+        parts.append(f"({cursor} >= {literal(request.after, base)} OR {cursor} IS NULL)")
     if base in ROWVERSIONS:  # above it, transactions that still run may yet commit smaller ones
-        parts.append(f"{cursor} < MIN_ACTIVE_ROWVERSION()")
+        parts.append(f"({cursor} < MIN_ACTIVE_ROWVERSION() OR {cursor} IS NULL)")
     return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 

@@ -194,7 +194,7 @@ def _where(request: ReadRequest) -> str:
     if request.window is not None:
         parts += [f"{cursor} >= {literal(request.window.start)}", f"{cursor} < {literal(request.window.end)}"]
     if request.after is not None:
-        parts.append(f"{cursor} >= {literal(request.after)}")
+        parts.append(f"({cursor} >= {literal(request.after)} OR {cursor} IS NULL)")
     return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 

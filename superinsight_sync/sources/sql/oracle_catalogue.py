@@ -245,7 +245,7 @@ def _where(request: ReadRequest, columns: Sequence[OraColumn]) -> list[str]:
         parts.append(f"{cursor} >= {literal(request.window.start, family)}")
         parts.append(f"{cursor} < {literal(request.window.end, family)}")
     if request.after is not None:
-        parts.append(f"{cursor} >= {literal(request.after, family)}")
+        parts.append(f"({cursor} >= {literal(request.after, family)} OR {cursor} IS NULL)")
     return parts
 
 

@@ -212,7 +212,7 @@ def _bounds(request: ReadRequest, columns: Sequence[PgColumn], name: str) -> lis
         parts.append(sql.SQL("{} >= {}").format(column, literal(request.window.start)))
         parts.append(sql.SQL("{} < {}").format(column, literal(request.window.end)))
     if request.after is not None:
-        parts.append(sql.SQL("{} >= {}").format(column, literal(request.after)))
+        parts.append(sql.SQL("({0} >= {1} OR {0} IS NULL)").format(column, literal(request.after)))
     return parts
 
 

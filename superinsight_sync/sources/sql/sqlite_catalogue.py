@@ -121,8 +121,11 @@ def _literal(value: Any) -> str:
 
 
 def _where(request: ReadRequest) -> str:
-    """The request's bounds. Times are compared as instants, whatever ISO form the column has; a comparison of
-    the text a day around them lets an index help."""
+    """The request's bounds; a row without a cursor value is within any but a window's.
+
+    Times are compared as instants, whatever ISO form the column has; a comparison of the text a day around them lets
+    an index help.
+    """
     name, parts = request.stream.sync.cursor, []
     if name is None:
         return ""
@@ -136,12 +139,10 @@ def _where(request: ReadRequest) -> str:
         ]
         parts += [f"{instant} >= {_literal(start)}", f"{instant} < {_literal(end)}"]
     if isinstance(request.after, datetime):
-        parts += [
-            f"{cursor} >= {_literal((request.after - day).date())}",
-            f"{instant} >= {_literal(request.after)}",
-        ]
+        from_there = f"{cursor} >= {_literal((request.after - day).date())}"
+        parts.append(f"({from_there} AND {instant} >= {_literal(request.after)} OR {cursor} IS NULL)")
     elif request.after is not None:
-        parts.append(f"{cursor} >= {_literal(request.after)}")
+        parts.append(f"({cursor} >= {_literal(request.after)} OR {cursor} IS NULL)")
     return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 

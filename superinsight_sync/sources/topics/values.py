@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.model.declaration import RESERVED_PREFIX
+from superinsight_sync.model.tables import is_system
 from superinsight_sync.model.types import arrow_type, type_text
 from superinsight_sync.sources.files.declared import declared_array, declared_texts
 from superinsight_sync.sources.files.jsonlines import fast_values
@@ -27,7 +27,7 @@ def declared_columns(columns: dict[str, str], own: Sequence[Column], where: str)
     taken = {c.name.casefold() for c in own}
     found = []
     for name, text in columns.items():
-        if not name or name.startswith(RESERVED_PREFIX) or name.casefold() in taken:
+        if not name or is_system(name) or name.casefold() in taken:
             raise ConfigError(
                 f"options.columns: '{name}' cannot be a column: it is empty, reserved or there twice",
                 where=where,

@@ -1,0 +1,33 @@
+"""Records that could not be read as rows are kept beside the raw table, each with its reason."""
+
+import pyarrow as pa
+
+from superinsight_sync.core.clock import utc_now
+from superinsight_sync.lake.staged_rows import AtRest
+from superinsight_sync.lake.system_columns import add_system_columns
+from superinsight_sync.model.tables import Commit, TableRef
+from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.execution import if_possible
+
+
+def keep_unreadable(engine: Engine, raw: TableRef, found: pa.Table, *, load_id: str, anew: bool) -> None:
+    """Lands them. Before the rows, so that no end in between can lose one; landed again after such an end, it is
+    there once.
+
+    Args:
+        anew: they replace those of earlier loads.
+    """
+    table = raw.at("unreadable")
+    if not found.num_rows and not (anew and engine.lake.exists(table)):
+        return
+    commit = Commit(f"{load_id}-unreadable", metadata={"run_id": engine.run_id, "verb": "pull"})
+
+    def read() -> pa.RecordBatchReader:
+        return add_system_columns(found.to_reader(), load_id=load_id, extracted_at=utc_now())
+
+    if anew:
+        engine.lake.replace(table, AtRest(read), commit)
+    else:
+        engine.lake.merge(table, read, commit, keys=found.schema.names)
+    with if_possible("the records set aside are in the lake, but not counted in our state"):
+        engine.state.quarantine.record(table, load_id, {"unreadable": found.num_rows})
