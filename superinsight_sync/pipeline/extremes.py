@@ -50,23 +50,21 @@ def _order_of(value: pa.Scalar) -> Any:
     return value.value if pa.types.is_date(value.type) or pa.types.is_timestamp(value.type) else value.as_py()
 
 
-_DAYS = 95_000_000
+_MOST_DAYS = 95_000_000
 """Days around 1970 that the lake can count: to the year 262070."""
-_NEVER_US = (2**63 - 1, -(2**63) + 1)
-"""How databases write times that are infinite."""
+_MOST_COUNTS = 2**63 - 2
+"""Databases write times that are infinite as the greatest and least counts there are."""
 
 
 def check_calendar(batch: pa.RecordBatch) -> None:
     """Raises DataError, without the value, for a date or time that no table keeps: infinite, or beyond all years."""
     for name, values in zip(batch.schema.names, batch.columns, strict=True):
-        wrong = None
-        if pa.types.is_date32(values.type):
-            days = values.view(pa.int32())
-            wrong = pc.or_(pc.greater(days, _DAYS), pc.less(days, -_DAYS))
-        elif pa.types.is_timestamp(values.type):
-            count = values.view(pa.int64())
-            wrong = pc.or_(pc.equal(count, _NEVER_US[0]), pc.less_equal(count, _NEVER_US[1]))
-        if wrong is not None and pc.any(wrong).as_py():
+        if not (pa.types.is_date32(values.type) or pa.types.is_timestamp(values.type)):
+            continue
+        span = pc.min_max(values)
+        least, greatest = span["min"].value, span["max"].value
+        most = _MOST_DAYS if pa.types.is_date32(values.type) else _MOST_COUNTS
+        if greatest is not None and (greatest > most or least < -most):
             raise DataError(
                 f"column '{name}' holds a date or time that is infinite or beyond the year 262000",
                 hint='Set `special_values: "null"` on the connection if its kind has it, or convert it in a query',

@@ -224,7 +224,9 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
         drift = drift_between(pull.held, source)
         if pull.connection.capabilities.found_types:
             drift = replace(drift, missing=(), renamed=())
-    is_new = drift.mark not in (None, *(p.detail.get("drift") for p in pull.points.values()))
+    is_new = drift.mark is not None and drift.mark not in {
+        p.detail.get("drift") for p in pull.store.checkpoints(pull.table).values()
+    }
     if is_new:
         alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, drift.texts)
     rewrites = _rewrites(pull)
@@ -246,7 +248,7 @@ def _rewrites(pull: _Pull) -> Rewrites:
 
 
 def _mark_told(pull: _Pull, drift: Drift) -> None:
-    for key, point in list(pull.points.items())[-1:]:
+    for key, point in list(pull.store.checkpoints(pull.table).items())[-1:]:
         marked = replace(point, detail={**point.detail, "drift": drift.mark})
         pull.store.set_checkpoint(pull.table, marked, key)
 

@@ -88,12 +88,12 @@ class Spool:
         """Drops rows that have landed: as many of each `_sis_hash` as the lake holds.
 
         Equal rows have equal cursors, so only what lies between the least and the greatest that was read is looked at;
-        without a cursor, all that landed. What is compared are hashes, which spill. Where columns came or went since,
-        rows are equal if they are so in the columns that both have.
+        without a cursor, or by a file's time, which is no part of a row, all that landed. What is compared are hashes,
+        which spill. Where columns came or went since, rows are equal if they are so in the columns that both have.
         """
         here, there = ([n for n in s.names if not is_system(n)] for s in (self.open().schema, landed.schema))
         columns, same = [n for n in here if n in there], here == there
-        by = landed.schema.field(cursor) if cursor in landed.schema.names else None
+        by = landed.schema.field(cursor) if cursor in there else None
         within = None if by is None else self._within(by)
         by_text = [by.name] if within is not None and by is not None and pa.types.is_string(by.type) else []
         with open_duckdb(self._settings.memory_limit_bytes, self._settings.scratch_dir) as engine:

@@ -1,7 +1,7 @@
 """A source whose columns change, under each schema contract."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -319,15 +319,15 @@ def test_evolve_keeps_every_value_of_both_types(
         *engine.lake.scan(RAW).read_all().column("v").to_pylist(),
         *conformer.conform(after).column(0).to_pylist(),
     ]
+    if was == pa.date32() and pa.types.is_timestamp(now):
+        old = datetime.combine(old, time())  # its midnight, by rule
     assert landed == [text(old), None, text(new, now), None]
 
 
 @pytest.mark.parametrize("now", [pa.list_(pa.int64()), pa.struct([("a", pa.int64())]), pa.binary()])
 def test_a_type_that_has_no_common_one_stops_with_what_to_do(now: pa.DataType) -> None:
     drift = drift_between(pa.schema([("v", pa.int64())]), pa.schema([("v", now)]))
-    with pytest.raises(
-        ConfigError, match="column 'v' was int64 and is now .*have no common type.*full refresh"
-    ):
+    with pytest.raises(ConfigError, match="column 'v' was int64 and is now .*have no common type.*sis reset"):
         Conformer(STREAM, drift)
 
 
