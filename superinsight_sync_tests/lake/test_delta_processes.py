@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -42,7 +43,7 @@ def raced(
             server = request.getfixturevalue("s3_server")
             for name, value in server.environment.items():
                 patch.setenv(name, value)
-            root = server.create_bucket("races")
+            root = f"{server.create_bucket('races')}/{uuid.uuid4().hex}"
         else:
             root = str(tmp_path_factory.mktemp("races"))
         barrier, results = SPAWN.Barrier(WORKERS), SPAWN.Queue()
