@@ -12,7 +12,7 @@ from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.sources.protocol import ReadRequest, open_source
 from superinsight_sync_tests.servers.certificates import certificate
-from superinsight_sync_tests.servers.kafka import KafkaServer
+from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.servers.tls_proxy import running_tls_proxy
 from superinsight_sync_tests.sources.reading import column, read, stream
@@ -42,9 +42,8 @@ def encrypted(
         connection |= {"tls_certificate": str(client), "tls_key": str(client)}
     with ExitStack() as stack:
         port = stack.enter_context(running_tls_proxy(inside, server, client if request.param else None))
-        broker = KafkaServer(port, inside, settings)
-        stack.callback(broker.stop)
-        broker.start()
+        broker = stack.enter_context(running_kafka(port, inside))
+        broker.settings = settings
         yield broker, {**connection, "servers": broker.servers}
 
 

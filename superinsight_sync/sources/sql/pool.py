@@ -60,7 +60,7 @@ class Pool(Generic[C]):
         # In use are as many as there are places, so the queue itself sets no limit.
         self._kept = QueuePool(
             cast(Any, driver.connect),
-            pool_size=streams,
+            pool_size=streams + 1,  # with the one of `one_more`
             max_overflow=-1,
             use_lifo=True,
             reset_on_return=None,

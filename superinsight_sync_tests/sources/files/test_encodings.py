@@ -50,7 +50,8 @@ def test_discovery_proposes_the_encoding_that_reads_the_file(
     (tmp_path / f"a.{form}").write_bytes(gzip.compress(data) if form.endswith("gz") else data)
     (found,) = source(tmp_path).discover()
     assert (found.value, found.problem) == (f"a.{form}", "")
-    assert dict(found.format) == ({} if encoding == "utf-8" else {"encoding": encoding})
+    proposed = {k: v for k, v in found.format.items() if k != "columns"}
+    assert proposed == ({} if encoding == "utf-8" else {"encoding": encoding})
     assert ("is a guess" in found.remark) == (encoding in ("cp1252", "utf-16-le"))
     assert "Straße" in [c.name for c in found.columns]
     assert "Größe" in str(rows(tmp_path, found.value, format=dict(found.format))[0])
@@ -122,7 +123,11 @@ def test_sis_discover_writes_the_guess_as_a_comment_and_tells_what_is_left_out(
     proposed = Path("proposed.yaml").read_text()
     assert "# a: encoding cp1252 is a guess" in proposed
     (stream,) = yaml.safe_load(proposed)["attributes"]["streams"]
-    assert stream == {"name": "a", "path": "a.csv", "format": {"encoding": "cp1252"}}
+    assert stream == {
+        "name": "a",
+        "path": "a.csv",
+        "format": {"encoding": "cp1252", "columns": {"id": "int64"}},
+    }
     told = {s["value"]: s for s in json.loads(done.out)["streams"]}
-    assert (told["a.csv"]["format"], told["b.pdf"]["problem"][:11]) == ({"encoding": "cp1252"}, "it is a PDF")
+    assert (told["a.csv"]["format"]["encoding"], told["b.pdf"]["problem"][:11]) == ("cp1252", "it is a PDF")
     assert os.environ.get("SIS_PROJECT_DIR") is None
