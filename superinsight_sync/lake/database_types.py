@@ -46,7 +46,7 @@ _SCALARS: dict[pa.DataType, str] = {
     pa.timestamp("us"): _NAIVE,
     _UTC: "timestamp with time zone",
 }
-_TIMES = {"date": 0, _NAIVE: 1, _SCALARS[_UTC]: 2}.keys()
+_TIMES = (_NAIVE, _SCALARS[_UTC])
 _READ: dict[str, pa.DataType] = {name: kind for kind, name in _SCALARS.items()}
 
 
@@ -144,15 +144,13 @@ def _mapped(kind: pa.DataType) -> tuple[str, str, pa.DataType] | None:
 def widened(stored: str, new: str) -> str | None:
     """The type that holds both without loss: one of the two or a wider numeric; None if there is none.
 
-    Dates and times without a zone are of UTC, which is every session's zone here.
+    Times without a zone are of UTC, which is every session's zone here.
     """
     if stored == new:
         return stored
-    for family in (_INTEGERS, _FLOATS):
+    for family in (_INTEGERS, _FLOATS, _TIMES):
         if stored in family and new in family:
             return max(stored, new, key=family.index)
-    if {stored, new} <= _TIMES:
-        return max(stored, new, key=list(_TIMES).index)
     mine, other = _NUMERIC.fullmatch(stored), _NUMERIC.fullmatch(new)
     if not mine or not other:
         return None

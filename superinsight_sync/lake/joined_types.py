@@ -11,16 +11,15 @@ _MOST_DIGITS = 38
 def joined_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The narrowest type that holds every value of both (storable) types without loss; None if there is none.
 
-    By rule a time without a zone is one of UTC beside one that has a zone, and a date is its midnight beside a time.
+    By rule a time without a zone is one of UTC beside one that has a zone.
     Structs have the fields of both: NULL where a value lacks one, as columns that are new.
     """
     if widens(one, other):
         return other
     if widens(other, one):
         return one
-    if _is_time(one) and _is_time(other):
-        zoned = any(pa.types.is_timestamp(t) and t.tz for t in (one, other))
-        return pa.timestamp("us", "UTC" if zoned else None)
+    if pa.types.is_timestamp(one) and pa.types.is_timestamp(other):
+        return pa.timestamp("us", "UTC")
     if _is_exact(one) and _is_exact(other):
         whole, scale = (max(part(t) for t in (one, other)) for part in (_whole_digits, _scale))
         return pa.decimal128(whole + scale, scale) if whole + scale <= _MOST_DIGITS else None
@@ -44,10 +43,6 @@ def _joined_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
             return None
         fields[f.name] = kind
     return pa.struct(list(fields.items()))
-
-
-def _is_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _is_exact(kind: pa.DataType) -> bool:

@@ -102,8 +102,8 @@ def _widened(name: str, was: pa.DataType, now: pa.DataType) -> pa.DataType:
     if found is None:
         raise ConfigError(
             f"column '{name}' was {was} and is now {now}, which have no common type",
-            hint="Convert it in a query, start the stream over (`sis reset`), or choose another reaction in "
-            "schema_contract: {types: …}",
+            hint="Convert it in a query, forget the table by a full refresh (`sis reset`), or choose "
+            "another reaction in schema_contract: {types: …}",
         )
     return found
 

@@ -89,6 +89,12 @@ class _Pull:
         return self.store.merge(self.table, read, commit, keys=keys, newest_by=cursor)
 
     @property
+    def last(self) -> Checkpoint | None:
+        """The stream's checkpoint, if it is one of the cursor by which it is read now."""
+        point = self.points.get("")
+        return point if goes_on(self.stream, point) else None
+
+    @property
     def replaces(self) -> bool:
         """Whether the whole table is replaced."""
         return self.stream.disposition == "replace" and not self.partitions
@@ -154,8 +160,6 @@ def _looked_up(pull: _Pull) -> _Pull:
         return pull
     held, points = pull.store.schema(pull.table), pull.store.checkpoints(pull.table)
     check_goes_on(pull.source, pull.stream, held, points)
-    if not goes_on(pull.stream, points.get("")):
-        points = {key: point for key, point in points.items() if key}
     return replace(pull, held=held, points=points)
 
 
@@ -194,7 +198,7 @@ def _accompany(pull: _Pull) -> None:
     """Tells a source that wants to know what has landed; at the start for what an end in between left untold."""
     if not isinstance(pull.connection, Accompanied):
         return
-    point = pull.points.get("")
+    point = pull.last
     position = point.detail.get("position") if point else None
     pull.connection.prepare(pull.stream, pa.schema([]) if pull.held is None else pull.held, position)
     _tell_landed(pull, point)
@@ -224,9 +228,7 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
         drift = drift_between(pull.held, source)
         if pull.connection.capabilities.found_types:
             drift = replace(drift, missing=(), renamed=())
-    is_new = drift.mark is not None and drift.mark not in {
-        p.detail.get("drift") for p in pull.store.checkpoints(pull.table).values()
-    }
+    is_new = drift.mark not in (None, *(p.detail.get("drift") for p in pull.points.values()))
     if is_new:
         alert_schema_changed(pull.engine, pull.source.name, pull.stream.name, drift.texts)
     rewrites = _rewrites(pull)
@@ -248,7 +250,7 @@ def _rewrites(pull: _Pull) -> Rewrites:
 
 
 def _mark_told(pull: _Pull, drift: Drift) -> None:
-    for key, point in list(pull.store.checkpoints(pull.table).items())[-1:]:
+    for key, point in list(pull.points.items())[-1:]:
         marked = replace(point, detail={**point.detail, "drift": drift.mark})
         pull.store.set_checkpoint(pull.table, marked, key)
 
@@ -307,7 +309,7 @@ def _add(pull: _Pull, spool: Spool, commit: Commit) -> CommitResult:
 
 def _land_increment(pull: _Pull, token: str | None) -> _Landed:
     """Reads from the checkpoint on, spools, drops what is known already, lands the rest with the new checkpoint."""
-    sync, before = pull.stream.sync, pull.points.get("")
+    sync, before = pull.stream.sync, pull.last
     last = before.cursor if before else None
     by_cursor = sync.cursor if sync.by in ("timestamp", "version") else None
     after = minus_lag(pull.stream, pull.connection.capabilities, last) if by_cursor else None
