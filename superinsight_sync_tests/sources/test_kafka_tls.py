@@ -70,9 +70,7 @@ def test_a_server_that_does_not_prove_itself_is_not_read(
     inside = free_port()
     with ExitStack() as stack:
         port = stack.enter_context(running_tls_proxy(inside, server))
-        broker = KafkaServer(port, inside)
-        stack.callback(broker.stop)
-        broker.start()
+        broker = stack.enter_context(running_kafka(port, inside))
         connection = {"kind": "kafka", "servers": broker.servers, "timeout": "2s", "tls": True, **changed}
         connection = {k: str(client) if v == "client" else v for k, v in connection.items() if v is not None}
         with pytest.raises(SisError) as told:
