@@ -10,7 +10,6 @@ from pydantic import Field
 
 from superinsight_sync.core.errors import AccessError, ConfigError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.protocol import (
@@ -132,11 +131,7 @@ class SqliteSource:
                 raise found or mapped(error) from error
 
         try:
-            with (
-                adbc.connect(self._uri) as connection,
-                connection.cursor() as cursor,
-                ends_by(cursor.adbc_cancel),
-            ):
+            with adbc.connect(self._uri) as connection, connection.cursor() as cursor:
                 cursor.execute(sql)
                 yield pa.RecordBatchReader.from_batches(
                     schema_of(columns), typed(cursor.fetch_record_batch())
