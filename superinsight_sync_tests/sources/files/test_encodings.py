@@ -126,6 +126,7 @@ def test_sis_discover_writes_the_guess_as_a_comment_and_tells_what_is_left_out(
     assert stream == {
         "name": "a",
         "path": "a.csv",
+        "primary_key": ["id"],
         "format": {"encoding": "cp1252", "columns": {"id": "int64"}},
     }
     told = {s["value"]: s for s in json.loads(done.out)["streams"]}
