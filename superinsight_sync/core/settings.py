@@ -21,8 +21,8 @@ class Settings:
         lease_ttl_s: after so long without a sign of life another process may take work over.
         lease_wait_s: how long work waits for another process that is at it.
         web_url: where Dagster's web UI is, for the links in alerts.
-        stall_s: after so long without a step forward of a pull people are told of it.
-        source_silence_s: after so long without anything from its source a pull ends; None: it waits.
+        stall_s: a pull that takes no step for so long raises an alert.
+        source_silence_s: a pull whose source sends nothing for so long ends. Not set: it waits.
     """
 
     project_dir: Path
