@@ -57,11 +57,13 @@ class TransientError(SisError):
     Attributes:
         wait_s: the seconds that the other side asked to wait for before the next try; None if it did not.
         retried: whether all retries have been made: who gets it makes no more.
+        patience_s: for how many seconds it is tried again at least, however often that is.
     """
 
     retryable = True
     wait_s: float | None = None
     retried: bool = False
+    patience_s: float = 0.0
 
 
 class ConfigError(SisError):

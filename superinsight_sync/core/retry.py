@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """At most `retries` repeats, or as many as fit into `patience_s`.
+    """At most `retries` repeats, or as many as fit into `patience_s`, its own or the error's.
 
     The n-th waits a random time in (0, base_s * 2**n], at most `max_s`.
 
@@ -55,7 +55,8 @@ def with_retry(
         try:
             return work()
         except TransientError as error:
-            is_over = attempt >= policy.retries and time.monotonic() - began_s >= policy.patience_s
+            patience_s = max(policy.patience_s, error.patience_s)
+            is_over = attempt >= policy.retries and time.monotonic() - began_s >= patience_s
             error.retried = error.retried or is_over
             if error.retried:
                 raise

@@ -8,6 +8,7 @@ import psycopg
 from psycopg import errors
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
+from superinsight_sync.core.retry import OWN_STORES
 from superinsight_sync.security.secrets import redact
 
 CONNECT_TIMEOUT_S = 15
@@ -72,7 +73,9 @@ def _connect_error(error: psycopg.Error, where: str) -> SisError:
         return AccessError("the target database does not know this user", where=where)
     if "does not exist" in text or "translate host name" in text:
         return ConfigError(f"the target database was not found: {_last_line(text)}", where=where)
-    return TransientError(f"the target database cannot be reached: {_last_line(text)}", where=where)
+    away = TransientError(f"the target database cannot be reached: {_last_line(text)}", where=where)
+    away.patience_s = OWN_STORES.patience_s
+    return away
 
 
 def _last_line(text: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
-from superinsight_sync.core.retry import RetryPolicy
+from superinsight_sync.core.retry import OWN_STORES, RetryPolicy
 
 T = TypeVar("T")
 
@@ -37,6 +37,19 @@ _UNFIT = (
     "Invariant",
 )
 """What Delta and its query engine say of rows, columns and statements, which no other try makes fit."""
+
+
+_AWAY = (
+    "Generic S3 error",
+    "Generic MicrosoftAzure error",
+    "Generic GCS error",
+    "AWS Error",
+    "error sending request",
+    "onnection refused",
+    "onnection reset",
+    "timed out",
+)
+"""What the clients of object stores say of a server that does not answer."""
 
 
 class LostRaceError(TransientError):
@@ -96,6 +109,9 @@ def _translated(error: Exception, where: str) -> SisError:
             where=where,
             hint="Trying again would not help. See `sis plan` for what changed, or start the stream over: `sis reset`",
         )
-    return TransientError(
+    failed = TransientError(
         f"the storage failed: {first}", where=where, hint="Run it again; nothing was committed"
     )
+    if any(word in text for word in _AWAY):
+        failed.patience_s = OWN_STORES.patience_s
+    return failed

@@ -103,3 +103,18 @@ def test_an_error_keeps_what_it_knows_when_it_is_located_copied_or_sent() -> Non
         assert isinstance(same, TransientError)
         assert (str(same), same.wait_s, same.retried) == ("pull crm/orders: busy. Wait", 2.0, True)
         assert same.args == ("busy", "pull crm/orders", "Wait")
+
+
+def test_what_asks_for_patience_is_tried_again_for_so_long_however_often() -> None:
+    tries = 0
+
+    def work() -> str:
+        nonlocal tries
+        tries += 1
+        if tries > 50:
+            return "done"
+        error = TransientError("away")
+        error.patience_s = 3_600.0
+        raise error
+
+    assert with_retry(work, RetryPolicy(retries=0), sleep=lambda _: None) == "done"
