@@ -38,7 +38,7 @@ attributes:
   tenant: acme
   inputs: {rows: mine/of_acme, loose: loose, pages: acme/pages}
   select: SELECT r.page, r.title, l.page AS other FROM rows r JOIN loose l USING (page) JOIN pages p USING (page)
-  split: {ratios: {all: 1.0}}
+  split: {ratios: {train: 1.0}}
 """
 
 OWN = """

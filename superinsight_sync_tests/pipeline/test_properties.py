@@ -165,12 +165,12 @@ def test_any_value_survives_from_source_through_lake_and_dataset_to_its_reader(
             "name": "everything",
             "inputs": {"e": "any/everything"},
             "select": "SELECT * FROM e",
-            "split": {"ratios": {"all": 1.0}},
+            "split": {"ratios": {"train": 1.0}},
             "formats": ["parquet"],
         }
     )
     exported = export_dataset(engine, dataset)
-    _check(pq.read_table(Path(exported.path) / "data" / "all.parquet"), drawn)
+    _check(pq.read_table(Path(exported.path) / "data" / "train.parquet"), drawn)
 
 
 def _check(table: pa.Table, rows: list[tuple[Any, ...]]) -> None:
