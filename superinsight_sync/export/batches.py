@@ -3,85 +3,82 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 32 << 20
-_BLOCK_ROWS = 2_048
+_LONG = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
+
+Sizes = npt.NDArray[np.int64]
 
 
 def cut(
     batches: Iterable[pa.RecordBatch], rows: int = BATCH_ROWS, size_bytes: int = BATCH_BYTES
 ) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `rows`, or fewer where their content reaches `size_bytes`.
+    """The same rows in batches of `rows`, or fewer where more would take over `size_bytes`; one row at least.
 
     Where it is cut depends on the rows alone, not on how they arrive.
     """
     waiting: list[pa.RecordBatch] = []
     held = size = 0
-    for block in (part for b in _blocks(batches, min(rows, _BLOCK_ROWS)) for part in _halved(b, size_bytes)):
-        waiting.append(block)
-        held, size = held + len(block), size + content_bytes(block)
-        if held + _BLOCK_ROWS > rows or size >= size_bytes:
-            yield pa.concat_batches(waiting)
-            waiting, held, size = [], 0, 0
-    if waiting:
-        yield pa.concat_batches(waiting)
-
-
-def content_bytes(batch: pa.RecordBatch) -> int:
-    """About what the values take; the same for equal values however the batch was made."""
-    return sum(map(_content_bytes, batch.columns))
-
-
-def _content_bytes(values: pa.Array) -> int:
-    kind = values.type
-    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return 8 * len(values) + _content_bytes(values.flatten())
-    if pa.types.is_struct(kind):
-        return sum(map(_content_bytes, values.flatten()))
-    if pa.types.is_map(kind):
-        return _content_bytes(values.keys) + _content_bytes(values.items)
-    if (
-        pa.types.is_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_large_binary(kind)
-    ):
-        return 8 * len(values) + int(pc.sum(pc.binary_length(values)).as_py() or 0)
-    return 8 * len(values)
-
-
-def _blocks(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Batches of exactly `rows`; the last may be shorter."""
-    waiting: list[pa.RecordBatch] = []
-    held = 0
     for batch in batches:
-        while held + len(batch) >= rows:
-            taken = rows - held
-            yield pa.concat_batches([*waiting, batch.slice(0, taken)]) if waiting else batch.slice(0, taken)
-            batch = batch.slice(taken)
-            waiting, held = [], 0
-        if len(batch):
-            waiting.append(batch)
-            held += len(batch)
+        ends = np.cumsum(row_bytes(batch))
+        start = before = 0
+        while start < len(batch):
+            fitting = int(np.searchsorted(ends, before + size_bytes - size, side="right"))
+            end = min(max(fitting, start + (not held)), start + rows - held, len(batch))
+            if end > start:
+                waiting.append(batch.slice(start, end - start))
+                size += int(ends[end - 1]) - before
+                held, start, before = held + end - start, end, int(ends[end - 1])
+            if start < len(batch) or held == rows:
+                yield pa.concat_batches(waiting)
+                waiting, held, size = [], 0, 0
     if waiting:
         yield pa.concat_batches(waiting)
 
 
-def _halved(block: pa.RecordBatch, size_bytes: int) -> Iterator[pa.RecordBatch]:
-    if len(block) <= 1 or content_bytes(block) <= size_bytes:
-        yield block
-        return
-    half = len(block) // 2
-    yield from _halved(block.slice(0, half), size_bytes)
-    yield from _halved(block.slice(half), size_bytes)
+def row_bytes(batch: pa.RecordBatch) -> Sizes:
+    """About what the values of each row take; the same for equal values however the batch was made."""
+    return _together(batch.columns, len(batch))
+
+
+def _together(columns: Iterable[pa.Array], count: int) -> Sizes:
+    sizes = np.zeros(count, np.int64)
+    for values in columns:
+        sizes += _value_bytes(values)
+    return sizes
+
+
+def _value_bytes(values: pa.Array) -> Sizes:
+    kind = values.type
+    if pa.types.is_map(kind):
+        pairs = pa.struct([kind.key_field.with_name("key"), kind.item_field.with_name("value")])
+        return _value_bytes(values.cast(pa.list_(pairs)))
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inside = np.concatenate([[0], np.cumsum(_value_bytes(values.flatten()))])
+        lengths = _numbers(pc.list_value_length(values))
+        ends = np.cumsum(lengths)
+        sizes: Sizes = 8 + inside[ends] - inside[ends - lengths]
+        return sizes
+    if pa.types.is_struct(kind):
+        return _together(values.flatten(), len(values))
+    if any(is_long(kind) for is_long in _LONG):
+        return 8 + _numbers(pc.binary_length(values))
+    return np.full(len(values), 8, np.int64)
+
+
+def _numbers(values: pa.Array) -> Sizes:
+    """With 0 for NULL."""
+    return np.asarray(pc.fill_null(values, 0).to_numpy(zero_copy_only=False), np.int64)
 
 
 def read_file(path: Path, columns: list[str]) -> pa.RecordBatchReader:
     """The named columns of an Arrow IPC file, batch by batch; the others are not decoded."""
-    source = pa.memory_map(str(path))
+    source = pa.OSFile(str(path))
     names = pa.ipc.open_file(source).schema.names
     options = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
     file = pa.ipc.open_file(source, options=options)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import duckdb
@@ -14,6 +15,7 @@ import pyarrow.dataset
 from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.sql import SafeSelect, close_to, quote, safe_select
+from superinsight_sync.export.order import in_order
 from superinsight_sync.export.split import bucket_sql, split_sql
 from superinsight_sync.lake.bounded import bounded_reader
 from superinsight_sync.model.dataset import DatasetSpec, SplitSpec
@@ -25,6 +27,7 @@ _TIE = "_sis_tie"
 _VECTOR_ROWS = 2_048
 """What the engine has in hand at a time: more would be as many long texts at once."""
 _INPUT_BYTES = 16 << 20
+_BUCKETS_IN_MEMORY = 8
 
 Input: TypeAlias = pyarrow.dataset.Dataset | Callable[[], pa.RecordBatchReader]
 """A table of the SELECT: a dataset, or what opens a new stream over the same rows at each call."""
@@ -40,7 +43,8 @@ class Selected:
     Attributes:
         columns: names in the SELECT's order.
         lineage: column → the (input's alias, column) pairs its values come from.
-        rows: all rows, ordered by split and then as declared, with `_sis_bucket` and `_sis_split` at the end.
+        rows: all rows, ordered by split and then as declared, with `_sis_bucket` and `_sis_split` after
+            those of the SELECT.
         split: the declared split, its columns spelled as the SELECT does.
     """
 
@@ -67,8 +71,17 @@ def select_rows(
             connection.execute(f"SET {name} = {value}")
         types = _column_types(connection, safe)
         resolved = _resolved(spec, types)
-        rows = connection.sql(_ordered_sql(resolved, safe, types)).to_arrow_reader(_VECTOR_ROWS)
-        yield Selected(tuple(types), safe.lineage, rows, resolved.split)
+        rows = connection.sql(_keyed_sql(resolved.split, safe, types)).to_arrow_reader(_VECTOR_ROWS)
+        with TemporaryDirectory(prefix="order-", dir=scratch_dir) as folder:
+            ordered = in_order(
+                connection,
+                rows,
+                tuple(dict.fromkeys((SPLIT, *resolved.order_by, _TIE))),
+                folder=Path(folder),
+                bucket_bytes=memory_limit_bytes // _BUCKETS_IN_MEMORY,
+            )
+            reader = pa.RecordBatchReader.from_batches(rows.schema, ordered)
+            yield Selected(tuple(types), safe.lineage, reader, resolved.split)
 
 
 @contextmanager
@@ -150,20 +163,18 @@ def _column_types(connection: duckdb.DuckDBPyConnection, safe: SafeSelect) -> di
     return dict(zip(names, relation.types, strict=True))
 
 
-def _ordered_sql(spec: DatasetSpec, safe: SafeSelect, types: Mapping[str, Any]) -> str:
-    """Ordered by the declared columns, and among equals by a hash of the content: a narrow key, whatever the width."""
+def _keyed_sql(split: SplitSpec, safe: SafeSelect, types: Mapping[str, Any]) -> str:
+    """The rows with their split, and a hash of their content that orders those whose declared order is equal."""
     typed = ", ".join(f"{_exportable(name, kind)} AS {quote(name)}" for name, kind in types.items())
-    keys = [SPLIT, *(f"{quote(name)} ASC NULLS LAST" for name in spec.order_by), _TIE]
     content = [
         *map(quote, types),
         *(tie for name, kind in types.items() if (tie := _tie_breaker(name, kind))),
     ]
-    bucket = bucket_sql(spec.split, {name: str(kind) for name, kind in types.items()})
+    bucket = bucket_sql(split, {name: str(kind) for name, kind in types.items()})
     return (
         f"WITH _sis_typed AS (SELECT {typed} FROM ({safe.sql}) AS _sis_chosen), "  # noqa: S608
         f"_sis_keyed AS (SELECT *, {bucket} AS {BUCKET}, hash({', '.join(content)}) AS {_TIE} FROM _sis_typed) "
-        f"SELECT * EXCLUDE ({_TIE}), CAST({split_sql(spec.split, BUCKET)} AS INTEGER) AS {SPLIT} FROM _sis_keyed "
-        f"ORDER BY {', '.join(keys)}"
+        f"SELECT *, CAST({split_sql(split, BUCKET)} AS INTEGER) AS {SPLIT} FROM _sis_keyed"
     )
 
 

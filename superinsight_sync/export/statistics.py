@@ -29,6 +29,7 @@ OTHERS = ""
 """Stands for all other values where values are counted."""
 _EXACT_DISTINCT = 2_000
 """Sets that are about so large are counted exactly."""
+_LONG_BYTES = 256
 _HUGE = 1e150
 """From here on squares and sums leave the range of a double."""
 _LONG_TAIL = 4
@@ -151,17 +152,27 @@ def _look_at(connection: duckdb.DuckDBPyConnection, staged: Staged, column: str)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW _sis_rows AS {' UNION ALL '.join(parts)}")
 
 
+def _short(column: str, kind: pa.DataType) -> str:
+    """Stands for the value where values are told apart: of a long one its digest, so that sets of them stay small."""
+    if kind in (pa.string(), pa.large_string()):
+        return f"CASE WHEN strlen({column}) > {_LONG_BYTES} THEN sha256({column}) ELSE {column} END"
+    if kind in (pa.binary(), pa.large_binary()):
+        return f"sha256({column})"
+    return column
+
+
 def _distinct(connection: duckdb.DuckDBPyConnection, column: str, staged: Staged) -> dict[str, Count]:
     """Split → how many different values it has, and those of all rows at the empty name."""
     splits = tuple(staged.paths)
+    values = f"(SELECT _sis_split, {column} AS v FROM _sis_rows)"  # noqa: S608
     about = connection.sql(
-        f"""SELECT _sis_split, approx_count_distinct({column}), count({column}) FROM _sis_rows
+        f"""SELECT _sis_split, approx_count_distinct(v), count(v) FROM {values}
             GROUP BY GROUPING SETS ((_sis_split), ())"""  # noqa: S608
     ).fetchall()
     most = max((distinct for _, distinct, _ in about), default=0)
     if most <= _EXACT_DISTINCT:
         exact = connection.sql(
-            f"""SELECT _sis_split, count(DISTINCT {column}), 0 FROM _sis_rows
+            f"""SELECT _sis_split, count(DISTINCT v), 0 FROM {values}
                 GROUP BY GROUPING SETS ((_sis_split), ())"""  # noqa: S608
         ).fetchall()
         counts = {n: Count(distinct) for n, distinct, _ in exact}
@@ -180,7 +191,7 @@ def _column(connection: duckdb.DuckDBPyConnection, field: pa.Field, staged: Stag
     splits = tuple(staged.paths)
     exact = sum(staged.rows.values()) <= _EXACT_QUANTILE_ROWS
     quantile = "quantile_disc" if exact else "approx_quantile"
-    distinct = _distinct(connection, column, staged)
+    distinct = _distinct(connection, _short(column, field.type), staged)
     measured = _measured(connection, column, measure, distinct, quantile)
     overall = measured.pop("", Measured())
     histogram = _histogram(connection, measure, overall, splits) if measure else None
@@ -256,10 +267,10 @@ def _measured(
     finite = f"CASE WHEN isfinite({measure}) THEN {measure} END" if measure else "CAST(NULL AS DOUBLE)"
     quantiles = ", ".join(map(str, (_TAIL, *QUANTILES, 1 - _TAIL)))
     rows = connection.sql(
-        f"""SELECT _sis_split, count(*) - count(c), count(m) - count(f),
+        f"""SELECT _sis_split, count(*) FILTER (n), count(m) - count(f),
                 min(f), max(f), avg(f) FILTER (abs(f) < {_HUGE}), stddev_samp(f) FILTER (abs(f) < {_HUGE}),
                 {quantile}(f, [{quantiles}])
-            FROM (SELECT _sis_split, {column} AS c, {measure or "NULL"} AS m, {finite} AS f FROM _sis_rows)
+            FROM (SELECT _sis_split, {column} IS NULL AS n, {measure or "NULL"} AS m, {finite} AS f FROM _sis_rows)
             GROUP BY GROUPING SETS ((_sis_split), ())"""  # noqa: S608
     ).fetchall()
     splits = [split for split in distinct if split]

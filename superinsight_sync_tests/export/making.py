@@ -27,7 +27,13 @@ def dataset(**changes: Any) -> DatasetSpec:
 
 
 def build(
-    spec: DatasetSpec, work: Path, *, version: int = 1, rows_per_batch: int | None = None, **tables: pa.Table
+    spec: DatasetSpec,
+    work: Path,
+    *,
+    version: int = 1,
+    rows_per_batch: int | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    **tables: pa.Table,
 ) -> Built:
     """Builds over tables; with `rows_per_batch` they come as streams cut that way."""
     if rows_per_batch:
@@ -37,7 +43,7 @@ def build(
     else:
         inputs = {n: ds.InMemoryDataset(t) for n, t in tables.items()}
     return build_dataset(
-        spec, inputs, dict.fromkeys(tables, version), work_dir=work, memory_limit_bytes=MEMORY_BYTES
+        spec, inputs, dict.fromkeys(tables, version), work_dir=work, memory_limit_bytes=memory_bytes
     )
 
 

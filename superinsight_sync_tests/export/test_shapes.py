@@ -1,5 +1,6 @@
 """Datasets of every shape: wide, long, large; what is read and held follows what is asked."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,7 +8,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from superinsight_sync.core.errors import DataError
-from superinsight_sync.export.batches import content_bytes, cut
+from superinsight_sync.export.batches import cut, row_bytes
 from superinsight_sync.export.select import columns_used, select_rows
 from superinsight_sync_tests.export.making import MEMORY_BYTES, build, dataset, digests, local
 
@@ -20,7 +21,7 @@ def test_batches_are_bounded_by_bytes_and_cut_by_content_alone() -> None:
     ]
     assert ways[0] == ways[1] == ways[2]
     assert sum(ways[0]) == 9_000
-    assert max(content_bytes(b) for b in cut(table.to_batches(), 4_096, 4 << 20)) <= 8 << 20
+    assert max(row_bytes(b).sum() for b in cut(table.to_batches(), 4_096, 4 << 20)) <= 4 << 20
 
 
 def test_a_wide_dataset_is_sorted_by_a_narrow_key_and_repeats(tmp_path: Path) -> None:
@@ -73,3 +74,32 @@ def test_counts_in_reports_are_exact_or_marked_and_never_above_the_rows(tmp_path
     assert distinct.value <= 12_000
     assert not distinct.exact
     assert f"≈ {distinct.value:,}" in local(many, "report.html").read_text()
+
+
+@pytest.mark.parametrize("order_by", [["kind"], []])
+def test_long_cells_are_ordered_in_buckets_bounded_by_bytes(tmp_path: Path, order_by: list[str]) -> None:
+    """60 MB of cells pass where 32 MB may be used, and come in the same bytes whatever way they arrive."""
+    cells = [f"{n:06d}" + "long cell " * 10_000 for n in range(600)]
+    table = pa.table({"kind": [None if n % 9 == 0 else n % 5 for n in range(600)], "t": cells})
+    other = table.take(pa.array(sorted(range(600), key=lambda n: n * 7_919 % 600)))
+    spec = dataset(formats=["jsonl"], order_by=order_by, split={"ratios": {"train": 0.8, "test": 0.2}})
+    builds = [
+        build(spec, tmp_path / str(size), rows_per_batch=size, memory_bytes=32 << 20, rows=rows)
+        for size, rows in ((600, table), (7, other))
+    ]
+    assert digests(builds[0]) == digests(builds[1])
+    read = [
+        [json.loads(line) for line in local(builds[0], f"data/{split}.jsonl").open()]
+        for split in ("train", "test")
+    ]
+    assert sorted(row["t"] for rows in read for row in rows) == cells
+    if order_by:
+        for rows in read:
+            kinds = [row["kind"] for row in rows]
+            assert kinds == sorted(kinds, key=lambda kind: (kind is None, kind))
+    with select_rows(
+        spec, {"rows": ds.dataset(table)}, scratch_dir=tmp_path / "s", memory_limit_bytes=32 << 20
+    ) as chosen:
+        sizes = [row_bytes(batch).sum() for batch in chosen.rows]
+    assert max(sizes) <= (32 << 20) // 8 + 200_000
+    assert len(sizes) >= 60_000_000 // (4 << 20)
