@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from superinsight_sync.core.duck import open_duckdb
 from superinsight_sync.core.sql import quote
 from superinsight_sync.export.batches import BATCH_BYTES, cut, read_file, row_bytes
 
@@ -22,29 +23,31 @@ _KEYS = "_sis_keys"
 _MOST_BUCKETS = 256
 """As many files are open at once; above that many buckets they become larger."""
 _SORTED_ROWS = 131_072
+_SORT_BYTES = 128 << 20
+"""Less makes no sense for a sort, if the limit allows it."""
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 _Numbers = npt.NDArray[np.integer]
 
 
 def in_order(
-    connection: duckdb.DuckDBPyConnection,
-    rows: pa.RecordBatchReader,
-    order: Sequence[str],
-    *,
-    folder: Path,
-    bucket_bytes: int,
+    rows: pa.RecordBatchReader, order: Sequence[str], *, folder: Path, memory_limit_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     """The rows, ascending by the columns of `order` with NULL last, and among equals as they come.
 
-    Holds about three times `bucket_bytes`, and four bytes a row. `folder` is of this call alone.
+    Half of the memory is for the sort, and a sixteenth for a bucket, of which three copies are held at times. Each
+    row takes four bytes besides. `folder` is of this call alone.
     """
+    bucket_bytes = memory_limit_bytes // 16
     arrived = folder / "arrived.arrow"
     count, size_bytes = _keep(rows, arrived, min(bucket_bytes, BATCH_BYTES))
     if not count:
         return
     bucket_bytes = max(bucket_bytes, size_bytes // _MOST_BUCKETS + 1)
-    ranks, starts = _ranks(connection, arrived, order, count, bucket_bytes)
+    sort_bytes = max(memory_limit_bytes // 2, min(memory_limit_bytes, _SORT_BYTES))
+    with open_duckdb(sort_bytes, folder) as connection:
+        connection.execute("SET threads = 2")
+        ranks, starts = _ranks(connection, arrived, order, count, bucket_bytes)
     paths = [arrived]
     if len(starts) > 1:
         paths = _distribute(arrived, rows.schema.names, ranks, starts)
@@ -89,7 +92,6 @@ def _ranks(
         buckets = before // bucket_bytes
         starts += (done + np.flatnonzero(np.diff(buckets, prepend=bucket))).tolist()
         done, size, bucket = done + len(batch), size + int(sizes.sum()), int(buckets[-1])
-    connection.unregister(_KEYS)
     return ranks, starts
 
 

@@ -27,7 +27,6 @@ _TIE = "_sis_tie"
 _VECTOR_ROWS = 2_048
 """What the engine has in hand at a time: more would be as many long texts at once."""
 _INPUT_BYTES = 16 << 20
-_BUCKETS_IN_MEMORY = 8
 
 Input: TypeAlias = pyarrow.dataset.Dataset | Callable[[], pa.RecordBatchReader]
 """A table of the SELECT: a dataset, or what opens a new stream over the same rows at each call."""
@@ -74,11 +73,10 @@ def select_rows(
         rows = connection.sql(_keyed_sql(resolved.split, safe, types)).to_arrow_reader(_VECTOR_ROWS)
         with TemporaryDirectory(prefix="order-", dir=scratch_dir) as folder:
             ordered = in_order(
-                connection,
                 rows,
                 tuple(dict.fromkeys((SPLIT, *resolved.order_by, _TIE))),
                 folder=Path(folder),
-                bucket_bytes=memory_limit_bytes // _BUCKETS_IN_MEMORY,
+                memory_limit_bytes=memory_limit_bytes,
             )
             reader = pa.RecordBatchReader.from_batches(rows.schema, ordered)
             yield Selected(tuple(types), safe.lineage, reader, resolved.split)

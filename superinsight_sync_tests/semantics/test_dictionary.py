@@ -56,8 +56,8 @@ def column(table: pa.Table, name: str = "x", stream: str = "") -> ColumnProfile:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.lists(COLUMN, min_size=1, max_size=4),
-    st.lists(NAME, min_size=4, max_size=4, unique_by=str.lower),
+    st.lists(COLUMN, min_size=1, max_size=2),
+    st.lists(NAME, min_size=2, max_size=2, unique_by=str.lower),
     st.integers(0, 99),
 )
 def test_the_dictionary_of_the_same_data_is_the_same_bytes(
@@ -66,15 +66,11 @@ def test_the_dictionary_of_the_same_data_is_the_same_bytes(
     table = pa.table(columns, names=names[: len(columns)])
     order = list(range(table.num_rows))
     random.Random(seed).shuffle(order)
-    shuffled = table.take(order)
-    first, again = dictionary(table), dictionary(shuffled)
-    cut = pa.Table.from_batches(shuffled.to_batches(max_chunksize=7))
-    streamed = profile(ds.dataset(cut), table="things")
+    cut = pa.Table.from_batches(table.take(order).to_batches(max_chunksize=7))
+    first, again = dictionary(table), dictionary(cut)
     assert first.to_json().encode() == again.to_json().encode()
     assert first.to_markdown().encode() == again.to_markdown().encode()
-    assert (
-        first.fingerprint == describe(streamed, Shape("shop/things"), DictionarySpec()).dictionary.fingerprint
-    )
+    assert first.fingerprint == again.fingerprint
     assert Dictionary.model_validate_json(Dictionary.model_dump_json(first)) == first
 
 
