@@ -49,6 +49,9 @@ def _normal(field: str, place: int) -> str:
 
 
 def _value(text: str, place: int) -> str:
+    day, sign, nth = text.partition("#")
+    if sign:
+        return f"{_value(day, place)}#{int(nth)}"
     if not text.isdigit():
         return text
     number = int(text)

@@ -99,7 +99,7 @@ class Gateway:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "gateway.log").read_text()
         try:
-            return httpx.get(f"{self.url}/health/ready", verify=UNVERIFIED, timeout=60).status_code == 200
+            return httpx.get(f"{self.url}/health/ready", verify=UNVERIFIED, timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,13 +37,18 @@ class Drain:
 
     def __init__(self, door: Gateway) -> None:
         environment = {**os.environ, **door.environment, "DAGSTER_HOME": str(door.folder)}
+        self.log = door.folder / f"drain-{uuid.uuid4().hex}.log"
         self.process = subprocess.Popen(
             dying_with_us([*SIS, "drain", "--json"]),
             cwd=door.folder,
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=(door.folder / "drain.log").open("ab"),
+            stderr=self.log.open("ab"),
         )
+
+    def is_ready(self) -> bool:
+        """Whether it drains, and finishes what it has begun when it is told to stop."""
+        return b"draining" in self.log.read_bytes()
 
     def end(self, how: signal.Signals) -> int:
         self.process.send_signal(how)
@@ -145,7 +151,8 @@ def test_killed_drains_and_gateways_lose_and_repeat_nothing(
     stop.set()
     for sender in senders:
         sender.join()
-    until(lambda: waits(engine) == 0, (door.folder / "drain.log").read_text())
+    until(lambda: waits(engine) == 0, drains[0].log.read_text())
+    until(lambda: all(d.is_ready() for d in drains), "a drain does not begin")
     assert [d.end(signal.SIGTERM) for d in drains] == [0, 0]
     assert landed(engine) == {s.by: list(range(s.acknowledged)) for s in senders}
     assert min(s.acknowledged for s in senders) > 50
@@ -159,7 +166,7 @@ def test_what_is_pushed_lands_without_another_push(
     with httpx.Client(base_url=door.url, headers=headers) as client:
         for n in range(8):
             client.post(f"{PUSH}/batch?source=till", json={"n": n, "by": 0}).raise_for_status()
-            until(lambda: waits(engine) == 0, (door.folder / "drain.log").read_text())
+            until(lambda: waits(engine) == 0, "what was pushed does not land")
     assert drain.end(signal.SIGTERM) == 0
     inbox = Inbox(engine.state.database, engine.settings.landing_dir)
     assert len([d for d in inbox.list() if d.marked_at is not None]) == 8

@@ -14,10 +14,17 @@ from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.sources.sql.postgres_late import _whole_id
-from superinsight_sync_tests.servers.postgres import PostgresServer
+from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 
 RAW = TableRef("default", "busy", "events", "raw")
 SECONDS = 6.0
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Of these tests alone: any transaction on a server holds back what is final."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -77,7 +77,8 @@ def test_a_window_is_half_open_and_typed_as_the_cursor(base: str, shape: str) ->
 def test_a_lower_bound_and_a_limit() -> None:
     sql, count = request("datetime2", after=datetime(2026, 1, 1, 8, 0, 0, 5), limit=7)
     assert sql.startswith("SELECT TOP (7) s.[id]")
-    assert sql.endswith(" WHERE s.[updated_at] >= CONVERT(datetime2(7), '2026-01-01T08:00:00.000005', 126)")
+    low = "CONVERT(datetime2(7), '2026-01-01T08:00:00.000005', 126)"
+    assert sql.endswith(f" WHERE (s.[updated_at] >= {low} OR s.[updated_at] IS NULL)")
     assert "TOP" not in count
 
 
@@ -85,10 +86,12 @@ def test_a_row_version_cursor_stays_below_what_running_transactions_may_commit()
     sql, _ = request("rowversion", after=2001)
     assert "CONVERT(bigint, s.[updated_at]) AS [updated_at]" in sql
     assert sql.endswith(
-        " WHERE s.[updated_at] >= CONVERT(binary(8), CONVERT(bigint, 2001))"
-        " AND s.[updated_at] < MIN_ACTIVE_ROWVERSION()"
+        " WHERE (s.[updated_at] >= CONVERT(binary(8), CONVERT(bigint, 2001)) OR s.[updated_at] IS NULL)"
+        " AND (s.[updated_at] < MIN_ACTIVE_ROWVERSION() OR s.[updated_at] IS NULL)"
     )
-    assert request("timestamp")[1].endswith(" WHERE s.[updated_at] < MIN_ACTIVE_ROWVERSION()")
+    assert request("timestamp")[1].endswith(
+        " WHERE (s.[updated_at] < MIN_ACTIVE_ROWVERSION() OR s.[updated_at] IS NULL)"
+    )
 
 
 def test_a_query_passes_the_gate_and_its_common_tables_come_first() -> None:
