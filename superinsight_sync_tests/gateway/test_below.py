@@ -32,8 +32,7 @@ def serving(folder: Path, database_url: str | None = None) -> Iterator[tuple[Gat
     engine = open_engine("test", load_settings(door.environment))
     drain = Drain(door)
     try:
-        log = folder / "drain.log"
-        until(lambda: "draining" in log.read_text(), "the drain did not start")
+        until(drain.is_ready, "the drain did not start")
         yield door, engine, drain
     finally:
         door.end()
@@ -82,7 +81,7 @@ def all_has_landed(
     drain: Drain,
     others: dict[int, list[int]] | None = None,
 ) -> None:
-    log = door.folder / "drain.log"
+    log = drain.log
     assert [s.unexpected for s in senders] == [[]] * SENDERS
     assert drain.process.poll() is None, log.read_text()
     until(lambda: waits(engine) == 0, log.read_text())
