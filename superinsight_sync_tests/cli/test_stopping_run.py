@@ -24,6 +24,11 @@ attributes:
 SIS = [sys.executable, "-c", "from superinsight_sync.cli.entry import sis; sis()"]
 
 
+def _heeds_ctrl_c() -> None:
+    """A shell lets what it starts in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_waits_for_its_source_is_stopped(project: Path, how: signal.Signals) -> None:
     declared = project / project.name / "defs" / "slow"
@@ -33,7 +38,12 @@ def test_a_run_that_waits_for_its_source_is_stopped(project: Path, how: signal.S
     with mute_port() as port:
         (declared / "defs.yaml").write_text(SLOW.format(port=port))
         running = subprocess.Popen(
-            [*SIS, "run", "slow"], cwd=project, env=dict(os.environ), stderr=subprocess.PIPE, text=True
+            [*SIS, "run", "slow"],
+            cwd=project,
+            env=dict(os.environ),
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_heeds_ctrl_c,
         )
         try:
             until(lambda: len(state.executions.recent(source="slow", status="running")) == 2, "both wait")
