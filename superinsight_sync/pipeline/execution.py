@@ -173,6 +173,15 @@ def if_possible(otherwise: str) -> Iterator[None]:
         _log.warning("%s: %s", otherwise, error)
 
 
+def told(otherwise: str, tell: Callable[[], object]) -> None:
+    """Tells our state of what has landed, again and again for as long as it may be away (`OWN_STORES`).
+
+    If it stays away, or the work is told to stop meanwhile, a log line says so: what has landed has landed.
+    """
+    with if_possible(otherwise):
+        with_retry(tell, OWN_STORES)
+
+
 def _finish(engine: Engine, execution: int, tally: Tally, error: BaseException | None) -> None:
     status: Literal["succeeded", "failed", "stopped", "unchanged"]
     if error is None:
