@@ -24,11 +24,11 @@ class Away(Database):
 
     def __init__(self, engine: Engine, table: TableRef) -> None:
         super().__init__(engine.settings.database_url)
-        self._landed, self.failed = lambda: engine.lake.exists(table), False
+        self._lake, self._table, self.failed = engine.lake, table, False
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        if not self.failed and self._landed():
+        if not self.failed and self._lake.exists(self._table):
             self.failed = True
             raise TransientError("the state database is away")
         with super().write() as connection:
