@@ -12,10 +12,9 @@ def maintain_lake(context: dg.OpExecutionContext) -> None:
     from superinsight_sync.pipeline.retain import maintain_lake, maintain_state
 
     engine = engine_of_run(context.run_id)
-    going = context.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     with failures_shown():
         result = maintain_lake(engine, load_project(engine.settings).sources.values())
-        result |= maintain_state(engine, [run.run_id for run in going])
+        result |= maintain_state(engine)
     context.add_output_metadata({f"sis/{k}": v for k, v in result.items()})
 
 

@@ -1,12 +1,15 @@
 """What the verbs work with: settings, the lake, our state. Made once per process and run, opened when needed."""
 
+import logging
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.lake.blobs import BlobStore
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     from superinsight_sync.state import State
     from superinsight_sync.state.inbox import Inbox
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int], None]
 """Called with ``<source>/<stream>`` and the number of rows of each batch as it passes."""
@@ -60,7 +65,27 @@ class Engine:
     def state(self) -> "State":
         from superinsight_sync.state import open_state
 
-        return open_state(self.settings.database_url)
+        state = open_state(self.settings.database_url)
+        try:
+            state.executions.sweep_orphans(self._alive_ttl_s)
+        except SisError as error:  # whoever works next does it
+            _log.warning("what ended without a word is not told: %s", error)
+        return state
+
+    @property
+    def _alive_ttl_s(self) -> float:
+        """Of what was killed, it is over no later than the lease of its work, which is renewed thrice in its time."""
+        return self.settings.lease_ttl_s * 2 / 3
+
+    def alive(self, execution: int) -> AbstractContextManager[object]:
+        """Says in our state that the process of an execution lives, for the block."""
+        from superinsight_sync.state.executions import lease_of
+
+        return self.state.leases.hold(lease_of(execution), self._alive_ttl_s)
+
+    def end_orphans(self) -> int:
+        """Marks the executions of dead processes as failed; how many."""
+        return self.state.executions.sweep_orphans(self._alive_ttl_s)
 
     @cached_property
     def inbox(self) -> "Inbox":

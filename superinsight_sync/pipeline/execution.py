@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeVar
@@ -92,24 +92,26 @@ def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
     be told.
     """
     tally, signal = Tally(), engine.stop.child()
-    with signal.obeyed():
-        execution = with_retry(lambda: _start(engine, task), OWN_STORES)
-        try:
-            result = _tried(engine, task, execution, tally, partial(work, tally), signal)
-        except SisError as error:
-            located = error.at(task.where)
-            _finish(engine, execution, tally, located)
-            if isinstance(error, TransientError):
-                _bury(engine, task, located)
-            raise located from error
-        except BaseException as error:
-            _finish(engine, execution, tally, error)
-            raise
-    with if_possible(f"{task.where} is done, but our state was not told"):
-        _finish(engine, execution, tally, None)
-        for letter in _open_letters(engine, task):
-            if task.covers(letter, unchanged=tally.unchanged):
-                engine.state.dead_letters.mark(letter.id, "replayed")
+    with ExitStack() as alive:
+        with signal.obeyed():
+            execution = with_retry(lambda: _start(engine, task), OWN_STORES)
+            alive.enter_context(engine.alive(execution))
+            try:
+                result = _tried(engine, task, execution, tally, partial(work, tally), signal)
+            except SisError as error:
+                located = error.at(task.where)
+                _finish(engine, execution, tally, located)
+                if isinstance(error, TransientError):
+                    _bury(engine, task, located)
+                raise located from error
+            except BaseException as error:
+                _finish(engine, execution, tally, error)
+                raise
+        with if_possible(f"{task.where} is done, but our state was not told"):
+            _finish(engine, execution, tally, None)
+            for letter in _open_letters(engine, task):
+                if task.covers(letter, unchanged=tally.unchanged):
+                    engine.state.dead_letters.mark(letter.id, "replayed")
     return result
 
 
@@ -133,6 +135,8 @@ def _tried(
     def attempt() -> T:
         signal.check()
         with state.leases.hold(task.lease, settings.lease_ttl_s, wait_s=settings.lease_wait_s) as lease:
+            with if_possible("what ended without a word is not told"):
+                engine.end_orphans()
             tally.motion.moved(waits_for_source=True)
             return attended(lambda: work(lease), lease, signal.child(), watch, task.where)
 
@@ -167,6 +171,15 @@ def if_possible(otherwise: str) -> Iterator[None]:
         yield
     except SisError as error:
         _log.warning("%s: %s", otherwise, error)
+
+
+def told(otherwise: str, tell: Callable[[], object]) -> None:
+    """Tells our state of what has landed, again and again for as long as it may be away (`OWN_STORES`).
+
+    If it stays away, or the work is told to stop meanwhile, a log line says so: what has landed has landed.
+    """
+    with if_possible(otherwise):
+        with_retry(tell, OWN_STORES)
 
 
 def _finish(engine: Engine, execution: int, tally: Tally, error: BaseException | None) -> None:

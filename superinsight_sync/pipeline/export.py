@@ -15,7 +15,7 @@ from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.results import ColumnInfo, ExportResult
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours
+from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours, told
 from superinsight_sync.pipeline.identity import rows_identity
 from superinsight_sync.state.exports import Export
 from superinsight_sync.state.leases import Lease
@@ -98,18 +98,16 @@ def _export(
         )
     engine.blobs.write(_identity_path(spec), f"{identity} {published.manifest.version}".encode())
     result = _result(engine, spec, published.manifest, unchanged=published.unchanged, built=built)
-    with if_possible("the dataset is published, but not in our state"):
-        engine.state.exports.record(
-            Export(
-                spec.name,
-                result.version,
-                result.path,
-                result.rows,
-                result.size_bytes,
-                published.manifest.content_fingerprint,
-                spec.tenant,
-            )
-        )
+    kept = Export(
+        spec.name,
+        result.version,
+        result.path,
+        result.rows,
+        result.size_bytes,
+        published.manifest.content_fingerprint,
+        spec.tenant,
+    )
+    told("the dataset is published, but not in our state", lambda: engine.state.exports.record(kept))
     return result
 
 

@@ -22,7 +22,7 @@ from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
 from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, minus_lag, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
-from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours
+from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours, told
 from superinsight_sync.pipeline.landed_as import HOW, check_goes_on, goes_on, how_it_lands
 from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
@@ -356,8 +356,10 @@ def _result(
     )
     tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
     tally.load_id, tally.version = pull.load_id, landed.done.version
-    with if_possible("the checkpoint is in the lake, but not in our state"):
-        pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints)
+    told(
+        "the checkpoint is in the lake, but not in our state",
+        lambda: pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints),
+    )
     return PullResult(
         stream=pull.stream.name,
         stats=stats,

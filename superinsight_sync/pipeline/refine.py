@@ -17,7 +17,7 @@ from superinsight_sync.model.results import RefineResult
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
 from superinsight_sync.pipeline.contract import common_type, drift_between
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
-from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours
+from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours, told
 from superinsight_sync.pipeline.widening import widen_table
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
@@ -252,8 +252,10 @@ def _land(
     still_ours(job.lease)
     incremental = rows.loads is not None
     landed = _land_refined(job, refined, commit, incremental=incremental)
-    with if_possible("the checkpoint is in the lake, but not in our state"):
-        job.engine.state.checkpoints.record_all(job.table, commit.checkpoints)
+    told(
+        "the checkpoint is in the lake, but not in our state",
+        lambda: job.engine.state.checkpoints.record_all(job.table, commit.checkpoints),
+    )
     tally.rows, tally.size_bytes = landed.rows, landed.size_bytes
     tally.load_id, tally.version = commit.load_id, landed.version
     return RefineResult(
@@ -305,8 +307,10 @@ def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commi
         lake.replace(table, AtRest(refined.open_quarantine), commit, partitions=job.partitions or None)
     elif refined.quarantined:
         lake.append(table, AtRest(lambda: refined.open_quarantine(only_new=True)), commit)
-    with if_possible("the records set aside are in the lake, but not counted in our state"):
-        job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key)
+    told(
+        "the records set aside are in the lake, but not counted in our state",
+        lambda: job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key),
+    )
     return kept
 
 

@@ -1,7 +1,7 @@
 """Retain: compaction, vacuum, and the removal of what is older than its retention time."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 
 from superinsight_sync.core.clock import utc_now
@@ -34,11 +34,11 @@ def maintain_lake(
     return dict(done)
 
 
-def maintain_state(engine: Engine, alive_run_ids: Collection[str]) -> dict[str, int]:
-    """Ends executions whose run died without a word, and purges history past `HISTORY_RETENTION`.
+def maintain_state(engine: Engine) -> dict[str, int]:
+    """Ends executions whose process died without a word, and purges history past `HISTORY_RETENTION`.
 
     The room is given back to the disk where our state is SQLite; PostgreSQL's autovacuum uses it again by itself."""
-    ended = engine.state.executions.sweep_orphans(alive_run_ids)
+    ended = engine.end_orphans()
     purged = engine.state.purge(utc_now() - HISTORY_RETENTION)
     forgotten = engine.inbox.purge(utc_now() - INBOX_RETENTION)
     pages = engine.state.database.give_back()

@@ -7,7 +7,7 @@ from superinsight_sync.lake.staged_rows import AtRest
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.tables import Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.pipeline.execution import if_possible
+from superinsight_sync.pipeline.execution import told
 
 
 def keep_unreadable(engine: Engine, raw: TableRef, found: pa.Table, *, load_id: str, anew: bool) -> None:
@@ -29,5 +29,7 @@ def keep_unreadable(engine: Engine, raw: TableRef, found: pa.Table, *, load_id: 
         engine.lake.replace(table, AtRest(read), commit)
     else:
         engine.lake.merge(table, read, commit, keys=found.schema.names)
-    with if_possible("the records set aside are in the lake, but not counted in our state"):
-        engine.state.quarantine.record(table, load_id, {"unreadable": found.num_rows})
+    told(
+        "the records set aside are in the lake, but not counted in our state",
+        lambda: engine.state.quarantine.record(table, load_id, {"unreadable": found.num_rows}),
+    )

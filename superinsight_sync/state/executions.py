@@ -5,18 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NotRequired, TypedDict, Unpack
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.state.database import Database, clean, insert_one, matching
-from superinsight_sync.state.tables import executions, logs
+from superinsight_sync.state.database import Database, clean, insert_one, matching, now
+from superinsight_sync.state.tables import executions, leases, logs
 
 Ending = Literal["succeeded", "failed", "stopped", "unchanged"]
 Status = Literal["running"] | Ending
 Level = Literal["info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("info", "warning", "error")
 """From the least to the gravest."""
+ORPHANED = "the process ended before it was done"
+
+
+def lease_of(execution_id: int | str) -> str:
+    """The lease that says that the process of an execution is alive."""
+    return f"execution {execution_id}"
 
 
 class Work(TypedDict):
@@ -193,27 +199,47 @@ class Executions:
         """Those that have not ended, newest first."""
         return self.recent(10_000, status="running")
 
-    def sweep_orphans(self, alive_run_ids: Collection[str], *, grace_s: float = 60.0) -> int:
-        """Marks as failed what a dead run left running; how many.
+    def sweep_orphans(self, grace_s: float = 60.0) -> int:
+        """Marks as failed what runs without its holder's lease (`lease_of`): its process is dead; how many.
 
         Args:
-            alive_run_ids: runs that still go on.
-            grace_s: younger ones are left alone: their run may have begun after the list was made.
+            grace_s: younger ones are left alone: they may be about to take their lease.
         """
-        at = utc_now()
-        orphans = (
-            executions.c.status == "running",
-            executions.c.started_at < at - timedelta(seconds=grace_s),
-            executions.c.run_id.not_in(list(alive_run_ids)),
-        )
-        values = {
-            "status": "failed",
-            "ended_at": at,
-            "error_class": "Orphaned",
-            "error_text": "The process that ran it ended without a word; what it had committed is kept",
-        }
+        with self._database.read() as connection:
+            old = (
+                executions.c.status == "running",
+                executions.c.started_at < utc_now() - timedelta(seconds=grace_s),
+            )
+            started = {lease_of(key): key for key in connection.scalars(select(executions.c.id).where(*old))}
+            if not started:
+                return 0
+            held = (
+                leases.c.name.startswith(lease_of(""), autoescape=True),
+                leases.c.expires_at > now(connection),
+            )
+            alive = set(connection.scalars(select(leases.c.name).where(*held)))
+        return sum(self._bury(key) for name, key in started.items() if name not in alive)
+
+    def _bury(self, execution_id: int) -> bool:
+        """Marks one as failed, unless it has ended or its holder is alive after all; whether it did."""
         with self._database.write() as connection:
-            return connection.execute(update(executions).where(*orphans).values(values)).rowcount
+            held = (leases.c.name == lease_of(execution_id), leases.c.expires_at > now(connection))
+            dead = (
+                executions.c.id == execution_id,
+                executions.c.status == "running",
+                ~select(leases.c.name).where(*held).exists(),
+            )
+            values = {
+                "status": "failed",
+                "ended_at": utc_now(),
+                "error_class": "Orphaned",
+                "error_text": ORPHANED,
+            }
+            if not connection.execute(update(executions).where(*dead).values(values)).rowcount:
+                return False
+            connection.execute(insert(logs).values(_line(execution_id, "error", f"failed: {ORPHANED}")))
+            connection.execute(delete(leases).where(leases.c.name == lease_of(execution_id)))
+            return True
 
 
 class Logs:

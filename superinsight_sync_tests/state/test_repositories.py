@@ -12,6 +12,7 @@ from superinsight_sync.core import clock
 from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.model.tables import Checkpoint, TableRef
 from superinsight_sync.state import State
+from superinsight_sync.state.executions import ORPHANED, lease_of
 from superinsight_sync.state.exports import Export
 from superinsight_sync.state.semantic_cache import Answer
 
@@ -69,21 +70,19 @@ def test_finishing_what_is_not_there_says_so(state: State) -> None:
 
 
 def test_a_sweep_fails_the_dead_and_spares_the_living_the_young_and_the_ended(state: State) -> None:
-    dead, alive, ended = (
-        start(state, run_id="dead"),
-        start(state, run_id="alive"),
-        start(state, run_id="dead"),
-    )
+    dead, alive, ended = start(state), start(state), start(state)
     state.executions.finish(ended, "succeeded")
-    assert state.executions.sweep_orphans({"alive"}) == 0, "younger than the grace time"
-    assert state.executions.sweep_orphans({"alive"}, grace_s=-1) == 1
-    assert [e.id for e in state.executions.running()] == [alive]
+    with state.leases.hold(lease_of(alive)):
+        assert state.executions.sweep_orphans() == 0, "younger than the grace time"
+        assert state.executions.sweep_orphans(grace_s=-1) == 1
+        assert [e.id for e in state.executions.running()] == [alive]
     swept = state.executions.get(dead)
-    assert swept is not None and (swept.status, swept.error_class) == ("failed", "Orphaned")
+    assert swept is not None and (swept.status, swept.error_text) == ("failed", ORPHANED)
+    assert state.logs.list(dead)[-1].message == f"failed: {ORPHANED}"
     state.executions.finish(dead, "succeeded", rows=3)
     late = state.executions.get(dead)
     assert late is not None and (late.status, late.error_class) == ("succeeded", None), "the truth wins"
-    assert state.executions.sweep_orphans([], grace_s=-1) == 1
+    assert state.executions.sweep_orphans(grace_s=-1) == 1, "its lease was given back"
 
 
 def test_logs_belong_to_an_execution_and_go_with_it(state: State) -> None:
