@@ -79,6 +79,8 @@ def served(tmp_path: Path, near: State) -> Iterator[Callable[..., str]]:
         running.append((server, thread))
         until(lambda: server.started or not thread.is_alive(), "it does not start")
         assert thread.is_alive()
+        gate = app.state.gate
+        until(lambda: gate.is_ready or gate.trouble != "the gateway is starting", "it has not looked yet")
         return f"http://127.0.0.1:{port}"
 
     def stop() -> None:

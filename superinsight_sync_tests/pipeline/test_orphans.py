@@ -43,7 +43,8 @@ def test_what_a_killed_process_was_at_has_failed_for_whoever_comes_next(tmp_path
     looks = engine_at(tmp_path, "looks")
     work = {"verb": "pull", "source": "shop", "stream": "orders"}
     with mute_port() as port:
-        child = subprocess.Popen([sys.executable, __file__, str(tmp_path), str(port)])
+        command = [sys.executable, "-m", f"{__package__}.{Path(__file__).stem}", str(tmp_path), str(port)]
+        child = subprocess.Popen(command, cwd=Path(__file__).parents[2])
         try:
             until(lambda: looks.state.leases.holder("pull default/shop/orders") is not None, "it pulls")
         finally:
