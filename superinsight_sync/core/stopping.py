@@ -7,8 +7,8 @@ signal. Nothing else needs to know of the other: a query is cancelled, a socket 
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -18,6 +18,11 @@ from superinsight_sync.core.errors import StopRequested
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+HEED_S = 0.5
+"""How long a thread waits in one piece. A signal of the system that comes as a wait of Python's main thread begins,
+or to another thread, is handled when that wait ends."""
 
 
 class StopSignal:
@@ -48,8 +53,8 @@ class StopSignal:
         with self._lock:
             self._stopped.set()
             waits, self._waits, children = self._waits, set(), list(self._children)
-        for wait in waits:
-            threading.Thread(target=wait.end, daemon=True, name="stop").start()
+        for each in waits:
+            threading.Thread(target=each.end, daemon=True, name="stop").start()
         for child in children:
             child.set()
 
@@ -153,3 +158,11 @@ def check_stop() -> None:
 def submit(pool: Executor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
     """Hands work to a pool, whose thread obeys the same signal."""
     return pool.submit(contextvars.copy_context().run, partial(work, *args, **kwargs))
+
+
+def ended(futures: Collection["Future[T]"]) -> Iterator["Future[T]"]:
+    """The futures as they end, waited for so that a signal is heeded meanwhile."""
+    left = set(futures)
+    while left:
+        done, left = wait(left, HEED_S, FIRST_COMPLETED)
+        yield from done

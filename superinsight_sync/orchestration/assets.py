@@ -1,12 +1,13 @@
 """Asset factories: the engine's verbs as Dagster assets. Bodies only hand over."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import dagster as dg
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.core.stopping import ended
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.orchestration import keys, metadata
@@ -55,7 +56,7 @@ def _pull_side_by_side(
             threads.submit(pull_stream, engine, source, s, partitions=partitions, force=is_forced(context)): s
             for s in by_priority
         }
-        for future in as_completed(running):
+        for future in ended(running):
             stream = running[future]
             if (error := future.exception()) is not None:
                 failed[stream.name] = told(error)

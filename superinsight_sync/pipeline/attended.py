@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from superinsight_sync.core.errors import StopRequested, TransientError
-from superinsight_sync.core.stopping import StopSignal, ends_by
+from superinsight_sync.core.stopping import HEED_S, StopSignal, ends_by
 from superinsight_sync.state.leases import Lease
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ def attended(work: Callable[[], T], lease: Lease, signal: StopSignal, watch: Wat
     doing.start(signal, name)
     try:
         with signal.obeyed(), ends_by(doing.woken.set):
-            while not doing.woken.wait(watch.look_s if watch else None):
+            while not doing.woken.wait(min(watch.look_s, HEED_S) if watch else HEED_S):
                 if watch:
                     watch.look()
     except BaseException:
