@@ -189,8 +189,8 @@ class Chain:
         columns = [f"{sql} AS {quote(name)}" for name, sql in compiled.columns.items()]
         listed = ", ".join(("_sis_row", *map(quote, self.system), *columns, reject))
         rows = f"{self.view} {' '.join(joins)}"
-        if compiled.computed:
-            computed = ", ".join(f"{sql} AS {quote(name)}" for name, sql in compiled.computed.items())
+        for layer in compiled.computed:
+            computed = ", ".join(f"{sql} AS {quote(name)}" for name, sql in layer.items())
             rows = f"(SELECT *, {computed} FROM {rows})"
         self._next_view(f"SELECT {listed} FROM {rows}")
         found = self._describe(self.view)

@@ -299,7 +299,7 @@ def _load(connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader) -
         try:
             for batch in reader:
                 columns = [batch.column(f.name).cast(f.type) for f in kept]
-                numbers = pa.array(range(rows, rows + batch.num_rows), pa.int64())
+                numbers = pa.arange(rows, rows + batch.num_rows)
                 rows += batch.num_rows
                 yield pa.RecordBatch.from_arrays([numbers, *columns], schema=numbered)
         except BaseException as error:
