@@ -126,9 +126,9 @@ class Chain:
         base, rows = self.bases[-1], self.view
         if self._computes:
             rows = f"_sis_made_{self._views}"
-            self._con.execute(f"CREATE TABLE {rows} AS FROM {self.view} LIMIT 0")
-            for some, _ in self.parts(base):
-                self._con.execute(f"INSERT INTO {rows} FROM {self.view} WHERE {some}")
+            for number, (some, _) in enumerate(self.parts(base)):
+                into = f"INSERT INTO {rows}" if number else f"CREATE TABLE {rows} AS"
+                self._con.execute(f"{into} FROM {self.view} WHERE {some}")
         failed = (
             f"SELECT _sis_row, _sis_reject FROM {rows} OFFSET 0"  # else the condition moves into each CASE
         )

@@ -1,7 +1,9 @@
 """Runs refine steps over a stream of raw rows, in a bounded and locked-down DuckDB."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -26,6 +28,8 @@ from superinsight_sync.transform.quarantine import (
 from superinsight_sync.transform.scratch import Scratch, told
 
 _PLAN_MEMORY_BYTES = 256 << 20
+_PLANS_KEPT = 256
+"""A refine needs its plan two or three times, each 50 ms and more."""
 _INTERNAL = ("_sis_row", "_sis_reject")
 
 
@@ -179,13 +183,19 @@ class Refined:
 
 
 def plan(steps: Sequence[StepSpec], schema: pa.Schema, context: StepContext) -> RefinePlan:
-    """What `steps` make of rows of `schema`, found without data.
+    """What `steps` make of rows of `schema`, found without data. A plan is made once.
 
     Raises ConfigError naming the step (counted from 1) for a wrong option, column, type or expression.
     """
+    return _planned(json.dumps([s.model_dump(mode="json") for s in steps]), schema, context)
+
+
+@lru_cache(maxsize=_PLANS_KEPT)
+def _planned(steps: str, schema: pa.Schema, context: StepContext) -> RefinePlan:
+    declared = [StepSpec.model_validate(s) for s in json.loads(steps)]
     scratch = Scratch(None, _PLAN_MEMORY_BYTES)
     try:
-        return _plan(scratch.connection, steps, schema, context)
+        return _plan(scratch.connection, declared, schema, context)
     finally:
         scratch.close()
 

@@ -396,3 +396,11 @@ def test_a_plan_knows_that_exploding_makes_several_rows_of_one() -> None:
     assert planned.row_wise
     assert planned.multiplies
     assert planned.schema == pa.schema([("id", pa.int64()), ("tags", pa.string())])
+
+
+def test_a_plan_is_made_once_for_the_same_steps_and_columns() -> None:
+    declared = steps(*CLEAN)
+    planned = plan(declared, ORDERS, CONTEXT)
+    assert plan(steps(*CLEAN), ORDERS, CONTEXT) is planned
+    assert plan(declared[:1], ORDERS, CONTEXT) is not planned
+    assert plan(declared, ORDERS.append(pa.field("more", pa.int64())), CONTEXT).schema != planned.schema
