@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import literal, quote
-from superinsight_sync.transform import moments, numbers
+from superinsight_sync.transform import moments, nested, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,8 @@ class ColumnCast(PluginConfig):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str
-    """The target: `decimal(12,2)`, `timestamp`, `date`, `int64`, `bool`, `string`, …"""
+    """The target: `decimal(12,2)`, `timestamp`, `date`, `int64`, `bool`, `string`, …; `list<…>` and `struct<…>` of JSON
+    text or nested columns, by the same rules at every depth."""
     format: str | None = None
     """How dates and times are written, with strptime's signs (`%d.%m.%Y`), or as numbers: `epoch_s`, `epoch_ms`,
     `epoch_us`, or a spreadsheet's days `excel`, `excel_1904`. Names of months and weekdays may be English, German,
@@ -150,6 +151,8 @@ def convert(
 
     if t.is_dictionary(source):
         source = source.value_type
+    if t.is_nested(target) and source != target:
+        return _to_nested(name, source, target, how, text_in)
     if not is_text(source):
         if source == target:
             return Converted(name)
@@ -166,6 +169,40 @@ def convert(
         raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
     value = f"CASE WHEN NOT {empty} THEN {value} END" if nulls else value
     return Converted(value, _trimmed(name), f"{name} IS NOT NULL AND NOT {empty}")
+
+
+def _to_nested(
+    name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast, text_in: str
+) -> Converted:
+    """A list or struct out of JSON text, or out of another list or struct by its JSON."""
+    import pyarrow.types as t
+
+    text = quote(text_in)
+    nulls = _meanings(dict.fromkeys(how.null_values, "true"))
+
+    def bare(cell: str) -> str:
+        return f"trim({cell}, {literal(BLANKS)})"
+
+    def leaf_value(cell: str, dtype: "pa.DataType") -> str | None:
+        return None if t.is_binary(dtype) else _from_text(cell if is_text(dtype) else bare(cell), dtype, how)
+
+    def leaf_text(cell: str) -> str:
+        return f"CASE WHEN CASE {bare(cell)} {nulls} END THEN NULL ELSE {cell} END" if nulls else cell
+
+    value = nested.as_nested(text, target, nested.Leaf(leaf_value, leaf_text))
+    if value is None or not (is_text(source) or (t.is_nested(source) and not _holds_bytes(source))):
+        raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
+    empty = f"CASE {text} WHEN 'null' THEN true {nulls} END"
+    written = _trimmed(name) if is_text(source) else f"CAST(to_json({name}) AS VARCHAR)"
+    given = f"{name} IS NOT NULL AND NOT coalesce({empty}, false)"
+    return Converted(f"CASE WHEN {given} THEN {value} END", written, given)
+
+
+def _holds_bytes(dtype: "pa.DataType") -> bool:
+    """Whether there are bytes in it, of which JSON text keeps no exact form."""
+    import pyarrow.types as t
+
+    return bool(t.is_binary(dtype)) or any(_holds_bytes(dtype.field(n).type) for n in range(dtype.num_fields))
 
 
 def _trimmed(text: str) -> str:
