@@ -1,11 +1,15 @@
-"""CPU seconds of refining a million rows of 12 columns (six casts, one rule), beside polars doing the same in memory.
+"""What refining costs: 12 columns, six casts, one rule.
 
-python -m benchmarks.refine [rows]
+python -m benchmarks.refine speed    CPU seconds of a million rows, beside polars doing the same in memory
+python -m benchmarks.refine rows 20  peak memory of so many million rows
+python -m benchmarks.refine cells    peak memory of 10,000 rows with a text of 100 kB
 """
 
+import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +27,9 @@ TYPES = {
     "day": "date",
     "ok": "bool",
 }
+
+LIMIT_BYTES = 1 << 30
+CELL_BYTES = 100_000
 
 
 def raw_rows(rows: int) -> pa.Table:
@@ -47,7 +54,7 @@ def raw_rows(rows: int) -> pa.Table:
     return table.cast(pa.schema(plain))
 
 
-def ours(raw: pa.Table) -> int:
+def ours(raw: pa.RecordBatchReader) -> int:
     """Rows that pass."""
     steps = [
         StepSpec.model_validate({"step": "cast", "columns": TYPES}),
@@ -56,11 +63,11 @@ def ours(raw: pa.Table) -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         refine(
-            lambda: raw.to_reader(65_536),
+            lambda: raw,
             steps,
             StepContext(("id",)),
             scratch_dir=Path(folder),
-            memory_limit_bytes=1 << 30,
+            memory_limit_bytes=LIMIT_BYTES,
         ) as refined,
     ):
         return sum(len(batch) for batch in refined.open())
@@ -81,13 +88,44 @@ def in_polars(raw: pa.Table) -> int:
     return done.filter(pl.col("amount") >= 0).collect().height
 
 
+def many(millions: int) -> pa.RecordBatchReader:
+    """The same rows again and again."""
+    some = raw_rows(100_000)
+    return pa.RecordBatchReader.from_batches(
+        some.schema, (batch for _ in range(millions * 10) for batch in some.to_batches(50_000))
+    )
+
+
+def long_cells() -> pa.RecordBatchReader:
+    """Rows whose notes are long, in batches as the lake gives them."""
+    some = raw_rows(10_000)
+    place = some.schema.get_field_index("note")
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in some.to_batches(160):
+            notes = [f"{i:08d}" * (CELL_BYTES // 8) for i in batch["id"].to_pylist()]
+            yield batch.set_column(place, some.schema.field(place), pa.array(notes))
+
+    return pa.RecordBatchReader.from_batches(some.schema, batches())
+
+
+def peak_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
 def main() -> None:
-    """Prints both."""
-    raw = raw_rows(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
-    for work in (ours, in_polars):
-        started = time.process_time()
-        passed = work(raw)
-        print(f"{work.__name__:10} {passed:>9} rows {time.process_time() - started:6.2f} CPU s")
+    """Prints one of them."""
+    what = sys.argv[1] if len(sys.argv) > 1 else "speed"
+    if what == "speed":
+        raw = raw_rows(1_000_000)
+        for name, work in (("ours", lambda: ours(raw.to_reader(65_536))), ("polars", lambda: in_polars(raw))):
+            started = time.process_time()
+            passed = work()
+            print(f"{name:10} {passed:>9} rows {time.process_time() - started:6.2f} CPU s")
+        return
+    rows = many(int(sys.argv[2])) if what == "rows" else long_cells()
+    before = peak_mb()
+    print(f"{ours(rows):>9} rows, limit {LIMIT_BYTES >> 20} MB, before {before} MB, peak {peak_mb()} MB")
 
 
 if __name__ == "__main__":

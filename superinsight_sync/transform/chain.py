@@ -17,6 +17,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.model.tables import EXTRACTED_AT, HASH, LOAD_ID, PARTITION, SYSTEM_COLUMNS, is_system
 from superinsight_sync.transform.columns import unchanged
+from superinsight_sync.transform.parts import Part, shared_out
 from superinsight_sync.transform.protocol import Compiled, Lookup, Reject
 
 LOOKUP_ROWS = 16_384
@@ -62,10 +63,18 @@ class Chain:
     Args:
         data: the data columns of the first base.
         carried: its system columns, which go along unchanged.
+        parts: of the first base's rows, which are computed a part at a time; without any, all at once.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, data: pa.Schema, carried: pa.Schema) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        data: pa.Schema,
+        carried: pa.Schema,
+        parts: Sequence[Part] = (),
+    ) -> None:
         self._con = connection
+        self._first_parts = list(parts) or [Part(0, 0)]
         self.carried = carried
         self.system = tuple(dict.fromkeys((*carried.names, *SYSTEM_COLUMNS)))
         self.schema = data
@@ -77,6 +86,7 @@ class Chain:
         self._flushed = 0
         self._views = 0
         self._joins = False
+        self._computes = False
         self._start_base(Base(0, data), carried.names)
 
     @property
@@ -113,20 +123,43 @@ class Chain:
         """Writes down which rows failed the steps added since the last time."""
         if self._flushed == len(self.verdicts):
             return
-        base = self.bases[-1]
-        rows = f"SELECT _sis_row, _sis_reject FROM {self.view} OFFSET 0"  # else the condition moves into each CASE
-        self._con.execute(f"INSERT INTO {base.gone} FROM ({rows}) WHERE _sis_reject IS NOT NULL")
+        base, rows = self.bases[-1], self.view
+        if self._computes:
+            rows = f"_sis_made_{self._views}"
+            for number, (some, _) in enumerate(self.parts(base)):
+                into = f"INSERT INTO {rows}" if number else f"CREATE TABLE {rows} AS"
+                self._con.execute(f"{into} FROM {self.view} WHERE {some}")
+        failed = (
+            f"SELECT _sis_row, _sis_reject FROM {rows} OFFSET 0"  # else the condition moves into each CASE
+        )
+        self._con.execute(f"INSERT INTO {base.gone} FROM ({failed}) WHERE _sis_reject IS NOT NULL")
         self._flushed = len(self.verdicts)
-        self._next_view(f"SELECT * REPLACE (NULL::INTEGER AS _sis_reject) FROM {self.view}")
+        passed = f"SELECT * REPLACE (NULL::INTEGER AS _sis_reject) FROM {rows}"
+        if self._computes:
+            self._start_rows(f"{passed} WHERE _sis_reject IS NULL")
+        else:
+            self._next_view(passed)
+
+    def parts(self, base: Base | None = None) -> list[tuple[str, int]]:
+        """Conditions on `_sis_row` that part the rows of a base, in their order, and how many rows a batch of each has.
+
+        The rows of a later base are shared out in as many parts as the first one's.
+        """
+        first, base = self._first_parts, base or self.bases[-1]
+        if len(first) == 1:
+            return [("true", first[0].batch_rows)]
+        if base.number:
+            first = shared_out(self.count(base.table) + 1, len(first))
+        return [(part.condition, part.batch_rows) for part in first]
 
     def settle(self) -> bool:
         """To be called after the last step. Whether the last view gives its rows in the order they came.
 
         A join loses that order; the one that leaves rows out is taken away if there are none to leave out.
         """
-        if self._joins or self.count(self.bases[-1].gone):
+        if self._joins or self.count(self.bases[-1].gone) > self._gone_before:
             return False
-        self._con.execute(self._all_of_base)
+        self._con.execute(self._all_rows)
         return True
 
     def count(self, table: str) -> int:
@@ -163,10 +196,16 @@ class Chain:
         listed = ", ".join(
             ("_sis_row", *system, *map(quote, base.data.names), "NULL::INTEGER AS _sis_reject")
         )
-        stored = f"SELECT {listed} FROM {base.table}"
         self._joins = False
-        self._next_view(f"{stored} ANTI JOIN {base.gone} USING (_sis_row)")
-        self._all_of_base = f"CREATE OR REPLACE VIEW {self.view} AS {stored}"
+        self._start_rows(f"SELECT {listed} FROM {base.table}")
+
+    def _start_rows(self, stored: str) -> None:
+        """Lets the next view be the rows of a SELECT on a table that are not gone."""
+        gone = self.bases[-1].gone
+        self._computes = False
+        self._gone_before = self.count(gone)
+        self._next_view(f"FROM ({stored}) ANTI JOIN {gone} USING (_sis_row)")
+        self._all_rows = f"CREATE OR REPLACE VIEW {self.view} AS {stored}"
 
     def _verdict(self, step: str, reject: Reject | None) -> Verdict:
         verdict = Verdict(len(self.verdicts), self.bases[-1].number, step, reject)
@@ -179,6 +218,7 @@ class Chain:
             for name, lookup in compiled.lookups.items()
         ]
         self._joins = self._joins or bool(joins)
+        self._computes = self._computes or bool(compiled.computed)
         self._warnings += [(self.view, w) for w in compiled.warnings]
         cases = [f"WHEN ({r.condition}) IS TRUE THEN {self._verdict(step, r).code}" for r in compiled.rejects]
         reject = "_sis_reject"
@@ -189,8 +229,8 @@ class Chain:
         columns = [f"{sql} AS {quote(name)}" for name, sql in compiled.columns.items()]
         listed = ", ".join(("_sis_row", *map(quote, self.system), *columns, reject))
         rows = f"{self.view} {' '.join(joins)}"
-        if compiled.computed:
-            computed = ", ".join(f"{sql} AS {quote(name)}" for name, sql in compiled.computed.items())
+        for layer in compiled.computed:
+            computed = ", ".join(f"{sql} AS {quote(name)}" for name, sql in layer.items())
             rows = f"(SELECT *, {computed} FROM {rows})"
         self._next_view(f"SELECT {listed} FROM {rows}")
         found = self._describe(self.view)

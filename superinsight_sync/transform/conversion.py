@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import literal, quote
-from superinsight_sync.transform import moments, numbers
+from superinsight_sync.transform import moments, nested, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,8 @@ class ColumnCast(PluginConfig):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str
-    """The target: `decimal(12,2)`, `timestamp`, `date`, `int64`, `bool`, `string`, …"""
+    """The target: `decimal(12,2)`, `timestamp`, `date`, `int64`, `bool`, `string`, …; `list<…>` and `struct<…>` of JSON
+    text or nested columns, by the same rules at every depth."""
     format: str | None = None
     """How dates and times are written, with strptime's signs (`%d.%m.%Y`), or as numbers: `epoch_s`, `epoch_ms`,
     `epoch_us`, or a spreadsheet's days `excel`, `excel_1904`. Names of months and weekdays may be English, German,
@@ -119,48 +120,95 @@ class ColumnCast(PluginConfig):
 
 @dataclass(frozen=True)
 class Converted:
-    """A conversion as SQL.
+    """A conversion as SQL, in two layers.
 
     Attributes:
-        value: the converted cell, NULL where it does not convert.
-        given: whether there is a cell to convert; None for a conversion that cannot fail.
+        value: the converted cell, NULL where it does not convert. It may use the column `text` was made for.
+        text: the cell's text without blanks around it; None for a cell that is no text.
+        given: whether there is a cell to convert, as `value`; None for a conversion that cannot fail.
     """
 
     value: str
+    text: str | None = None
     given: str | None = None
 
-    def failed(self, value: str | None = None) -> str:
-        """Whether the cell does not convert. `value` is a column that holds it, where it is computed already."""
-        return f"{self.given} AND {value or self.value} IS NULL" if self.given else "false"
+    def failed(self, value: str) -> str:
+        """Whether the cell does not convert. `value` is the column that holds it."""
+        return f"{self.given} AND {quote(value)} IS NULL" if self.given else "false"
 
 
-def convert(column: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> Converted:
-    """The conversion of one column. Raises ConfigError if no value of `source` can become `target`."""
-    return convert_value(quote(column), source, target, how)
+def convert(
+    column: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast, text_in: str
+) -> Converted:
+    """The conversion of one column. Raises ConfigError if no value of `source` can become `target`.
 
-
-def convert_value(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> Converted:
-    """The conversion of an SQL expression. Raises ConfigError if no value of `source` can become `target`."""
+    Args:
+        text_in: the name of the column that will hold what `Converted.text` says.
+    """
     import pyarrow.types as t
+
+    name = quote(column)
 
     if t.is_dictionary(source):
         source = source.value_type
+    if t.is_nested(target) and source != target:
+        return _to_nested(name, source, target, how, text_in)
     if not is_text(source):
         if source == target:
             return Converted(name)
         value = _from_typed(name, source, target, how)
         if value is None:
             raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
-        return Converted(value, f"{name} IS NOT NULL")
-    trimmed = f"trim({name}, {literal(BLANKS)})"
-    nulls = ", ".join(literal(v) for v in how.null_values)
-    empty = f"coalesce({trimmed} IN ({nulls}), false)" if nulls else "false"
+        return Converted(value, given=f"{name} IS NOT NULL")
+    trimmed = quote(text_in)
+    nulls = _meanings(dict.fromkeys(how.null_values, "true"))
+    empty = f"coalesce(CASE {trimmed} {nulls} END, false)" if nulls else "false"
     plain = name if is_text(target) else trimmed
     value = _from_text(plain, target, how)
     if value is None:
         raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
     value = f"CASE WHEN NOT {empty} THEN {value} END" if nulls else value
-    return Converted(value, f"{name} IS NOT NULL AND NOT {empty}")
+    return Converted(value, _trimmed(name), f"{name} IS NOT NULL AND NOT {empty}")
+
+
+def _to_nested(
+    name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast, text_in: str
+) -> Converted:
+    """A list or struct out of JSON text, or out of another list or struct by its JSON."""
+    import pyarrow.types as t
+
+    text = quote(text_in)
+    nulls = _meanings(dict.fromkeys(how.null_values, "true"))
+
+    def bare(cell: str) -> str:
+        return f"trim({cell}, {literal(BLANKS)})"
+
+    def leaf_value(cell: str, dtype: "pa.DataType") -> str | None:
+        return None if t.is_binary(dtype) else _from_text(cell if is_text(dtype) else bare(cell), dtype, how)
+
+    def leaf_text(cell: str) -> str:
+        return f"CASE WHEN CASE {bare(cell)} {nulls} END THEN NULL ELSE {cell} END" if nulls else cell
+
+    value = nested.as_nested(text, target, nested.Leaf(leaf_value, leaf_text))
+    if value is None or not (is_text(source) or (t.is_nested(source) and not _holds_bytes(source))):
+        raise ConfigError(f"a value of type {source} cannot be cast to {how.type}")
+    empty = f"CASE {text} WHEN 'null' THEN true {nulls} END"
+    written = _trimmed(name) if is_text(source) else f"CAST(to_json({name}) AS VARCHAR)"
+    given = f"{name} IS NOT NULL AND NOT coalesce({empty}, false)"
+    return Converted(f"CASE WHEN {given} THEN {value} END", written, given)
+
+
+def _holds_bytes(dtype: "pa.DataType") -> bool:
+    """Whether there are bytes in it, of which JSON text keeps no exact form."""
+    import pyarrow.types as t
+
+    return bool(t.is_binary(dtype)) or any(_holds_bytes(dtype.field(n).type) for n in range(dtype.num_fields))
+
+
+def _trimmed(text: str) -> str:
+    """Without blanks at its ends. Text of ASCII that has none is left alone, which costs a fifth of trimming it."""
+    bare = f"strlen({text}) = length({text}) AND ascii({text}) > 32 AND ascii(right({text}, 1)) > 32"
+    return f"CASE WHEN {bare} THEN {text} ELSE trim({text}, {literal(BLANKS)}) END"
 
 
 def duckdb_type(dtype: "pa.DataType") -> str | None:
@@ -213,10 +261,14 @@ def _moment(target: "pa.DataType", how: ColumnCast) -> moments.Reading:
 
 
 def _boolean_of_text(text: str, how: ColumnCast) -> str:
-    def one_of(values: tuple[str, ...]) -> str:
-        return f"lower({text}) IN ({', '.join(literal(v.lower()) for v in values) or 'NULL'})"
+    meant = dict.fromkeys(how.true_values, "true") | dict.fromkeys(how.false_values, "false")
+    lowered = _meanings({value.lower(): sql for value, sql in meant.items()})
+    return f"CASE lower({text}) {lowered} END" if lowered else "NULL::BOOLEAN"
 
-    return f"CASE WHEN {one_of(how.true_values)} THEN true WHEN {one_of(how.false_values)} THEN false END"
+
+def _meanings(of_texts: dict[str, str]) -> str:
+    """Branches of a CASE. DuckDB makes a join of `IN` with five or more texts, computed for every use of the row."""
+    return " ".join(f"WHEN {literal(text)} THEN {sql}" for text, sql in of_texts.items())
 
 
 def _from_typed(name: str, source: "pa.DataType", target: "pa.DataType", how: ColumnCast) -> str | None:

@@ -1,7 +1,9 @@
 """Runs refine steps over a stream of raw rows, in a bounded and locked-down DuckDB."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -15,17 +17,19 @@ from superinsight_sync.core.sql import quote
 from superinsight_sync.model.declaration import RESERVED_PREFIX, StepSpec
 from superinsight_sync.model.tables import PARTITION
 from superinsight_sync.transform.chain import Chain
+from superinsight_sync.transform.parts import BATCH_ROWS, Scales
 from superinsight_sync.transform.protocol import STEPS, Step, StepContext
 from superinsight_sync.transform.quarantine import (
     keep_others,
     quarantine_schema,
-    quarantine_select,
+    quarantine_selects,
     write_verdicts,
 )
 from superinsight_sync.transform.scratch import Scratch, told
 
-BATCH_ROWS = 65_536
 _PLAN_MEMORY_BYTES = 256 << 20
+_PLANS_KEPT = 256
+"""A refine needs its plan two or three times, each 50 ms and more."""
 _INTERNAL = ("_sis_row", "_sis_reject")
 
 
@@ -122,18 +126,20 @@ class Refined:
         """
         order = " ORDER BY _sis_row" if ordered and not self._in_order else ""
         listed = ", ".join(quote(n) for n in self.schema.names)
-        return self._stream(f"SELECT {listed} FROM {self._chain.view}{order}", self.schema)  # noqa: S608
+        select = f"SELECT {listed} FROM {self._chain.view} WHERE "  # noqa: S608
+        parts = [(select + some + order, rows) for some, rows in self._chain.parts()]
+        return self._stream(parts, self.schema)
 
     def open_quarantine(self, *, only_new: bool = False) -> pa.RecordBatchReader:
         """The rows that were set aside, as a stream of `quarantine_schema`; every call starts anew. Those that
         `keep_quarantined` keeps come first, unless `only_new`."""
-        select = quarantine_select(self._chain)
+        parts = quarantine_selects(self._chain)
         if self._kept is not None and not only_new:
             listed = ", ".join(
                 quote(n) if n in self._kept else f"NULL AS {quote(n)}" for n in self.quarantine_schema.names
             )
-            select = f"SELECT {listed} FROM _sis_kept UNION ALL {select}"  # noqa: S608 - quoted names
-        return self._stream(select, self.quarantine_schema)
+            parts = [(f"SELECT {listed} FROM _sis_kept", BATCH_ROWS), *parts]  # noqa: S608 - quoted names
+        return self._stream(parts, self.quarantine_schema)
 
     def keep_quarantined(self, before: pa.RecordBatchReader, keys: Sequence[str]) -> int:
         """Lets the quarantine go on with those records set aside before whose key none of the rows read has.
@@ -151,13 +157,14 @@ class Refined:
         sql = f"SELECT {listed} FROM _sis_base_0 SEMI JOIN _sis_gone_0 USING (_sis_row) LIMIT {limit}"  # noqa: S608
         return self._scratch.connection.sql(sql).to_arrow_table()
 
-    def _stream(self, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
+    def _stream(self, parts: Sequence[tuple[str, int]], schema: pa.Schema) -> pa.RecordBatchReader:
         cursor = self._scratch.connection.cursor()
 
         def batches() -> Iterator[pa.RecordBatch]:
             with told("refine", with_data=True):
-                for batch in cursor.sql(sql).to_arrow_reader(BATCH_ROWS):
-                    yield batch.cast(schema)
+                for sql, batch_rows in parts:
+                    for batch in cursor.sql(sql).to_arrow_reader(batch_rows):
+                        yield batch.cast(schema)
                 cursor.close()
 
         return pa.RecordBatchReader.from_batches(schema, batches())
@@ -176,13 +183,19 @@ class Refined:
 
 
 def plan(steps: Sequence[StepSpec], schema: pa.Schema, context: StepContext) -> RefinePlan:
-    """What `steps` make of rows of `schema`, found without data.
+    """What `steps` make of rows of `schema`, found without data. A plan is made once.
 
     Raises ConfigError naming the step (counted from 1) for a wrong option, column, type or expression.
     """
+    return _planned(json.dumps([s.model_dump(mode="json") for s in steps]), schema, context)
+
+
+@lru_cache(maxsize=_PLANS_KEPT)
+def _planned(steps: str, schema: pa.Schema, context: StepContext) -> RefinePlan:
+    declared = [StepSpec.model_validate(s) for s in json.loads(steps)]
     scratch = Scratch(None, _PLAN_MEMORY_BYTES)
     try:
-        return _plan(scratch.connection, steps, schema, context)
+        return _plan(scratch.connection, declared, schema, context)
     finally:
         scratch.close()
 
@@ -212,14 +225,14 @@ def refine(
     scratch = Scratch(scratch_dir, memory_limit_bytes)
     try:
         data, carried = _split_schema(reader.schema)
-        rows = _load(scratch.connection, reader)
+        scales = _load(scratch.connection, reader)
         with told("refine", with_data=True):
-            chain = Chain(scratch.connection, data, carried)
+            chain = Chain(scratch.connection, data, carried, scales.parts)
         _build(chain, steps, context, with_data=True)
         with told("refine", with_data=True):
-            refined = Refined(scratch, chain, rows, errors)
+            refined = Refined(scratch, chain, scales.rows, errors)
         if errors.on_row_error == "fail":
-            _fail(chain, rows)
+            _fail(chain, scales.rows)
     except BaseException:
         scratch.close()
         raise
@@ -286,21 +299,20 @@ def _output_schema(chain: Chain) -> pa.Schema:
     return pa.schema([*chain.schema, *chain.carried])
 
 
-def _load(connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader) -> int:
-    """Stores the rows, numbered in the order they come, as the chain's first base. Returns their count."""
+def _load(connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader) -> Scales:
+    """Stores the rows, numbered in the order they come, as the chain's first base, and weighs them."""
     data, carried = _split_schema(reader.schema)
     kept = pa.schema([*carried, *data])
     numbered = pa.schema([pa.field("_sis_row", pa.int64()), *kept])
     failure: list[BaseException] = []
-    rows = 0
+    scales = Scales()
 
     def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal rows
         try:
             for batch in reader:
                 columns = [batch.column(f.name).cast(f.type) for f in kept]
-                numbers = pa.array(range(rows, rows + batch.num_rows), pa.int64())
-                rows += batch.num_rows
+                numbers = pa.arange(scales.rows, scales.rows + batch.num_rows)
+                scales.weigh(batch.num_rows, batch.nbytes)
                 yield pa.RecordBatch.from_arrays([numbers, *columns], schema=numbered)
         except BaseException as error:
             failure.append(error)
@@ -314,7 +326,7 @@ def _load(connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader) -
         if failure:
             raise failure[0]
         connection.unregister("_sis_incoming")
-    return rows
+    return scales
 
 
 def _by_rule(chain: Chain) -> dict[str, int]:

@@ -66,7 +66,7 @@ def of_epoch(number: str, reading: Reading) -> str:
             hint="Set format: epoch_s, epoch_ms, epoch_us, excel or excel_1904",
         )
     moment = f"TRY(make_timestamp({number} * {units[0]}))"
-    return of_instant(f"timezone('UTC', {moment})", reading)
+    return of_instant(_in_utc(moment), reading)
 
 
 def of_serial(number: str, reading: Reading) -> str:
@@ -92,7 +92,7 @@ def of_local(moment: str, reading: Reading, zone: str | None = None) -> str:
     if zone is None and reading.kind == "date":
         return _date(moment, reading)
     if zone is None and reading.timezone in (None, "UTC"):
-        return f"timezone('UTC', {moment})"
+        return _in_utc(moment)
     name = zone or literal(reading.timezone or "UTC")
     others = " AND ".join(
         f"timezone(z, i {sign} INTERVAL '{minutes}' MINUTE) <> m" for sign in "+-" for minutes in (30, 60)
@@ -110,6 +110,11 @@ def of_instant(moment: str, reading: Reading) -> str:
     return _bounded(local if reading.kind == "local" else _date(local, reading), reading)
 
 
+def _in_utc(moment: str) -> str:
+    """A TIMESTAMP as the TIMESTAMPTZ it is in UTC. `timezone` would ask the zone's calendar for every row."""
+    return f"make_timestamptz(epoch_us({moment}))"
+
+
 def _bounded(value: str, reading: Reading) -> str:
     low, high = _BOUNDS[reading.kind]
     return f"CASE WHEN {value} BETWEEN {low} AND {high} THEN {value} END"
@@ -121,13 +126,13 @@ def _date(moment: str, reading: Reading) -> str:
 
 
 def _iso(text: str, reading: Reading) -> str:
+    week = of_local(read(text, "%G-W%V-%u").written, reading)
     text = narrow(text)
     local = of_local(f"TRY_CAST({text} AS TIMESTAMP)", reading)
     cases = [f"WHEN regexp_full_match({text}, {literal(_ISO_LOCAL)}) THEN {local}"]
     if reading.kind == "instant" or reading.timezone:
         instant = of_instant(f"TRY_CAST(upper({text}) AS TIMESTAMPTZ)", reading)
         cases.append(f"WHEN regexp_full_match({text}, {literal(_ISO_INSTANT)}) THEN {instant}")
-    week = of_local(read(text, "%G-W%V-%u").written, reading)
     cases.append(f"WHEN regexp_full_match({text}, {literal(_ISO_WEEK)}) THEN {week}")
     if reading.day_first is not None:
         pattern = _NUMERIC[0 if reading.day_first else 1]

@@ -49,8 +49,9 @@ class Compiled:
         types: output column → Arrow type, where the expression alone does not fix it.
         lineage: output column → input columns it is computed from.
         warnings: rows for which these hold pass, and are counted.
-        computed: name of a column that expressions and conditions may use → the SQL expression it holds. What is used
-            more than once belongs here; DuckDB also moves conditions into a CASE and computes all of its branches.
+        computed: layers of: name of a column that expressions, conditions and later layers may use → the SQL
+            expression it holds. What is used more than once belongs here: DuckDB moves conditions into a CASE and
+            computes all of its branches, and planning takes as long as the SQL is.
         lookups: name of a column that expressions and conditions may use → where its values come from.
         drops: for steps that only leave rows out (dedupe): a SELECT over ``_sis_input`` (data and system
             columns, `_sis_row`) that gives the `_sis_row` of the rows to leave out. `columns` is empty then.
@@ -68,7 +69,7 @@ class Compiled:
     lineage: Mapping[str, tuple[str, ...]]
     rejects: tuple[Reject, ...] = ()
     warnings: tuple[Reject, ...] = ()
-    computed: Mapping[str, str] = field(default_factory=dict)
+    computed: tuple[Mapping[str, str], ...] = ()
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     drops: str | None = None
     relation: str | None = None

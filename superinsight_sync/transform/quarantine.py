@@ -57,12 +57,12 @@ def write_verdicts(connection: duckdb.DuckDBPyConnection, verdicts: Sequence[Ver
         connection.executemany("INSERT INTO _sis_verdicts VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def quarantine_select(chain: Chain) -> str:
-    """The quarantined rows of all bases, each in the order they came."""
-    return " UNION ALL ".join(f"({_of_base(base, chain)})" for base in chain.bases)
+def quarantine_selects(chain: Chain) -> list[tuple[str, int]]:
+    """SELECTs of the quarantined rows of all bases, each in the order they came, and the rows of their batches."""
+    return [(_of_base(base, chain, some), rows) for base in chain.bases for some, rows in chain.parts(base)]
 
 
-def _of_base(base: Base, chain: Chain) -> str:
+def _of_base(base: Base, chain: Chain, some: str) -> str:
     present = (
         chain.carried.names if base.number == 0 else [n for n in chain.carried.names if n in chain.system]
     )
@@ -71,7 +71,7 @@ def _of_base(base: Base, chain: Chain) -> str:
         f"SELECT {system}{', ' if system else ''}v.rule AS {RULE}, v.step AS {STEP}, v.reason AS {REASON}, "  # noqa: S608
         f"v.col AS {COLUMN}, {_record(base.data)} AS {RECORD} "
         f"FROM {base.table} b JOIN {base.gone} g USING (_sis_row) JOIN _sis_verdicts v ON v.code = g.code "
-        f"ORDER BY _sis_row"
+        f"WHERE {some} ORDER BY _sis_row"
     )
 
 

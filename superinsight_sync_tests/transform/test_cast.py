@@ -493,7 +493,7 @@ def test_typed_values_convert_without_loss_or_are_quarantined(
     [
         (pa.array([1]), "timestamp", "Set format: epoch_s"),
         (pa.array([True]), "date", "cannot be cast"),
-        (pa.array(["[1]"]), "list<int64>", "cannot be cast"),
+        (pa.array([1]), "list<int64>", "cannot be cast"),
         (pa.array(["1"]), "decimal(40,2)", "out of bounds"),
         (pa.array(["1"]), "timestmp", "Did you mean 'timestamp'"),
         (pa.array(["1"]), {"type": "int64", "thousand": ","}, "thousand"),

@@ -357,7 +357,7 @@ ROWS = st.dictionaries(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(before=ROWS, now=ROWS)
 @example(before={("a", None): "bad", (None, None): "bad"}, now={("a", None): "1", (None, None): "bad"})
 @example(before={('"\\\u00e9', Decimal("1.10")): "bad"}, now={('"\\\u00e9', Decimal("1.10")): "1"})
@@ -371,9 +371,9 @@ def test_a_row_takes_the_place_of_its_record_in_quarantine(tmp_path: Path, befor
                 "v": pa.array(list(rows.values()), pa.string()),
             }
         )
-        cast = steps({"step": "cast", "columns": {"v": "int64"}})
+        rule = steps({"step": "rule", "name": "good", "check": "v <> 'bad'"})
         return refine(
-            lambda: table.to_reader(2), cast, CONTEXT, scratch_dir=tmp_path, memory_limit_bytes=64 << 20
+            lambda: table.to_reader(2), rule, CONTEXT, scratch_dir=tmp_path, memory_limit_bytes=64 << 20
         )
 
     def values(reader: pa.RecordBatchReader) -> list[tuple[Any, ...]]:
@@ -396,3 +396,11 @@ def test_a_plan_knows_that_exploding_makes_several_rows_of_one() -> None:
     assert planned.row_wise
     assert planned.multiplies
     assert planned.schema == pa.schema([("id", pa.int64()), ("tags", pa.string())])
+
+
+def test_a_plan_is_made_once_for_the_same_steps_and_columns() -> None:
+    declared = steps(*CLEAN)
+    planned = plan(declared, ORDERS, CONTEXT)
+    assert plan(steps(*CLEAN), ORDERS, CONTEXT) is planned
+    assert plan(declared[:1], ORDERS, CONTEXT) is not planned
+    assert plan(declared, ORDERS.append(pa.field("more", pa.int64())), CONTEXT).schema != planned.schema

@@ -45,16 +45,30 @@ def _bisect(values: Any, dtype: pa.DataType, cast: Callable[[Any], pa.Array]) ->
 
 def _cast(texts: pa.Array, dtype: pa.DataType) -> pa.Array:
     """Raises ArrowInvalid if one of them is not of the type."""
+    if pa.types.is_date(dtype) or pa.types.is_timestamp(dtype):
+        return _in_our_years(_cast_moments(texts, dtype))
     if pa.types.is_integer(dtype) and pc.any(pc.match_substring_regex(texts, _HEX)).as_py():
         raise pa.ArrowInvalid("hexadecimal")
-    if pa.types.is_timestamp(dtype) and dtype.tz:
-        zoned = pc.match_substring_regex(texts, _ZONE)
-        nothing = pa.scalar(None, pa.string())
-        local = pc.if_else(zoned, nothing, texts).cast(pa.timestamp(dtype.unit))
-        return pc.coalesce(pc.if_else(zoned, texts, nothing).cast(dtype), pc.assume_timezone(local, "UTC"))
     cast = texts.cast(dtype)
     if pa.types.is_floating(dtype):
         overflown = pc.and_(pc.is_inf(cast), pc.invert(pc.match_substring_regex(texts, _INFINITE)))
         if pc.any(overflown).as_py():
             raise pa.ArrowInvalid("too big")
     return cast
+
+
+def _cast_moments(texts: pa.Array, dtype: pa.DataType) -> pa.Array:
+    if not pa.types.is_timestamp(dtype) or not dtype.tz:
+        return texts.cast(dtype)
+    zoned = pc.match_substring_regex(texts, _ZONE)
+    nothing = pa.scalar(None, pa.string())
+    local = pc.if_else(zoned, nothing, texts).cast(pa.timestamp(dtype.unit))
+    return pc.coalesce(pc.if_else(zoned, texts, nothing).cast(dtype), pc.assume_timezone(local, "UTC"))
+
+
+def _in_our_years(moments: pa.Array) -> pa.Array:
+    """There is no year 0, though Arrow reads one; an offset may lead out of the years 1 to 9999."""
+    years = pc.year(moments)
+    if pc.any(pc.or_(pc.less(years, 1), pc.greater(years, 9999))).as_py():
+        raise pa.ArrowInvalid("year")
+    return moments

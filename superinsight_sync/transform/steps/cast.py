@@ -37,21 +37,24 @@ class Cast:
         columns = {n: quote(n) for n in schema.names}
         types = {f.name: f.type for f in schema}
         rejects: list[Reject] = []
-        computed: dict[str, str] = {}
-        for name, how in self._config.columns.items():
+        texts: dict[str, str] = {}
+        values: dict[str, str] = {}
+        for number, (name, how) in enumerate(self._config.columns.items()):
+            text, made = f"_sis_text_{number}", f"_sis_cast_{number}"
             try:
                 target = arrow_type(how.type)
-                converted = convert(name, types[name], target, how)
+                converted = convert(name, types[name], target, how, text)
             except ConfigError as error:
                 raise error.at(f"column '{name}'") from None
-            made = f"_sis_cast_{len(computed)}"
-            computed[made], columns[name], types[name] = converted.value, quote(made), target
+            values[made], columns[name], types[name] = converted.value, quote(made), target
+            if converted.text is not None:
+                texts[text] = converted.text
             if converted.given is not None:
                 reason = f"the value does not convert to {how.type} without loss"
                 rejects.append(Reject(f"cast_{name}", converted.failed(made), reason, name))
-        return Compiled(
-            columns, types, {n: (n,) for n in schema.names}, rejects=tuple(rejects), computed=computed
-        )
+        lineage = {n: (n,) for n in schema.names}
+        computed = (texts, values) if texts else (values,)
+        return Compiled(columns, types, lineage, rejects=tuple(rejects), computed=computed)
 
 
 PLUGIN = Cast

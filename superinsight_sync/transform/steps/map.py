@@ -12,7 +12,7 @@ from superinsight_sync.model.declaration import RESERVED_PREFIX
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.transform import nested
 from superinsight_sync.transform.columns import require
-from superinsight_sync.transform.conversion import Casting, convert_value, is_text, one_or_more
+from superinsight_sync.transform.conversion import Casting, convert, is_text, one_or_more
 from superinsight_sync.transform.protocol import Compiled, Reject, StepContext
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Map:
             columns.now = {name: columns.take(name) for name in self._config.select}
         for name in self._config.drop:
             columns.take(name)
-        rejects = [r for name in self._config.flatten for r in self._flatten(columns, name)]
+        rejects, computed = self._flattened(columns)
         for name in self._config.unnest:
             self._unnest(columns, name)
         self._rename(columns)
@@ -160,10 +160,23 @@ class Map:
             types={n: c[1] for n, c in now.items()},
             lineage={n: c[2] for n, c in now.items()},
             rejects=tuple(rejects),
+            computed=tuple(layer for layer in computed if layer),
         )
 
-    def _flatten(self, columns: _Columns, name: str) -> list[Reject]:
-        """Puts a column's declared fields in its place; returns what sends a record to quarantine."""
+    def _flattened(self, columns: _Columns) -> tuple[list[Reject], list[dict[str, str]]]:
+        """Puts columns' declared fields in their places; returns what sends a record to quarantine, and what is
+        computed for it."""
+        rejects: list[Reject] = []
+        computed: list[dict[str, str]] = []
+        for number, name in enumerate(self._config.flatten):
+            failing, layers = self._flatten(columns, name, f"{number}_")
+            rejects += failing
+            computed += layers
+        return rejects, computed
+
+    def _flatten(
+        self, columns: _Columns, name: str, mark: str
+    ) -> tuple[list[Reject], tuple[dict[str, str], ...]]:
         import pyarrow as pa
 
         expression, dtype, inputs = columns.now.get(name) or columns.take(name)
@@ -178,15 +191,24 @@ class Map:
             Reject(rule, nested.loses_digits(expression), _DIGITS, name),
         ]
         fields = {}
-        for path, how in self._config.flatten[name].items():
+        layers: tuple[dict[str, str], ...] = ({}, {}, {})
+        for number, (path, how) in enumerate(self._config.flatten[name].items()):
             target = arrow_type(how.type)
-            found = convert_value(nested.field(expression, path), pa.string(), target, how)
-            fields[prefix + path.replace(".", "_")] = (found.value, target, inputs)
+            field, text, made = (f"_sis_{kind}_{mark}{number}" for kind in ("field", "text", "cast"))
+            found = convert(field, pa.string(), target, how, text)
+            for layer, column, sql in zip(
+                layers,
+                (field, text, made),
+                (nested.field(expression, path), found.text, found.value),
+                strict=True,
+            ):
+                layer[column] = sql or "NULL"
+            fields[prefix + path.replace(".", "_")] = (quote(made), target, inputs)
             if found.given is not None:
                 reason = f"'{path}' does not convert to {how.type} without loss"
-                rejects.append(Reject(rule, found.failed(), reason, name))
+                rejects.append(Reject(rule, found.failed(made), reason, name))
         columns.replace(name, fields)
-        return rejects
+        return rejects, layers
 
     def _unnest(self, columns: _Columns, name: str) -> None:
         import pyarrow.types as t

@@ -20,7 +20,9 @@ class Config(PluginConfig):
     and may be selected. Where they are not: a SELECT that makes each record of one record (it computes, filters,
     sorts, unnests) carries them along; records made of several get the newest load and time of the input, a hash
     of their own content, and NULL in the others. In a stream with partitions the SELECT runs for each partition by
-    itself. Later steps quarantine these new records, not the raw ones.
+    itself. Later steps quarantine these new records, not the raw ones. DuckDB's JSON functions cut a number with more
+    than 17 digits and a fraction: `from_json` with a DECIMAL reads all of them, `cast` and `map` quarantine what they
+    cannot keep.
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)

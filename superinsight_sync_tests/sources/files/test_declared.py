@@ -86,3 +86,17 @@ def test_nested_and_flat_agree(values: list[Any], kind: str) -> None:
         assert misfits == bad
         kept = [unwrap(v) for at, v in enumerate(array.to_pylist()) if at not in bad]
         assert kept == [v for at, v in enumerate(flat.to_pylist()) if at not in bad]
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp", "list<date>"])
+def test_a_year_that_there_is_not_is_set_aside(kind: str) -> None:
+    dtype = arrow_type(kind)
+    days = ["0001-01-01", "0000-01-01", "9999-12-31", "0000-12-31", "10000-01-01"]
+    values = [[d] for d in days] if pa.types.is_list(dtype) else days
+    _, bad = declared_array(values, dtype)
+    assert bad == [1, 3, 4]
+
+
+def test_an_offset_does_not_lead_out_of_the_years() -> None:
+    texts = pa.array(["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59+01:00"])
+    assert declared_texts(texts, arrow_type("timestamp"))[1] == [0, 1]
