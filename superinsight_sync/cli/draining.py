@@ -20,7 +20,7 @@ def drain_command(as_json: bool) -> None:
     import signal
     import threading
 
-    from superinsight_sync.orchestration.draining import Drain
+    from superinsight_sync.orchestration.drain import Drain
     from superinsight_sync.orchestration.running import instance
     from superinsight_sync.pipeline.engine import open_engine
 

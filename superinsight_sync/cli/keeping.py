@@ -214,7 +214,7 @@ def rollback_command(load_id: str, yes: bool, as_json: bool) -> None:
         sis rollback 20260131T235959-1a2b3c4d
     """
     from superinsight_sync.pipeline.engine import open_engine
-    from superinsight_sync.pipeline.restore import rollback, tables_of_load
+    from superinsight_sync.pipeline.rollback import rollback, tables_of_load
 
     engine = open_engine()
     tables = tables_of_load(engine, load_id)
@@ -277,7 +277,7 @@ def quarantine_command(stream: str, limit: int, records: bool, as_json: bool) ->
     Example:
         sis quarantine airline.planes --records
     """
-    from superinsight_sync.pipeline.look import set_aside
+    from superinsight_sync.pipeline.inspect import set_aside
 
     engine, table, _ = _raw(stream)
     rows = set_aside(engine, table, limit)

@@ -103,7 +103,7 @@ def dead_letters_replay(letters: tuple[int, ...], everything: bool, as_json: boo
     if everything == bool(letters):
         raise ConfigError("name dead letters or give --all" + (", not both" if everything else ""))
     from superinsight_sync.cli.project_definitions import definitions
-    from superinsight_sync.orchestration.replaying import open_letter, replay_letter
+    from superinsight_sync.orchestration.dead_letter_runs import open_letter, replay_letter
 
     engine = _engine()
     ids = [d.id for d in engine.state.dead_letters.list(10_000, state="open")] if everything else letters
@@ -144,7 +144,7 @@ def dead_letters_discard(letters: tuple[int, ...], as_json: bool) -> None:
     Example:
         sis dead-letters discard 7
     """
-    from superinsight_sync.orchestration.replaying import open_letter
+    from superinsight_sync.orchestration.dead_letter_runs import open_letter
 
     engine = _engine()
     for letter in [open_letter(engine, i) for i in letters]:

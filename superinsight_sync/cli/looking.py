@@ -24,7 +24,7 @@ def discover_command(source: str, write: Path | None, as_json: bool) -> None:
     Example:
         sis discover airline --write defs/airline/proposed.yaml
     """
-    from superinsight_sync.pipeline.look import discover, proposal_text, with_streams
+    from superinsight_sync.pipeline.inspect import discover, proposal_text, with_streams
     from superinsight_sync.pipeline.project import load_project
 
     settings = load_settings()
@@ -94,10 +94,10 @@ def preview_command(
         sis preview airline.flights --limit 5 --refined
         sis preview airline.flights --landed raw --version 3
     """
-    from superinsight_sync.core.constants import rows_of
+    from superinsight_sync.core.arrow_values import rows_of
     from superinsight_sync.pipeline.engine import open_engine, table_of
-    from superinsight_sync.pipeline.look import landed as landed_rows
-    from superinsight_sync.pipeline.look import preview
+    from superinsight_sync.pipeline.inspect import landed as landed_rows
+    from superinsight_sync.pipeline.inspect import preview
     from superinsight_sync.pipeline.project import load_project
 
     if version is not None and landed is None:

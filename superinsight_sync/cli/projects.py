@@ -21,8 +21,8 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 
 if TYPE_CHECKING:
-    from superinsight_sync.pipeline.documents import Problem
     from superinsight_sync.pipeline.project import Project
+    from superinsight_sync.pipeline.yaml_lines import Problem
 
 
 @click.command("init")
@@ -61,7 +61,7 @@ def check_command(sources: tuple[str, ...], offline: bool, as_json: bool) -> Non
     Example:
         sis check airline --json
     """
-    from superinsight_sync.pipeline.look import test_connection
+    from superinsight_sync.pipeline.inspect import test_connection
     from superinsight_sync.pipeline.project import load_project
 
     settings = load_settings()
@@ -107,8 +107,8 @@ def _of_own_code(project: "Project") -> "Iterator[Problem]":
 
     from superinsight_sync.cli.project_definitions import definitions
     from superinsight_sync.orchestration.loading import load_problems
-    from superinsight_sync.orchestration.own import specs_of
-    from superinsight_sync.pipeline.documents import Problem
+    from superinsight_sync.orchestration.own_assets import specs_of
+    from superinsight_sync.pipeline.yaml_lines import Problem
 
     logging.disable(logging.ERROR)  # what could not be loaded is told here, once
     try:

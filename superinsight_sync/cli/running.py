@@ -115,7 +115,7 @@ def _progress(*, quiet: bool) -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from superinsight_sync.orchestration.engines import progress_shown
+    from superinsight_sync.orchestration.run_engine import progress_shown
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:

@@ -15,7 +15,7 @@ def rejects_table(rejects: Collection[Reject]) -> "pa.Table":
     """Columns: file (string), line (int64, NULL if unknown), reason (string), record (string)."""
     import pyarrow as pa
 
-    from superinsight_sync.core.constants import numbers, texts
+    from superinsight_sync.core.arrow_values import numbers, texts
 
     files, lines, reasons, records = zip(*rejects, strict=True) if rejects else ((), (), (), ())
     columns = [texts(files), numbers(lines, pa.int64()), texts(reasons), texts(records)]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.sql import quote
 from superinsight_sync.export.batches import BATCH_BYTES, cut, read_file, row_bytes
 

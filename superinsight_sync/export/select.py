@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
-from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.sql import SafeSelect, close_to, quote, safe_select
 from superinsight_sync.export.order import in_order

@@ -9,7 +9,7 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.sql import quote
 from superinsight_sync.export.batches import read_file
 from superinsight_sync.export.select import BUCKET, Reopened, duckdb_errors

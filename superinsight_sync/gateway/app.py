@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from superinsight_sync.gateway.answers import MethodError, RequestError, answer, refusal
 from superinsight_sync.gateway.batches import batch
-from superinsight_sync.gateway.edge import SECURITY_HEADERS, Edge
+from superinsight_sync.gateway.context import Gate, Rate
 from superinsight_sync.gateway.files import files
-from superinsight_sync.gateway.gate import Gate, Rate
+from superinsight_sync.gateway.middleware import SECURITY_HEADERS, Edge
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.sockets import socket
+from superinsight_sync.gateway.storing import Taking
 from superinsight_sync.gateway.streams import stream, stream_position
-from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.gateway.tus import upload
 from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.gateway.webhooks import webhook

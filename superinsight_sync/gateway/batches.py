@@ -11,7 +11,7 @@ from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import Hold, read_body
 from superinsight_sync.gateway.fitting import fitted
 from superinsight_sync.gateway.receivers import Receiver, check_format
-from superinsight_sync.gateway.taking import delivery_of, tell
+from superinsight_sync.gateway.storing import delivery_of, tell
 from superinsight_sync.model.push import PushFormat, PushLimits
 from superinsight_sync.receive.envelope import format_of, idempotency_key, open_envelope
 from superinsight_sync.receive.limits import unpacked
@@ -20,7 +20,7 @@ from superinsight_sync.receive.refusals import MalformedError, UnprocessableErro
 from superinsight_sync.security.roles import Principal
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 _UNKNOWN = PushLimits()
 

@@ -28,8 +28,8 @@ from superinsight_sync.receive.refusals import UnprocessableError
 from superinsight_sync.security.roles import Principal
 
 if TYPE_CHECKING:
+    from superinsight_sync.gateway.context import Gate
     from superinsight_sync.gateway.forms import Form
-    from superinsight_sync.gateway.gate import Gate
 
 _WHOLE_S = 600.0
 _FRAME_BYTES = 1 << 20

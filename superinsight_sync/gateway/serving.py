@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.gateway.api.app import build_api
-from superinsight_sync.gateway.api.shared import Reach
+from superinsight_sync.gateway.api.context import Reach
 from superinsight_sync.gateway.app import PREFIX, Bounds, build_app
-from superinsight_sync.gateway.direct import Direct
 from superinsight_sync.gateway.receivers import Receivers
-from superinsight_sync.gateway.rules import access_rules, proxies
 from superinsight_sync.gateway.sessions import MESSAGE_FRAME_BYTES
+from superinsight_sync.gateway.settings import access_rules, proxies
+from superinsight_sync.gateway.webhook_fast_path import Direct
 from superinsight_sync.pipeline.engine import open_engine
 from superinsight_sync.pipeline.project import load_project
 from superinsight_sync.security.access import Access, AccessRules
@@ -80,7 +80,7 @@ def server_config(
     believed = proxies(os.environ)
     import uvicorn
 
-    from superinsight_sync.gateway.wire import Http
+    from superinsight_sync.gateway.http_protocol import Http
     from superinsight_sync.gateway.wire_sockets import Socket
 
     direct = Direct(app.state.gate, f"{PREFIX}/webhook/", Networks(believed))

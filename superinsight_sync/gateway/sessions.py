@@ -19,14 +19,14 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.fitting import fitted
 from superinsight_sync.gateway.receivers import Receiver
-from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
+from superinsight_sync.gateway.storing import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushStreamSpec
 from superinsight_sync.receive.envelope import open_message
 from superinsight_sync.receive.parsing import parse
 from superinsight_sync.receive.refusals import MalformedError, TooLargeError
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 WINDOW = 1_000
 """So many messages of a connection may wait for the disk; then no more are read."""

@@ -15,14 +15,14 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import authenticate, headers_of
 from superinsight_sync.gateway.answers import RequestError, detail_of, problem, status_of
 from superinsight_sync.gateway.batches import admitted, asked_for
-from superinsight_sync.gateway.edge import SECURITY_HEADERS, request_id_of
+from superinsight_sync.gateway.middleware import SECURITY_HEADERS, request_id_of
 from superinsight_sync.gateway.sessions import ClosingError, Sender, Session, next_text
 from superinsight_sync.receive.envelope import open_proof
 from superinsight_sync.receive.refusals import MalformedError, UnsupportedError
 from superinsight_sync.security.refusals import UnauthenticatedError
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 _log = logging.getLogger(__name__)
 PROTOCOL = "sis.push.v1"

@@ -18,13 +18,13 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.answers import RequestError, answer, problem
 from superinsight_sync.gateway.batches import admitted, asked_for
-from superinsight_sync.gateway.edge import log_failure
 from superinsight_sync.gateway.fitting import fitted
-from superinsight_sync.gateway.lines import CHUNK_LINES, LineReader
+from superinsight_sync.gateway.line_reader import CHUNK_LINES, LineReader
+from superinsight_sync.gateway.middleware import log_failure
 from superinsight_sync.gateway.receivers import Receiver, check_format
-from superinsight_sync.gateway.resent import OtherLinesError, Resent
+from superinsight_sync.gateway.resend_check import OtherLinesError, Resent
 from superinsight_sync.gateway.sessions import ClosingError
-from superinsight_sync.gateway.taking import MOST_TOLD, delivery_of
+from superinsight_sync.gateway.storing import MOST_TOLD, delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
 from superinsight_sync.receive.csv_lines import lines_in
 from superinsight_sync.receive.envelope import format_of
@@ -32,7 +32,7 @@ from superinsight_sync.receive.parsing import Rejected, parse
 from superinsight_sync.receive.refusals import MalformedError, UnprocessableError, UnsupportedError
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 _END_S = 10.0
 _BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")

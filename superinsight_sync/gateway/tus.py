@@ -27,7 +27,7 @@ from superinsight_sync.receive.refusals import MalformedError, TooLargeError, Un
 from superinsight_sync.state.uploads import Held, MissingError, Upload
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 VERSION = "1.0.0"
 _VERSION: Headers = [(b"tus-resumable", VERSION.encode())]

@@ -14,7 +14,7 @@ from superinsight_sync.core.errors import SisError, TransientError
 from superinsight_sync.gateway.answers import RequestError, detail_of, status_of
 from superinsight_sync.gateway.fitting import fitted
 from superinsight_sync.gateway.receivers import Receiver
-from superinsight_sync.gateway.taking import delivery_of
+from superinsight_sync.gateway.storing import delivery_of
 from superinsight_sync.model.push import PushFormat, PushStreamSpec
 from superinsight_sync.receive.limits import unpacked
 from superinsight_sync.receive.parsing import parse
@@ -23,7 +23,7 @@ from superinsight_sync.state.inbox_writer import Delivery, Outcome
 from superinsight_sync.state.uploads import BusyError, Held, Upload, Uploads
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 P = ParamSpec("P")
 T = TypeVar("T")

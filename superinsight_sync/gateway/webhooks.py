@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from superinsight_sync.gateway.access import headers_of
 from superinsight_sync.gateway.bodies import read_body
 from superinsight_sync.gateway.receivers import Receiver, check_format, verify
-from superinsight_sync.gateway.taking import delivery_of, tell
+from superinsight_sync.gateway.storing import delivery_of, tell
 from superinsight_sync.model.push import PushFormat, PushLimits, PushStreamSpec
 from superinsight_sync.receive.envelope import event_of, form_field, format_of, is_form
 from superinsight_sync.receive.limits import unpacked
@@ -21,7 +21,7 @@ from superinsight_sync.security.networks import Address
 from superinsight_sync.state.inbox_writer import Delivery
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 _UNKNOWN = PushLimits(body=1 << 20)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import psycopg
 import pyarrow as pa
 
-from superinsight_sync.core.copy_out import copied
 from superinsight_sync.core.errors import TransientError
+from superinsight_sync.core.postgres_copy import copied
 from superinsight_sync.lake.database_connection import connected
 from superinsight_sync.lake.database_types import StoredColumn
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 from deltalake import CommitProperties, DeltaTable
 
-from superinsight_sync.core.constants import texts
+from superinsight_sync.core.arrow_values import texts
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.lake import delta_maintenance as maintenance
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed

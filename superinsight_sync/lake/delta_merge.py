@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
 
-from superinsight_sync.core.constants import number
-from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.arrow_buffers import fixed
+from superinsight_sync.core.arrow_values import number
+from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.core.gather import fixed
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.delta_log import AFTER_COMMIT
 from superinsight_sync.lake.landing import Landing

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import texts
+from superinsight_sync.core.arrow_values import texts
 from superinsight_sync.core.errors import ConfigError, DataError, SisError
 from superinsight_sync.lake.staged_rows import AtRest, brought_to_rest
 from superinsight_sync.lake.store import ReadBatches

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import moment, null, number, text, texts
+from superinsight_sync.core.arrow_values import moment, null, number, text, texts
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.lake.types import cast_batch, storable_schema
 from superinsight_sync.model.tables import (

@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import null, numbers
+from superinsight_sync.core.arrow_values import null, numbers
 from superinsight_sync.core.errors import ConfigError, DataError
 
 _MAX_PRECISION = 38

@@ -11,9 +11,9 @@ from superinsight_sync.core.stopping import ended
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.orchestration import keys, metadata
-from superinsight_sync.orchestration.engines import engine_of, is_forced, stopped_if_left
 from superinsight_sync.orchestration.failures import all_failures, failures_shown, told
 from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
+from superinsight_sync.orchestration.run_engine import engine_of, is_forced, stopped_if_left
 from superinsight_sync.security.secrets import redact
 
 Result = Iterator[dg.MaterializeResult[None]]

@@ -10,10 +10,10 @@ from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.orchestration import keys
 from superinsight_sync.orchestration.assets import dataset_asset, dictionary_asset, raw_assets, refined_asset
 from superinsight_sync.orchestration.checks import connection_check, stream_checks
-from superinsight_sync.orchestration.landing import landing_sensors
+from superinsight_sync.orchestration.landing_sensor import landing_sensors
 from superinsight_sync.orchestration.resources import lake_resource, source_resource
 from superinsight_sync.orchestration.schedules import dataset_schedules, pull_job, source_schedules
-from superinsight_sync.pipeline.declared import check_source
+from superinsight_sync.pipeline.declaration_checks import check_source
 
 
 def source_definitions(source: SourceSpec, realtime: frozenset[str] = frozenset()) -> dg.Definitions:

@@ -8,9 +8,9 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import CheckOutcome
 from superinsight_sync.orchestration import keys, metadata
-from superinsight_sync.orchestration.engines import engine_of
 from superinsight_sync.orchestration.failures import failures_shown
 from superinsight_sync.orchestration.partitions import partitions_definition, tagged_keys
+from superinsight_sync.orchestration.run_engine import engine_of
 
 
 def stream_checks(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefinition | None:
@@ -59,7 +59,7 @@ def connection_check(source: SourceSpec) -> dg.AssetChecksDefinition:
         description="Whether the source can be reached with these credentials, and what they may do.",
     )
     def connection() -> dg.AssetCheckResult:
-        from superinsight_sync.pipeline.look import probe_source
+        from superinsight_sync.pipeline.inspect import probe_source
 
         report = probe_source(source, load_settings())
         return dg.AssetCheckResult(

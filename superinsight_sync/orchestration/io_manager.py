@@ -7,9 +7,9 @@ import dagster as dg
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.tables import TableRef
-from superinsight_sync.orchestration.engines import engine_of_run
 from superinsight_sync.orchestration.failures import failures_shown
-from superinsight_sync.orchestration.own import TABLE, text
+from superinsight_sync.orchestration.own_assets import TABLE, text
+from superinsight_sync.orchestration.run_engine import engine_of_run
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -19,7 +19,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     annotation (default ``pyarrow.Table``), for the partitions asked for; lands what an asset returns."""
 
     def load_input(self, context: dg.InputContext) -> Any:
-        from superinsight_sync.pipeline.tables import read_table, refined_table
+        from superinsight_sync.pipeline.own_tables import read_table, refined_table
 
         partitions = tuple(context.asset_partition_keys) if context.has_asset_partitions else ()
         with failures_shown():
@@ -31,7 +31,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             return refined_table(reader, context.dagster_type.typing_type)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        from superinsight_sync.pipeline.tables import land_table
+        from superinsight_sync.pipeline.own_tables import land_table
 
         if obj is None:
             return

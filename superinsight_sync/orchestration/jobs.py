@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from superinsight_sync.orchestration.engines import engine_of_run
 from superinsight_sync.orchestration.failures import failures_shown
+from superinsight_sync.orchestration.run_engine import engine_of_run
 
 
 @dg.op(description="Compacts every table, removes files older than the retention time, expires rows.")

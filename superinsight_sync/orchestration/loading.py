@@ -19,7 +19,7 @@ from dagster.components.core.defs_module import ComponentPath
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.orchestration.jobs import maintenance_definitions
 from superinsight_sync.orchestration.keys import IO_MANAGER, LAKE
-from superinsight_sync.orchestration.own import (
+from superinsight_sync.orchestration.own_assets import (
     DECLARED_IN,
     REASON,
     TABLE,

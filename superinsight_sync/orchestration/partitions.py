@@ -7,7 +7,7 @@ import dagster as dg
 
 from superinsight_sync.model.declaration import PartitionSpec
 from superinsight_sync.model.window import PartitionUnit, floor, following, key_format
-from superinsight_sync.pipeline.spans import aware
+from superinsight_sync.pipeline.partition_range import aware
 
 KEY_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"

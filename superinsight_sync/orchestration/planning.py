@@ -8,7 +8,7 @@ import dagster as dg
 from dagster import AssetKey, AssetSpec
 
 from superinsight_sync.orchestration.keys import stream_of
-from superinsight_sync.orchestration.own import REASON, TABLE, text
+from superinsight_sync.orchestration.own_assets import REASON, TABLE, text
 from superinsight_sync.orchestration.running import PlannedRun
 from superinsight_sync.pipeline import plan
 from superinsight_sync.pipeline.engine import Engine

@@ -46,7 +46,7 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
         ends the read at the source. A stream that is not declared, a source that cannot be reached, and a record
         that cannot be read fail the step.
         """
-        from superinsight_sync.pipeline.look import read_rows
+        from superinsight_sync.pipeline.inspect import read_rows
 
         with failures_shown():
             if stream not in self.streams:

@@ -12,9 +12,9 @@ from dagster import AssetKey, DagsterInstance
 
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.orchestration import keys
-from superinsight_sync.orchestration.engines import FORCE_TAG
 from superinsight_sync.orchestration.partitions import KEY_TAG, RANGE_END_TAG, RANGE_START_TAG
-from superinsight_sync.pipeline.spans import aware
+from superinsight_sync.orchestration.run_engine import FORCE_TAG
+from superinsight_sync.pipeline.partition_range import aware
 
 _INTERRUPTED = dg.DagsterExecutionInterruptedError.__name__
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -9,8 +9,8 @@ from difflib import SequenceMatcher
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.arrow_values import falses, null, rows_of
 from superinsight_sync.core.canonical import fingerprint
-from superinsight_sync.core.constants import falses, null, rows_of
 from superinsight_sync.core.errors import ConfigError, DataError, ThresholdError
 from superinsight_sync.core.rejects import Reject, rejects_table
 from superinsight_sync.lake.joined_types import joined_type

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.arrow_values import nearest_of
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.constants import nearest_of
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.protocol import Capabilities

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.core.arrow_values import moment, null, text
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.constants import moment, null, text
-from superinsight_sync.core.duck import open_duckdb
+from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.staged_rows import brought_to_rest
 from superinsight_sync.lake.store import Store

@@ -15,8 +15,8 @@ from superinsight_sync.model.results import DescribeResult
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute
-from superinsight_sync.pipeline.identity import rows_identity
 from superinsight_sync.pipeline.profiles import Counting, counted_rows
+from superinsight_sync.pipeline.row_identity import rows_identity
 from superinsight_sync.semantics.dictionary import Described, describe
 from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
 from superinsight_sync.semantics.profile import profile_of

@@ -16,7 +16,7 @@ from superinsight_sync.model.results import ColumnInfo, ExportResult
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours, told
-from superinsight_sync.pipeline.identity import rows_identity
+from superinsight_sync.pipeline.row_identity import rows_identity
 from superinsight_sync.state.exports import Export
 from superinsight_sync.state.leases import Lease
 

@@ -15,8 +15,8 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec
-from superinsight_sync.pipeline.declared import findings
-from superinsight_sync.pipeline.documents import Problem, line_of, read_documents
+from superinsight_sync.pipeline.declaration_checks import findings
+from superinsight_sync.pipeline.yaml_lines import Problem, line_of, read_documents
 
 COMPONENTS: dict[str, type[BaseModel]] = {
     "superinsight_sync.SyncSource": SourceSpec,

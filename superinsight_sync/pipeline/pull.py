@@ -19,12 +19,12 @@ from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.alert import alert_cursor, alert_schema_changed
 from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
+from superinsight_sync.pipeline.counted_read import Reading
 from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, minus_lag, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours, told
 from superinsight_sync.pipeline.landed_as import HOW, check_goes_on, goes_on, how_it_lands
-from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.unreadable import keep_unreadable
 from superinsight_sync.pipeline.widening import Rewrites, widen_table

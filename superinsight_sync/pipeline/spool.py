@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.duck import open_duckdb
-from superinsight_sync.core.gather import Ints, fixed
+from superinsight_sync.core.arrow_buffers import Ints, fixed
+from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.lake.staged_rows import AtRest, StagedRows
 from superinsight_sync.lake.system_columns import row_hash

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES
+from superinsight_sync.core.duckdb_session import DEFAULT_MEMORY_LIMIT_BYTES
 from superinsight_sync.model.declaration import ExpectSpec
 from superinsight_sync.model.results import CheckOutcome
 from superinsight_sync.quality.builtin import Finding, Surroundings, run_builtin

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb
+from superinsight_sync.core.duckdb_session import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.security.sensitive import SensitiveKind, commonest, kind_of_name
 from superinsight_sync.semantics.tally import Column, Tally, count, scaled

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from superinsight_sync.core.duck import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb
+from superinsight_sync.core.duckdb_session import DEFAULT_MEMORY_LIMIT_BYTES, open_duckdb
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.core.sql import quote
 from superinsight_sync.security.sensitive import Sensitivity, sensitivity_of

@@ -8,8 +8,8 @@ import pytest
 
 from superinsight_sync.core.errors import TransientError
 from superinsight_sync.core.settings import load_settings
+from superinsight_sync.pipeline.counted_read import Reading
 from superinsight_sync.pipeline.engine import open_engine
-from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync_tests.cli.commands import sis
 
 

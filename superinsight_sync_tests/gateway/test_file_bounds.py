@@ -69,10 +69,10 @@ def test_an_upload_that_is_given_up_is_not_there_any_more(
 def test_while_the_gateway_takes_nothing_uploads_can_be_ended(
     served: Started, near: State, near_key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("superinsight_sync.gateway.gate._LOOK_S", 0.1)
+    monkeypatch.setattr("superinsight_sync.gateway.context._LOOK_S", 0.1)
     url = served()
     place = f"{url}{begin(url, near_key, 9).headers['location']}"
-    monkeypatch.setattr("superinsight_sync.gateway.gate._LEAST_FREE", 2.0)
+    monkeypatch.setattr("superinsight_sync.gateway.context._LEAST_FREE", 2.0)
     until(lambda: begin(url, near_key, 9).status_code == 503, "it takes more")
     assert "retry-after" in begin(url, near_key, 9).headers
     assert patch(place, near_key, 0, b"x").status_code == 503

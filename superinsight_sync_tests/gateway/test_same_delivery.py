@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superinsight_sync.gateway.taking import told
+from superinsight_sync.gateway.storing import told
 from superinsight_sync.state import State, open_state
 from superinsight_sync.state.inbox import Inbox
 from superinsight_sync.state.inbox_writer import Delivery, InboxWriter, Outcome, settle

@@ -13,7 +13,7 @@ import pytest
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.gateway.app import Bounds, build_app
-from superinsight_sync.gateway.edge import SECURITY_HEADERS
+from superinsight_sync.gateway.middleware import SECURITY_HEADERS
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.serving import open_gateway, server_config
 from superinsight_sync.security.access import Access

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import SisError, TransientError
-from superinsight_sync.gateway.gate import Gate
+from superinsight_sync.gateway.context import Gate
 from superinsight_sync.gateway.receivers import Receivers
 from superinsight_sync.gateway.sessions import Sender, Session
-from superinsight_sync.gateway.taking import Taking
+from superinsight_sync.gateway.storing import Taking
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.security.access import Access
 from superinsight_sync.state import State, open_state

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
-from superinsight_sync.gateway import direct
+from superinsight_sync.gateway import webhook_fast_path
 from superinsight_sync.gateway.app import Bounds
 from superinsight_sync.security.access import Access, AccessRules
 from superinsight_sync.security.rate_limits import RateLimit
@@ -155,7 +155,7 @@ def test_what_nobody_foresaw_takes_no_place_for_good(
 ) -> None:
     url = served(bounds=Bounds(requests=2))
     with monkeypatch.context() as broken:
-        broken.setattr(direct, "checked", lambda *_: 1 / 0)
+        broken.setattr(webhook_fast_path, "checked", lambda *_: 1 / 0)
         for n in range(5):
             with connected(url) as connection:
                 connection.sendall(written(ORDER, signed(ORDER, f"unforeseen_{n}")))

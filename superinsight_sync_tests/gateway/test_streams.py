@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superinsight_sync.core.settings import load_settings
-from superinsight_sync.gateway.lines import LineReader
+from superinsight_sync.gateway.line_reader import LineReader
 from superinsight_sync.receive.parsing import parse
 from superinsight_sync.state import open_state
 from superinsight_sync.state.inbox import Inbox

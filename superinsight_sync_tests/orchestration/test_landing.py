@@ -126,7 +126,7 @@ def test_what_failed_is_tried_again_later_also_under_steady_traffic(
     defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = utc_now()
-    monkeypatch.setattr("superinsight_sync.orchestration.landing.utc_now", lambda: now)
+    monkeypatch.setattr("superinsight_sync.orchestration.landing_sensor.utc_now", lambda: now)
     with dg.DagsterInstance.ephemeral() as instance:
         cursor, keys, count = None, set(), 0
         for tick in range(80):
@@ -146,7 +146,7 @@ def test_a_stream_that_cannot_be_landed_does_not_hold_the_others_up(
     defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = utc_now()
-    monkeypatch.setattr("superinsight_sync.orchestration.landing.utc_now", lambda: now)
+    monkeypatch.setattr("superinsight_sync.orchestration.landing_sensor.utc_now", lambda: now)
     with dg.DagsterInstance.ephemeral() as instance:
         cursor, chosen = None, []
         for tick in range(14):
@@ -258,7 +258,7 @@ def test_an_old_cursor_repeats_nothing(defs: dg.Definitions) -> None:
 
 def test_a_realtime_source_has_no_sensor(defs: dg.Definitions) -> None:
     from superinsight_sync.model.push import PushSourceSpec
-    from superinsight_sync.orchestration.landing import landing_sensors
+    from superinsight_sync.orchestration.landing_sensor import landing_sensors
 
     only = {**TILL["attributes"], "streams": [{"name": "clicks", "realtime": True}]}
     assert landing_sensors(PushSourceSpec.model_validate(only)) == []

@@ -13,7 +13,7 @@ import pytest
 
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.orchestration.build import source_definitions
-from superinsight_sync.orchestration.own import specs_of
+from superinsight_sync.orchestration.own_assets import specs_of
 from superinsight_sync.orchestration.running import RunOutcome, plan_runs, run_all, select
 from superinsight_sync.orchestration.schedules import run_requests, source_schedules
 from superinsight_sync_tests.cli.conftest import make_web

@@ -329,7 +329,7 @@ def test_raw_kept_in_memory_serves_the_runs_next_steps_and_is_gone_after(
 
 
 def test_rollback_takes_a_load_and_its_checkpoint_back(engine: Engine, shop: Path) -> None:
-    from superinsight_sync.pipeline.restore import rollback
+    from superinsight_sync.pipeline.rollback import rollback
 
     source = shop_source(shop, sync=INCREMENTAL)
     stream = source.streams[0]
@@ -356,7 +356,7 @@ def test_executions_say_what_happened(engine: Engine, shop: Path) -> None:
 
 
 def test_rows_are_read_as_of_a_version(engine: Engine, shop: Path) -> None:
-    from superinsight_sync.pipeline.look import landed
+    from superinsight_sync.pipeline.inspect import landed
 
     source = shop_source(shop, sync=INCREMENTAL)
     pull_stream(engine, source, source.streams[0])

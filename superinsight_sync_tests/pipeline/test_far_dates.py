@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from superinsight_sync.core.constants import rows_of
+from superinsight_sync.core.arrow_values import rows_of
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.pipeline.describe import describe_stream
 from superinsight_sync.pipeline.engine import Engine, table_of
-from superinsight_sync.pipeline.extremes import Extremes, check_calendar
 from superinsight_sync.pipeline.pull import pull_stream
+from superinsight_sync.pipeline.read_stats import Extremes, check_calendar
 from superinsight_sync.pipeline.refine import refine_stream
 
 _DAY_US = 86_400 * 10**6

@@ -9,7 +9,7 @@ from superinsight_sync.core.errors import DataError
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, table_of
-from superinsight_sync.pipeline.look import set_aside
+from superinsight_sync.pipeline.inspect import set_aside
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.pipeline.refine import refine_stream
 

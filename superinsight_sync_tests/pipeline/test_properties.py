@@ -20,10 +20,10 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
+from superinsight_sync.pipeline.counted_read import Reading
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.export import export_dataset
 from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync.pipeline.refine import refine_stream
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.shop import change, make_shop, shop_source

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import load_settings
+from superinsight_sync.pipeline.counted_read import Reading
 from superinsight_sync.pipeline.engine import open_engine
 from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.pipeline.reading import Reading
 from superinsight_sync_tests.shop import make_shop, order, shop_source
 
 _FAILURES = (TransientError, ConfigError, AccessError, DataError)

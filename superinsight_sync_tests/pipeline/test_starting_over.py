@@ -11,7 +11,7 @@ from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import Checkpoint, TableRef
 from superinsight_sync.pipeline.describe import describe_stream, dictionary_prefix
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.pipeline.look import test_connection as check_connection
+from superinsight_sync.pipeline.inspect import test_connection as check_connection
 from superinsight_sync.pipeline.plan import plan_raw
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.pipeline.refine import refine_stream

@@ -15,8 +15,8 @@ from superinsight_sync.core.settings import load_settings
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.tables import Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync.pipeline.own_tables import land_table, read_table
 from superinsight_sync.pipeline.project import load_project
-from superinsight_sync.pipeline.tables import land_table, read_table
 from superinsight_sync_tests.orchestration.test_loading import project
 from superinsight_sync_tests.servers.postgres import PostgresServer
 
@@ -27,7 +27,7 @@ import numpy as np, pyarrow as pa
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import open_engine
-from superinsight_sync.pipeline.tables import land_table
+from superinsight_sync.pipeline.own_tables import land_table
 
 schema = pa.schema([("id", pa.int64()), ("value", pa.float64())])
 made = 0

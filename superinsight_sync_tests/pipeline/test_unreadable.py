@@ -47,7 +47,7 @@ def test_with_on_row_error_fail_a_ragged_line_stops_the_pull(engine: Engine, tmp
 
 
 def test_what_was_set_aside_is_listed_with_file_line_and_reason(engine: Engine, tmp_path: Path) -> None:
-    from superinsight_sync.pipeline.look import set_aside
+    from superinsight_sync.pipeline.inspect import set_aside
     from superinsight_sync.pipeline.refine import refine_stream
 
     folder = tmp_path / "drop"

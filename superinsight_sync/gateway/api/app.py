@@ -10,10 +10,10 @@ from starlette.responses import JSONResponse, Response
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.api import auth, deliveries, keys, problems, sources
+from superinsight_sync.gateway.api.context import ROOT, Reach, needs
 from superinsight_sync.gateway.api.deliveries import Octets
-from superinsight_sync.gateway.api.door import Door
+from superinsight_sync.gateway.api.guard import Door
 from superinsight_sync.gateway.api.schema import REVOKE_FORM, TOKEN_FORM, document
-from superinsight_sync.gateway.api.shared import ROOT, Reach, needs
 
 
 class _Way(NamedTuple):

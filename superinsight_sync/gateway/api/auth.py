@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from superinsight_sync.gateway.access import client_ip, headers_of
 from superinsight_sync.gateway.answers import RequestError
+from superinsight_sync.gateway.api.context import Reached, Told
 from superinsight_sync.gateway.api.problems import GrantError
-from superinsight_sync.gateway.api.shared import Reached, Told
 from superinsight_sync.receive.refusals import UnsupportedError
 from superinsight_sync.security.grants import Granted, Grants
 from superinsight_sync.security.jwt_tokens import TOKEN_SECRET

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.gateway.answers import RequestError
-from superinsight_sync.gateway.api.shared import ROOT, Caller, Given, Moment, Reach, Reached, Told
+from superinsight_sync.gateway.api.context import ROOT, Caller, Given, Moment, Reach, Reached, Told
 from superinsight_sync.model.written import NAME_PATTERN
 from superinsight_sync.pipeline.replay import replay_delivery as replay
 from superinsight_sync.security.roles import Principal

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.gateway.answers import RequestError
-from superinsight_sync.gateway.api.shared import ROOT, Caller, Given, Reached, Told
+from superinsight_sync.gateway.api.context import ROOT, Caller, Given, Reached, Told
 from superinsight_sync.model.written import Name
 from superinsight_sync.security.api_keys import ApiKey
 from superinsight_sync.security.networks import Networks

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from superinsight_sync.gateway import push_paths
-from superinsight_sync.gateway.api.shared import ROOT
+from superinsight_sync.gateway import push_openapi
+from superinsight_sync.gateway.api.context import ROOT
 
 JsonObject = dict[str, Any]
 
@@ -138,12 +138,12 @@ def document(api: FastAPI, refused: Mapping[str, Iterable[int]]) -> JsonObject:
     for item in told["paths"].values():
         for operation in item.values():
             _refuse(operation, [*_EVERYWHERE, *refused[operation["operationId"]]])
-    for path, item in {f"{ROOT}/openapi.json": _ITSELF, **push_paths.PATHS}.items():
+    for path, item in {f"{ROOT}/openapi.json": _ITSELF, **push_openapi.PATHS}.items():
         told["paths"][path] = {method: _pushed(operation) for method, operation in item.items()}
     told["security"] = [{"bearer": []}, {"key": []}, {"oauth2": []}]
     schemas = {n: s for n, s in told["components"]["schemas"].items() if "ValidationError" not in n}
     told["components"] = {
-        "schemas": {**schemas, **push_paths.SCHEMAS, "Problem": _PROBLEM},
+        "schemas": {**schemas, **push_openapi.SCHEMAS, "Problem": _PROBLEM},
         "responses": {f"Problem{status}": _response(status) for status in _WORDS},
         "securitySchemes": _SCHEMES,
         "headers": _HEADERS,

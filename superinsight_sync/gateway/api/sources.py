@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from superinsight_sync.gateway.api.shared import Caller, Reached, Told
+from superinsight_sync.gateway.api.context import Caller, Reached, Told
 from superinsight_sync.gateway.app import PREFIX
 from superinsight_sync.model.push import PushFormat, PushLimits, PushSourceSpec
 from superinsight_sync.security.roles import ACTIONS

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from bson.errors import InvalidBSON
 
-from superinsight_sync.core.gather import Ints, fixed, numbers, pieces, runs
+from superinsight_sync.core.arrow_buffers import Ints, fixed, numbers, pieces, runs
 from superinsight_sync.sources.documents.columns import array_of, columns_of
 from superinsight_sync.sources.documents.keys import Keys
 from superinsight_sync.sources.documents.raw import (

@@ -17,7 +17,7 @@ import numpy as np
 from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
 
-from superinsight_sync.core.gather import Ints, numbers, pieces
+from superinsight_sync.core.arrow_buffers import Ints, numbers, pieces
 
 ABSENT = 0
 """In the place of a type: the document has no such field."""

@@ -10,7 +10,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.http.options import HttpConfig, HttpOptions
 from superinsight_sync.sources.protocol import Probe, ReadRequest, StreamShape, options_of
-from superinsight_sync.sources.sampling import Sampled
+from superinsight_sync.sources.sampled_shape import Sampled
 
 if TYPE_CHECKING:
     from superinsight_sync.sources.files.rejects import Rejects

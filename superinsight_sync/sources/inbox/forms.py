@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import texts
+from superinsight_sync.core.arrow_values import texts
 from superinsight_sync.sources.files.jsontext import text_of
 
 Kinds = frozenset[str]

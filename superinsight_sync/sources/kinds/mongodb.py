@@ -24,7 +24,7 @@ from superinsight_sync.sources.protocol import (
     StreamShape,
     options_of,
 )
-from superinsight_sync.sources.sampling import Sampled
+from superinsight_sync.sources.sampled_shape import Sampled
 
 if TYPE_CHECKING:
     import pyarrow as pa

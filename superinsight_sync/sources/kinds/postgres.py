@@ -201,7 +201,7 @@ class PostgresSource:
         import pyarrow as pa
         from psycopg import IsolationLevel
 
-        from superinsight_sync.sources.side_by_side import side_by_side
+        from superinsight_sync.sources.parallel_parts import side_by_side
         from superinsight_sync.sources.sql.postgres_catalogue import block_ranges, select_sql
 
         schema = pa.schema([(c.name, c.sent) for c in request.needed(columns)])
@@ -247,7 +247,7 @@ class PostgresSource:
         """The statement's batches. A connection whose statement was broken off is closed."""
         from psycopg import Error
 
-        from superinsight_sync.core.copy_out import copied
+        from superinsight_sync.core.postgres_copy import copied
         from superinsight_sync.sources.sql.errors import mapped
         from superinsight_sync.sources.sql.postgres_types import several_dimensions
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.gather import Ints, pieces, runs
+from superinsight_sync.core.arrow_buffers import Ints, pieces, runs
 from superinsight_sync.sources.soap.answers import XSI
 
 _LONGEST = 2**31 - 1

@@ -5,7 +5,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import null, number
+from superinsight_sync.core.arrow_values import null, number
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.sources.protocol import Column, ReadRequest
 

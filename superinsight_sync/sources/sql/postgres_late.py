@@ -24,7 +24,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import nearest_of
+from superinsight_sync.core.arrow_values import nearest_of
 from superinsight_sync.sources.protocol import ReadRequest
 
 UNKNOWN_HOLD = timedelta(minutes=10)

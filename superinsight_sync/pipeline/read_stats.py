@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.constants import shown_of
+from superinsight_sync.core.arrow_values import shown_of
 from superinsight_sync.core.errors import DataError
 
 

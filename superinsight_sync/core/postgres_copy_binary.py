@@ -14,8 +14,8 @@ from itertools import islice, pairwise
 import numpy as np
 import pyarrow as pa
 
+from superinsight_sync.core.arrow_buffers import Ints, fixed, lists, numbers, pieces, runs
 from superinsight_sync.core.errors import DataError
-from superinsight_sync.core.gather import Ints, fixed, lists, numbers, pieces, runs
 
 BATCH_BYTES = 8 << 20
 BATCH_ROWS = 32_768

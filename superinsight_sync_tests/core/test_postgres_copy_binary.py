@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superinsight_sync.core import copy_binary
-from superinsight_sync.core.copy_binary import batches_of
+from superinsight_sync.core import postgres_copy_binary
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.core.postgres_copy_binary import batches_of
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -90,8 +90,8 @@ def test_every_value_comes_back_whatever_the_batches(
 ) -> None:
     kinds, rows = table
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copy_binary, "BATCH_ROWS", most_rows)
-        patch.setattr(copy_binary, "BATCH_BYTES", most_bytes)
+        patch.setattr(postgres_copy_binary, "BATCH_ROWS", most_rows)
+        patch.setattr(postgres_copy_binary, "BATCH_BYTES", most_bytes)
         batches = list(batches_of(messages(kinds, rows), schema(kinds)))
     found = pa.Table.from_batches(batches, schema(kinds))
     found.validate(full=True)
@@ -152,7 +152,7 @@ def test_batches_stay_bounded_when_rows_become_long_all_at_once() -> None:
         sizes.append(batch.nbytes)
         count += batch.num_rows
     assert count == len(rows)
-    assert max(sizes) <= 4 * copy_binary.BATCH_BYTES + 2 * long
+    assert max(sizes) <= 4 * postgres_copy_binary.BATCH_BYTES + 2 * long
 
 
 def test_vectors_of_many_numbers_arrive() -> None:

@@ -9,11 +9,11 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.private import make_private_folder
 from superinsight_sync.gateway.answers import RequestError
 from superinsight_sync.gateway.bodies import Room
-from superinsight_sync.gateway.edge import Crowd
+from superinsight_sync.gateway.middleware import Crowd
 from superinsight_sync.gateway.receivers import Receiver, Receivers
 from superinsight_sync.gateway.sessions import Sessions
+from superinsight_sync.gateway.storing import Taking
 from superinsight_sync.gateway.streams import Streams
-from superinsight_sync.gateway.taking import Taking
 from superinsight_sync.gateway.uploads import Uploading
 from superinsight_sync.security.access import Access
 from superinsight_sync.state.inbox import Inbox

@@ -6,8 +6,8 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from superinsight_sync.gateway.answers import refusal
-from superinsight_sync.gateway.direct import Direct, behind_status
-from superinsight_sync.gateway.edge import request_id_of
+from superinsight_sync.gateway.middleware import request_id_of
+from superinsight_sync.gateway.webhook_fast_path import Direct, behind_status
 from superinsight_sync.receive.refusals import MalformedError
 from superinsight_sync.state.inbox import BIG_BODY_BYTES
 

@@ -7,7 +7,7 @@ from starlette.websockets import WebSocketClose
 
 from superinsight_sync.gateway.access import check_credentials, client_ip, headers_of
 from superinsight_sync.gateway.answers import RequestError
-from superinsight_sync.gateway.api.shared import ROOT
+from superinsight_sync.gateway.api.context import ROOT
 from superinsight_sync.gateway.batches import asked_for
 from superinsight_sync.gateway.bodies import read_body
 from superinsight_sync.security.access import Access

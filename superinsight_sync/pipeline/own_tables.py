@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from superinsight_sync.core.arrow_values import text
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.core.constants import text
 from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.lake.system_columns import add_system_columns

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superinsight_sync.core.constants import falses, moment, null, number, numbers, python_of, text, texts
+from superinsight_sync.core.arrow_values import falses, moment, null, number, numbers, python_of, text, texts
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 MOMENTS = st.datetimes(timezones=st.just(UTC))

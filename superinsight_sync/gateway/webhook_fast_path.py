@@ -11,14 +11,14 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.gateway.access import Pairs, headers_by_name
 from superinsight_sync.gateway.answers import Answer, refusal
 from superinsight_sync.gateway.bodies import check_length, check_size
-from superinsight_sync.gateway.edge import SECURITY_HEADERS, log_failure, request_id_of
-from superinsight_sync.gateway.taking import told
+from superinsight_sync.gateway.middleware import SECURITY_HEADERS, log_failure, request_id_of
+from superinsight_sync.gateway.storing import told
 from superinsight_sync.gateway.webhooks import checked, let_in
 from superinsight_sync.security.networks import Networks, client_address
 from superinsight_sync.state.inbox_writer import Delivery, Result
 
 if TYPE_CHECKING:
-    from superinsight_sync.gateway.gate import Gate
+    from superinsight_sync.gateway.context import Gate
 
 Client = tuple[str, int] | None
 Respond = Callable[[int, bytes], None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from psycopg.errors import error_from_result
 
-from superinsight_sync.core.copy_binary import batches_of
+from superinsight_sync.core.postgres_copy_binary import batches_of
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -18,7 +18,7 @@ from superinsight_sync.model.results import ReadStats
 from superinsight_sync.model.tables import DELETED_AT, PARTITION
 from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer
-from superinsight_sync.pipeline.extremes import Extremes, check_calendar
+from superinsight_sync.pipeline.read_stats import Extremes, check_calendar
 from superinsight_sync.pipeline.sizes import size_bits
 from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
 
