@@ -59,10 +59,18 @@ class DatabaseStore:
         dsn: ``postgresql://user:password@host:5432/database`` (SQLAlchemy driver names are taken) or
             key-value. Another database raises ConfigError.
         tables: ``schema.table`` (or ``table``, in `public`) by source and stream; else the default.
+        scratch_dir: for copies that engines read; None: the system's temporary folder.
     """
 
-    def __init__(self, dsn: str, *, tables: Mapping[tuple[str, str], str] | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        tables: Mapping[tuple[str, str], str] | None = None,
+        scratch_dir: Path | None = None,
+    ) -> None:
         self._dsn = libpq_dsn(dsn)
+        self._scratch_dir = scratch_dir
         self._named = dict(tables or {})
 
     def place(self, table: TableRef) -> tuple[str, str]:
@@ -156,7 +164,11 @@ class DatabaseStore:
 
     def dataset(self, table: TableRef, *, version: int | None = None) -> pyarrow.dataset.Dataset:
         """A copy of the rows in a temporary Parquet file that goes away with the dataset."""
-        with tempfile.NamedTemporaryFile(suffix=".parquet", prefix="sis_", delete=False) as file:
+        if self._scratch_dir is not None:
+            self._scratch_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=self._scratch_dir, prefix="table-", suffix=".parquet", delete=False
+        ) as file:
             path = Path(file.name)
         try:
             with (

@@ -20,6 +20,7 @@ from deltalake import CommitProperties, DeltaTable
 from superinsight_sync.core.arrow_values import texts
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.lake import delta_maintenance as maintenance
+from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
 from superinsight_sync.lake.delta_log import (
     CHECKPOINT_APP,
@@ -120,7 +121,8 @@ class DeltaStore:
             check_keys(keys, schema, str(table))
             key = MergeKey(tuple(keys), newest_by if newest_by in schema.names else None)
             _warn_of_other_hash(opened, str(table))
-            with Staged(landing, landing.fitted(schema, partitions=None, where=str(table)), key) as staged:
+            rows = landing.fitted(schema, partitions=None, where=str(table))
+            with Staged(landing, rows, key, self._scratch_dir) as staged:
                 if staged.table is None:
                     return self._merge_staged(table, commit, staged, landing)
                 counts = self._merge_chunk(table, opened, commit, staged)
@@ -192,7 +194,9 @@ class DeltaStore:
             if not whole:
                 stored = fitted_schema(landing.schema, arrow_schema(opened), str(table))
             with _first_cause(landing), storage_errors(str(table)):
-                return write(opened, landing, stored)
+                done = write(opened, landing, stored)
+            tidy(opened, self._log(table), str(table))
+            return done
 
         return until_committed(attempt)
 

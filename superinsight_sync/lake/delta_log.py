@@ -48,6 +48,13 @@ _METADATA_KEY = "sis.metadata"
 
 LOG_RETENTION = "interval 90 days"
 HASH_PROPERTY = "sis.row_hash"
+_CHECKPOINT_EVERY, _CHECKPOINT_KEPT_EVERY = 10, 100
+"""Commits between Delta checkpoints: to open a table reads the commits since the last one, a tenth of a millisecond
+each. Of older ones every tenth stays."""
+_MOST_COMMITS = 2_000
+"""Older commits leave the log before their time: to open a table on a disk lists them all."""
+_TRIM_EVERY = 97
+"""A prime, so that a table that gets two or more commits a run is trimmed too."""
 AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
@@ -56,7 +63,7 @@ def table_properties(row_hash: str) -> dict[str, str]:
     return {
         "delta.logRetentionDuration": LOG_RETENTION,
         "delta.setTransactionRetentionDuration": LOG_RETENTION,
-        "delta.checkpointInterval": "100",
+        "delta.checkpointInterval": str(_CHECKPOINT_EVERY),
         HASH_PROPERTY: row_hash,
     }
 
@@ -157,6 +164,23 @@ class CommitLog:
                 self._blobs.delete(path)
                 removed += 1
         return removed
+
+    def trim(self, newest: int) -> None:
+        """Now and then, deletes commits and Delta checkpoints that a long log does not need. The least version that
+        can be opened keeps its checkpoint."""
+        if newest % _TRIM_EVERY:
+            return
+        files = {name: int(name[:20]) for name in self._log_files() if name[:20].isdigit()}
+        points = {v for name, v in files.items() if ".checkpoint." in name}
+        first = max((p for p in points if p <= newest - _MOST_COMMITS), default=0)
+        for name, version in files.items():
+            spare = version in points and (version + 1) % _CHECKPOINT_KEPT_EVERY and version > first
+            recent = version > newest - _CHECKPOINT_KEPT_EVERY
+            if version < first or (".checkpoint." in name and spare and not recent):
+                self._blobs.delete(f"{self._path}/_delta_log/{name}")
+
+    def _log_files(self) -> list[str]:
+        return [path.rpartition("/")[2] for path in self._blobs.list(f"{self._path}/_delta_log")]
 
     def _file(self, pointer: int) -> str:
         return f"{self._path}/{FOLDER}/{pointer:016x}.json"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -10,9 +11,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.lake.delta_compaction import compact
 from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
 from superinsight_sync.lake.delta_log import (
-    AFTER_COMMIT,
     HASH_PROPERTY,
     ROLLED_BACK_KEY,
     VERB_KEY,
@@ -112,20 +113,9 @@ def maintain(address: Address, log: CommitLog, retention: timedelta) -> Mapping[
     Rows, checkpoints and versions younger than `retention` stay. A compaction that loses to a writer is left
     for the next time.
     """
-    properties = CommitProperties({VERB_KEY: "maintain"})
-    table = address.opened()
-    done = {"files_compacted": 0, "files_written": 0}
-    try:
-        with storage_errors(address.name):
-            compacted = table.optimize.compact(
-                commit_properties=properties, post_commithook_properties=AFTER_COMMIT
-            )
-        done = {
-            "files_compacted": int(compacted["numFilesRemoved"]),
-            "files_written": int(compacted["numFilesAdded"]),
-        }
-    except LostRaceError:
-        pass
+    done: Mapping[str, int] = {"files_compacted": 0, "files_written": 0}
+    with suppress(LostRaceError):
+        done = compact(address.opened(), address.name)
     with storage_errors(address.name):
         removed = _vacuum(address, retention, full=False) + _vacuum(
             address, max(retention, _ORPHAN_AGE), full=True

@@ -76,12 +76,15 @@ def newest_by_key(rows: pa.Table, key: MergeKey) -> pa.Table:
 
 
 class Staged(AbstractContextManager["Staged"]):
-    """The rows to merge: in memory (`table`) up to a chunk, else in a file of a temporary folder."""
+    """The rows to merge: in memory (`table`) up to a chunk, else in a file of a private folder in `scratch`."""
 
-    def __init__(self, landing: Landing, reader: pa.RecordBatchReader, key: MergeKey) -> None:
+    def __init__(
+        self, landing: Landing, reader: pa.RecordBatchReader, key: MergeKey, scratch: Path | None
+    ) -> None:
         self._landing = landing
         self.key = key
         self._reader = reader
+        self._scratch = scratch
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.table: pa.Table | None = None
         self.schema: pa.Schema = reader.schema
@@ -112,7 +115,9 @@ class Staged(AbstractContextManager["Staged"]):
         return self.folder / "rows.arrow"
 
     def _spill(self, head: list[pa.RecordBatch]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="sis-merge-")
+        if self._scratch is not None:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="merge-", dir=self._scratch)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with (
             pa.OSFile(str(self.file), "wb") as sink,

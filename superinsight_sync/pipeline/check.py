@@ -40,7 +40,12 @@ def check_stream(
         return there - engine.lake.count(table.at("quarantine"), partitions=partitions or None)
 
     return run_checks(
-        stream.expect, dataset=dataset, references=reference, source_count=source_count, now=utc_now()
+        stream.expect,
+        dataset=dataset,
+        references=reference,
+        source_count=source_count,
+        now=utc_now(),
+        settings=engine.settings,
     )
 
 

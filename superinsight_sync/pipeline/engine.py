@@ -114,7 +114,9 @@ class Engine:
         from superinsight_sync.lake.database import DatabaseStore
 
         return DatabaseStore(
-            resolve(save.dsn or ""), tables={(source.name, stream.name): save.table} if save.table else {}
+            resolve(save.dsn or ""),
+            tables={(source.name, stream.name): save.table} if save.table else {},
+            scratch_dir=self.settings.scratch_dir,
         )
 
     def release(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superinsight_sync.core.canonical import fingerprint
@@ -55,6 +56,7 @@ class Surroundings:
     source_count: Callable[[], int | None]
     now: datetime
     memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES
+    scratch_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def run_builtin(
     """A finding for each check, in order. A check that cannot be run does not stop the others."""
     findings: list[Finding | None] = [_missing_column(c, data.schema) for c in checks]
     todo = [i for i, found in enumerate(findings) if found is None]
-    with open_duckdb(around.memory_limit_bytes) as con:
+    with open_duckdb(around.memory_limit_bytes, around.scratch_dir) as con:
         try:
             _register(con, data, {name for i in todo for name in checks[i].reads})
         except _engine_errors() as error:

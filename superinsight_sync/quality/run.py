@@ -1,10 +1,11 @@
 """Runs a stream's declared expectations: built-in checks on DuckDB, the others on Great Expectations."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from superinsight_sync.core.duckdb_session import DEFAULT_MEMORY_LIMIT_BYTES
+from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import ExpectSpec
 from superinsight_sync.model.results import CheckOutcome
 from superinsight_sync.quality.builtin import Finding, Surroundings, run_builtin
@@ -21,7 +22,7 @@ def run_checks(
     references: "Callable[[str], pyarrow.dataset.Dataset]",
     source_count: Callable[[], int | None],
     now: datetime,
-    memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
+    settings: Settings | None = None,
 ) -> list[CheckOutcome]:
     """An outcome for each expectation, in order. It holds numbers and never values of the data.
 
@@ -33,9 +34,13 @@ def run_checks(
         source_count: how many rows the source has now, None if it cannot tell. Asked only
             if a check wants to know.
         now: aware UTC, for freshness.
-        memory_limit_bytes: over it the built-in checks spill to disk.
+        settings: the memory limit over which the built-in checks spill to disk, and where to.
     """
-    around = Surroundings(references, source_count, now, memory_limit_bytes)
+    around = Surroundings(references, source_count, now)
+    if settings is not None:
+        around = replace(
+            around, memory_limit_bytes=settings.memory_limit_bytes, scratch_dir=settings.scratch_dir
+        )
     builtin = [i for i, spec in enumerate(expectations) if spec.type in BUILTIN_CHECKS]
     declared = [i for i, spec in enumerate(expectations) if spec.type not in BUILTIN_CHECKS]
     findings: dict[int, Finding] = {}

@@ -10,6 +10,7 @@ import pytest
 
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.sources.kinds.duckdb import Config, DuckdbSource
 from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
 from superinsight_sync_tests.sources.reading import read, stream
 
@@ -138,3 +139,13 @@ def test_batches_are_bounded(source: Source, path: Path) -> None:
     assert sum(sizes) == 300_000
     assert max(sizes) <= 10_000
     assert pa.total_allocated_bytes() < 200 << 20
+
+
+def test_what_a_query_spills_goes_to_the_scratch_folder(path: Path, project: Settings) -> None:
+    source = DuckdbSource(Config(path=str(path)), project)
+    with source._open() as db, source._open() as other:
+        for connection in (db, other):
+            ((at, outside),) = connection.execute(
+                "SELECT current_setting('temp_directory'), current_setting('enable_external_access')"
+            ).fetchall()
+            assert (Path(at).parent, outside) == (project.scratch_dir, False)

@@ -63,14 +63,19 @@ class DuckdbSource:
         import duckdb
 
         limit = f"{self._settings.memory_limit_bytes // 1024}KiB"
+        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
+        spill = self._settings.scratch_dir / f"duckdb-{os.getpid()}"
         config: dict[str, Any] = {
             "memory_limit": limit,
-            "enable_external_access": "false",
+            "temp_directory": str(spill),
             "python_enable_replacements": "false",
         }
         path = self._path
         try:
             with duckdb.connect(str(path), read_only=True, config=config) as db:
+                db.execute(
+                    "SET enable_external_access = false"
+                )  # in `config` it would forbid the temp_directory
                 db.execute("SET TimeZone = 'UTC'")
                 yield db
         except duckdb.Error as error:

@@ -83,6 +83,7 @@ class FilesSource:
     def __init__(self, config: Config, settings: Settings) -> None:
         self._config = config
         self._project_dir = settings.project_dir
+        self._scratch_dir = settings.scratch_dir
         self._limits = Limits(config.max_decompressed, config.max_ratio)
         self._tables: dict[str, tuple[str, Table]] = {}
         self._described: dict[str, pa.Schema] = {}
@@ -178,11 +179,13 @@ class FilesSource:
             return Folder(self._project_dir / Path(path).expanduser(), self._settle(""))
         with self._lock:
             if self._remote is None:
+                from superinsight_sync.sources.files.remote.file import LocalRoom
                 from superinsight_sync.sources.files.remote.opening import open_folder, scheme_of
 
                 config = self._config
                 settle = self._settle(scheme_of(path))
-                self._remote = open_folder(config, path, settle, config.max_decompressed)
+                room = LocalRoom(self._scratch_dir, config.max_decompressed)
+                self._remote = open_folder(config, path, settle, room)
         return self._remote
 
     def _settle(self, scheme: str) -> timedelta:

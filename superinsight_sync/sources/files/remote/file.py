@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,17 +22,22 @@ _SKIP_BYTES = 256 << 10
 _POLICY = RetryPolicy(retries=3, base_s=0.5)
 
 
+@dataclass(frozen=True)
+class LocalRoom:
+    """Where files are put that have to be fetched as a whole, and what one of unknown size may grow to."""
+
+    folder: Path
+    max_bytes: int
+
+
 class RemotePlace:
     """The files of a server. What is cheap to keep while it is in use spares transfers: the starts of files,
     which are looked at several times, and the last file that had to be fetched as a whole.
-
-    Args:
-        max_spool_bytes: a file whose size is not known grows to no more than this on the local disk.
     """
 
-    def __init__(self, server: Server, max_spool_bytes: int) -> None:
+    def __init__(self, server: Server, room: LocalRoom) -> None:
         self.server = server
-        self._max_spool_bytes = max_spool_bytes
+        self._room = room
         self._scope = Scope(self._forget)
         self._lock = threading.Lock()
         self._heads: dict[FoundFile, bytes] = {}
@@ -71,23 +77,24 @@ class RemotePlace:
 
     def _fetched(self, file: FoundFile) -> Any:
         """The whole file on the local disk, where it goes as soon as nobody has it open."""
-        free_bytes = shutil.disk_usage(tempfile.gettempdir()).free
-        if file.size_bytes > free_bytes:
+        folder = self._room.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.size_bytes > shutil.disk_usage(folder).free:
             raise ConfigError(
                 f"its {file.size_bytes} bytes do not fit on the local disk, where they are put to be read",
                 where=f"file '{file.name}'",
-                hint="Set TMPDIR to a folder with more room",
+                hint="Free some disk space, or set SIS_HOME to a bigger disk",
             )
         try:
             with ExitStack() as on_failure:
-                spool = on_failure.enter_context(tempfile.NamedTemporaryFile(prefix="sis-"))
+                spool = on_failure.enter_context(tempfile.NamedTemporaryFile(prefix="file-", dir=folder))
                 with io.BufferedReader(ResumingFile(self.server, file), _BUFFER_BYTES) as opened:
                     self._copy(file, cast(IO[bytes], opened), cast(IO[bytes], spool))
                 spool.flush()
                 on_failure.pop_all()
         except OSError as error:
             raise TransientError(
-                f"the local disk fails ({type(error).__name__})", where=tempfile.gettempdir()
+                f"the local disk fails ({type(error).__name__})", where=str(folder)
             ) from None
         self._spool = (file, spool)
         return spool
@@ -96,9 +103,9 @@ class RemotePlace:
         taken = 0
         while part := opened.read(_BUFFER_BYTES):
             taken += len(part)
-            if taken > self._max_spool_bytes:
+            if taken > self._room.max_bytes:
                 raise ConfigError(
-                    f"it has more than {self._max_spool_bytes} bytes",
+                    f"it has more than {self._room.max_bytes} bytes",
                     where=f"file '{file.name}'",
                     hint="Raise max_decompressed of the connection",
                 )

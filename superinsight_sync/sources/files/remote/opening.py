@@ -9,7 +9,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.extras import need
 from superinsight_sync.security.net import Guard, guard_of
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.files.remote.file import RemotePlace
+from superinsight_sync.sources.files.remote.file import LocalRoom, RemotePlace
 from superinsight_sync.sources.files.remote.folder import RemoteFolder
 from superinsight_sync.sources.files.remote.options import SCHEMES, RemoteConfig
 from superinsight_sync.sources.files.remote.server import Server
@@ -55,7 +55,7 @@ def scheme_of(path: str) -> str:
     return scheme.lower()
 
 
-def open_folder(config: RemoteConfig, url: str, settle: timedelta, max_spool_bytes: int) -> RemoteFolder:
+def open_folder(config: RemoteConfig, url: str, settle: timedelta, room: LocalRoom) -> RemoteFolder:
     """Connects, and finds out whether the URL is a folder's or a file's.
 
     Raises:
@@ -77,7 +77,7 @@ def open_folder(config: RemoteConfig, url: str, settle: timedelta, max_spool_byt
             hint=f"Write {scheme}://host/folder, and the account into keys of their own",
         )
     if scheme in ("http", "https"):
-        return _http(config, parts, guard, settle, max_spool_bytes)
+        return _http(config, parts, guard, settle, room)
     if scheme != "s3" and (parts.query or parts.fragment):
         raise ConfigError("`path` has a query", where="connection", hint="Write '?' as %3F and '#' as %23")
     base = url.partition("://")[2] if scheme == "s3" else unquote(parts.path)
@@ -93,7 +93,7 @@ def open_folder(config: RemoteConfig, url: str, settle: timedelta, max_spool_byt
     if not entry.is_folder:
         parent, _, only = base.rstrip("/").rpartition("/")
         server = make(parent or "/")
-    return RemoteFolder(RemotePlace(server, max_spool_bytes), settle, only=only)
+    return RemoteFolder(RemotePlace(server, room), settle, only=only)
 
 
 def _makers(config: RemoteConfig, parts: SplitResult, guard: Guard) -> dict[str, Callable[[str], Server]]:
@@ -139,7 +139,7 @@ def _makers(config: RemoteConfig, parts: SplitResult, guard: Guard) -> dict[str,
 
 
 def _http(
-    config: RemoteConfig, parts: SplitResult, guard: Guard, settle: timedelta, max_spool_bytes: int
+    config: RemoteConfig, parts: SplitResult, guard: Guard, settle: timedelta, room: LocalRoom
 ) -> RemoteFolder:
     from superinsight_sync.sources.files.remote.http import HttpAccount, HttpServer
 
@@ -157,7 +157,7 @@ def _http(
         read_timeout_s=config.read_timeout.total_seconds(),
     )
     only = None if is_folder else unquote(parts.path.rpartition("/")[2])
-    place = RemotePlace(HttpServer(account, guard), max_spool_bytes)
+    place = RemotePlace(HttpServer(account, guard), room)
     return RemoteFolder(place, settle, only=only, names=config.names)
 
 
