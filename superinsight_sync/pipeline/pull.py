@@ -326,7 +326,8 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
         commit = pull.commit(position, warned, token=token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
         if overlaps and pull.held is not None:
-            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor)
+            merged = pull.stream.disposition == "merge"
+            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor, exact=merged)
         still_ours(pull.lease)
         done = _add(pull, spool, commit)
     return _Landed(reading, done, commit, last, cursor, warnings)
