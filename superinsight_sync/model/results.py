@@ -42,7 +42,8 @@ class ReadStats:
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull did. `unchanged` means the source said that nothing is new and nothing was read.
+    """What a pull did. `unchanged` means that nothing landed: the source said that nothing is new and nothing was read,
+    or all of it was read (`stats.rows`) and is what the table holds.
 
     `table_rows` is what the raw table holds after it.
     """

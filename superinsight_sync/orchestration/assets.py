@@ -70,9 +70,18 @@ def _pull_side_by_side(
                 )
                 continue
             _count_partitions(context, key, result.rows_by_partition)
-            yield dg.MaterializeResult(asset_key=key, metadata=metadata.of_pull(result))
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata=metadata.of_pull(result),
+                data_version=_version(result.load_id, result.partitions),
+            )
     if failed:
         raise all_failures(failed, source.name)
+
+
+def _version(made: str, partitions: Sequence[str] = ()) -> dg.DataVersion | None:
+    """What Dagster compares: equal where nothing new was made. Partitions of one run may be of several loads."""
+    return dg.DataVersion(made) if made and not partitions else None
 
 
 def _count_partitions(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Mapping[str, int]) -> None:
@@ -102,7 +111,8 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
         _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
         result = replace(result, columns=meanings.told(result.columns, known))
         raw = keys.raw_key(source.name, stream.name)
-        return dg.MaterializeResult(metadata=metadata.of_refine(result, raw))
+        version = _version(result.load_id, result.partitions)
+        return dg.MaterializeResult(metadata=metadata.of_refine(result, raw), data_version=version)
 
     return refine_asset
 
@@ -125,7 +135,9 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
         refined = keys.refined_key(source.name, stream.name)
         if not result.unchanged:
             context.log_event(dg.AssetObservation(refined, metadata=schema))
-        return dg.MaterializeResult(metadata={**metadata.of_describe(result), **schema})
+        return dg.MaterializeResult(
+            metadata={**metadata.of_describe(result), **schema}, data_version=_version(result.fingerprint)
+        )
 
     return describe_asset
 
@@ -146,6 +158,7 @@ def dataset_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             result = export.export_dataset(engine, spec, force=is_forced(context))
             known = meanings.of_dataset(engine, spec, result.lineage)
         result = replace(result, columns=meanings.told(result.columns, known))
-        return dg.MaterializeResult(metadata=metadata.of_export(result, spec))
+        made = _version(result.version)
+        return dg.MaterializeResult(metadata=metadata.of_export(result, spec), data_version=made)
 
     return export_asset

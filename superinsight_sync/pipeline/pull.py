@@ -9,106 +9,30 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.canonical import fingerprint
-from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
-from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
-from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
-from superinsight_sync.model.window import window_of_keys
+from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult
 from superinsight_sync.pipeline.alert import alert_cursor, alert_schema_changed
-from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
 from superinsight_sync.pipeline.counted_read import Reading
 from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, minus_lag, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours, told
-from superinsight_sync.pipeline.landed_as import HOW, check_goes_on, goes_on, how_it_lands
+from superinsight_sync.pipeline.landed_as import check_goes_on
+from superinsight_sync.pipeline.pull_attempt import PullAttempt
+from superinsight_sync.pipeline.same_rows import RowSums
 from superinsight_sync.pipeline.spool import Spool
-from superinsight_sync.pipeline.unreadable import keep_unreadable
 from superinsight_sync.pipeline.widening import Rewrites, widen_table
 from superinsight_sync.sources.naming import check_names
 from superinsight_sync.sources.protocol import (
     Accompanied,
-    ReadRequest,
     Settling,
-    Source,
     StreamShape,
     open_declared,
 )
 from superinsight_sync.state.leases import Lease
-
-
-@dataclass(frozen=True)
-class _Pull:
-    """One attempt's givens.
-
-    Attributes:
-        held: the raw table's schema at the start; None if there is no table. points: its checkpoints.
-    """
-
-    engine: Engine
-    source: SourceSpec
-    stream: StreamSpec
-    partitions: tuple[str, ...]
-    store: Store
-    table: TableRef
-    connection: Source
-    load_id: str
-    lease: Lease
-    motion: Motion
-    held: pa.Schema | None = None
-    points: Mapping[str, Checkpoint] = field(default_factory=dict)
-    conformer: Conformer | None = None
-
-    def request(self, after: Any = None, position: Any = None) -> ReadRequest:
-        window = None
-        if self.stream.partition and self.partitions:
-            window = window_of_keys(self.stream.partition.by, self.partitions)
-        return ReadRequest(self.stream, window=window, after=after, position=position)
-
-    def reading(self, request: ReadRequest) -> Reading:
-        def progress(rows: int) -> None:
-            self.engine.progress(f"{self.source.name}/{self.stream.name}", rows)
-
-        self.motion.on_rows = progress
-        return Reading(
-            self.connection,
-            request,
-            load_id=self.load_id,
-            conformer=self.conformer,
-            keep_unreadable=lambda found: keep_unreadable(
-                self.engine, self.table, found, load_id=self.load_id, anew=self.replaces
-            ),
-            motion=self.motion,
-        )
-
-    def merge(self, read: ReadBatches, commit: Commit) -> CommitResult:
-        keys, cursor = self.stream.primary_key, self.stream.sync.cursor
-        return self.store.merge(self.table, read, commit, keys=keys, newest_by=cursor)
-
-    @property
-    def last(self) -> Checkpoint | None:
-        """The stream's checkpoint, if it is one of the cursor by which it is read now."""
-        point = self.points.get("")
-        return point if goes_on(self.stream, point) else None
-
-    @property
-    def replaces(self) -> bool:
-        """Whether the whole table is replaced."""
-        return self.stream.disposition == "replace" and not self.partitions
-
-    def commit(self, position: Any = None, warned: str | None = None, **checkpoint: Any) -> Commit:
-        drift = self.conformer.drift.mark if self.conformer else None
-        detail = {"position": position, "drift": drift, "warned": warned, HOW: how_it_lands(self.stream)}
-        kept = {k: v for k, v in detail.items() if v}
-        point = Checkpoint(load_id=self.load_id, at=utc_now(), detail=kept, **checkpoint)
-        return Commit(
-            self.load_id,
-            checkpoints=dict.fromkeys(self.partitions or ("",), point),
-            metadata={"run_id": self.engine.run_id, "verb": "pull"},
-        )
 
 
 def pull_stream(
@@ -124,7 +48,7 @@ def pull_stream(
     Args:
         partitions: contiguous partition keys in order, of a partitioned stream; those that may have changed
             are read and replaced as one window.
-        force: read even if the source says that nothing changed.
+        force: read even if the source says that nothing changed, and land it even if the table holds just that.
 
     Raises:
         TransientError after three retries, ConfigError, AccessError, DataError.
@@ -133,7 +57,7 @@ def pull_stream(
     task = Task.on("pull", table, tuple(partitions), force=force)
 
     def work(tally: Tally, lease: Lease) -> PullResult:
-        pull = _Pull(
+        pull = PullAttempt(
             engine,
             source,
             stream,
@@ -154,7 +78,7 @@ def pull_stream(
     return execute(engine, task, work)
 
 
-def _looked_up(pull: _Pull) -> _Pull:
+def _looked_up(pull: PullAttempt) -> PullAttempt:
     """With what the table holds, asked for once: each question opens it anew."""
     if not pull.store.exists(pull.table):
         return pull
@@ -163,7 +87,7 @@ def _looked_up(pull: _Pull) -> _Pull:
     return replace(pull, held=held, points=points)
 
 
-def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
+def _pull(pull: PullAttempt, tally: Tally, *, force: bool) -> PullResult:
     started = time.perf_counter()
     declared = pull.source.model_dump(mode="json", exclude={"streams"})
     kind = pull.source.connection["kind"]
@@ -186,7 +110,7 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     check_names((c.name for c in shape.columns), own=pull.connection.capabilities.own_columns)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
-    landed = _land_increment(pull, token) if incremental else _land_window(pull, token)
+    landed = _land_increment(pull, token) if incremental else _land_window(pull, token, force=force)
     landed = replace(landed, told=_tell_landed(pull, landed.commit.checkpoints.get("")))
     gone = apply_deletes(
         pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
@@ -194,7 +118,7 @@ def _pull(pull: _Pull, tally: Tally, *, force: bool) -> PullResult:
     return _result(pull, landed, tally, shape=shape, gone=gone, seconds=time.perf_counter() - started)
 
 
-def _accompany(pull: _Pull) -> None:
+def _accompany(pull: PullAttempt) -> None:
     """Tells a source that wants to know what has landed; at the start for what an end in between left untold."""
     if not isinstance(pull.connection, Accompanied):
         return
@@ -204,19 +128,19 @@ def _accompany(pull: _Pull) -> None:
     _tell_landed(pull, point)
 
 
-def _tell_landed(pull: _Pull, point: Checkpoint | None) -> Mapping[str, int | float]:
+def _tell_landed(pull: PullAttempt, point: Checkpoint | None) -> Mapping[str, int | float]:
     if point is None or not isinstance(pull.connection, Accompanied):
         return {}
     return pull.connection.landed(pull.stream, point.detail.get("position"), point.load_id)
 
 
-def _tell_failed(pull: _Pull, error: SisError) -> None:
+def _tell_failed(pull: PullAttempt, error: SisError) -> None:
     if isinstance(pull.connection, Accompanied):
         with suppress(SisError):
             pull.connection.failed(pull.stream, error)
 
 
-def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
+def _conformer(pull: PullAttempt, shape: StreamShape) -> Conformer:
     """What the contract makes of the rows. Widens the table first if the rows need it.
 
     A change is told as an alert before the rows land with its mark in their checkpoint, so that no end in
@@ -242,20 +166,20 @@ def _conformer(pull: _Pull, shape: StreamShape) -> Conformer:
     return conformer
 
 
-def _rewrites(pull: _Pull) -> Rewrites:
+def _rewrites(pull: PullAttempt) -> Rewrites:
     """What its source wants written anew of the table."""
     if pull.held is None or not isinstance(pull.connection, Settling):
         return Rewrites()
     return Rewrites(pull.connection.rewrites(pull.stream), pull.connection.settled(pull.stream))
 
 
-def _mark_told(pull: _Pull, drift: Drift) -> None:
+def _mark_told(pull: PullAttempt, drift: Drift) -> None:
     for key, point in list(pull.points.items())[-1:]:
         marked = replace(point, detail={**point.detail, "drift": drift.mark})
         pull.store.set_checkpoint(pull.table, marked, key)
 
 
-def _token(pull: _Pull) -> str | None:
+def _token(pull: PullAttempt) -> str | None:
     """What the source's data looks like now, together with how we read it. Asked before reading.
 
     None where deletes are asked for: they are applied after the rows, and an end in between must not pass
@@ -270,15 +194,17 @@ def _token(pull: _Pull) -> str | None:
     return fingerprint([seen, how])
 
 
-def _token_of(pull: _Pull, key: str) -> str | None:
+def _token_of(pull: PullAttempt, key: str) -> str | None:
     landed = pull.points.get(key)
     return landed.token if landed else None
 
 
 @dataclass(frozen=True)
 class _Landed:
+    """What was read, and what became of it: `done` is None where the table held just that."""
+
     reading: Reading
-    done: CommitResult
+    done: CommitResult | None
     commit: Commit
     cursor_before: Any = None
     cursor_after: Any = None
@@ -286,28 +212,50 @@ class _Landed:
     told: Mapping[str, int | float] = field(default_factory=dict)
 
 
-def _land_window(pull: _Pull, token: str | None) -> _Landed:
-    """Replaces the whole table, or exactly the partitions' rows."""
-    reading = pull.reading(pull.request())
+def _land_window(pull: PullAttempt, token: str | None, *, force: bool) -> _Landed:
+    """Replaces the whole table, or exactly the partitions' rows; nothing if they are the same."""
+    reading, sums = pull.reading(pull.request()), RowSums()
     commit = pull.commit(token=token)
+    replaces = pull.stream.disposition == "replace"
     with Spool(pull.engine.settings, pull.motion.moved) as spool:
         with reading:
-            spool.fill(reading(), cursor=None)
+            spool.fill(reading(), cursor=None, look=sums.add if replaces else None)
         still_ours(pull.lease)
-        if pull.stream.disposition == "replace":
+        if replaces and not force and _holds(pull, sums, spool.schema):
+            return _Landed(reading, None, _kept(pull, commit))
+        if replaces:
             done = pull.store.replace(pull.table, spool.at_rest, commit, partitions=pull.partitions or None)
         else:
             done = _add(pull, spool, commit)
     return _Landed(reading, done, commit)
 
 
-def _add(pull: _Pull, spool: Spool, commit: Commit) -> CommitResult:
+def _holds(pull: PullAttempt, sums: RowSums, read: pa.Schema) -> bool:
+    """Whether the table holds just what was read. Where rows go by their age, what is read again is young again."""
+    saves = pull.stream.saves
+    known = pull.held is not None and all(key in pull.points for key in pull.partitions or ("",))
+    ages = saves.raw.retention is not None or saves.refined.retention is not None
+    return known and not ages and sums.are_of(pull.store, pull.table, read, pull.partitions)
+
+
+def _kept(pull: PullAttempt, commit: Commit) -> Commit:
+    """The commit of the rows that are there, with checkpoints that say what a new one would."""
+    kept = {}
+    for key, new in commit.checkpoints.items():
+        old = pull.points[key]
+        kept[key] = replace(new, load_id=old.load_id, at=old.at)
+        if kept[key] != old:
+            pull.store.set_checkpoint(pull.table, kept[key], key)
+    return replace(commit, load_id=list(kept.values())[-1].load_id, checkpoints=kept)
+
+
+def _add(pull: PullAttempt, spool: Spool, commit: Commit) -> CommitResult:
     if pull.stream.disposition == "merge":
         return pull.merge(spool.at_rest, commit)
     return pull.store.append(pull.table, spool.at_rest, commit)
 
 
-def _land_increment(pull: _Pull, token: str | None) -> _Landed:
+def _land_increment(pull: PullAttempt, token: str | None) -> _Landed:
     """Reads from the checkpoint on, spools, drops what is known already, lands the rest with the new checkpoint."""
     sync, before = pull.stream.sync, pull.last
     last = before.cursor if before else None
@@ -326,13 +274,14 @@ def _land_increment(pull: _Pull, token: str | None) -> _Landed:
         commit = pull.commit(position, warned, token=token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
         if overlaps and pull.held is not None:
-            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor)
+            merged = pull.stream.disposition == "merge"
+            spool.drop_known(pull.store.dataset(pull.table), cursor=by_cursor, exact=merged)
         still_ours(pull.lease)
         done = _add(pull, spool, commit)
     return _Landed(reading, done, commit, last, cursor, warnings)
 
 
-def _warned(pull: _Pull, last: Any, seen: Seen) -> tuple[str, ...]:
+def _warned(pull: PullAttempt, last: Any, seen: Seen) -> tuple[str, ...]:
     """What is wrong with the cursor; told as an alert too when it was not so at the last pull."""
     stream, cursor = f"{pull.source.name}.{pull.stream.name}", pull.stream.sync.cursor or ""
     found = warnings_of(stream, cursor, last, seen, capabilities=pull.connection.capabilities)
@@ -343,7 +292,7 @@ def _warned(pull: _Pull, last: Any, seen: Seen) -> tuple[str, ...]:
 
 
 def _result(
-    pull: _Pull,
+    pull: PullAttempt,
     landed: _Landed,
     tally: Tally,
     *,
@@ -354,8 +303,13 @@ def _result(
     stats = landed.reading.stats(
         seconds=seconds, cursor_before=landed.cursor_before, cursor_after=landed.cursor_after
     )
-    tally.rows, tally.size_bytes = stats.rows, landed.done.size_bytes
-    tally.load_id, tally.version = pull.load_id, landed.done.version
+    load_id, done = landed.commit.load_id, landed.done
+    if done is None:
+        tally.unchanged = True
+        done = CommitResult(pull.store.version(pull.table) or 0, 0, 0)
+    else:
+        tally.rows, tally.size_bytes = stats.rows, done.size_bytes
+        tally.load_id, tally.version = load_id, done.version
     told(
         "the checkpoint is in the lake, but not in our state",
         lambda: pull.engine.state.checkpoints.record_all(pull.table, landed.commit.checkpoints),
@@ -363,11 +317,12 @@ def _result(
     return PullResult(
         stream=pull.stream.name,
         stats=stats,
-        version=landed.done.version,
-        load_id=pull.load_id,
-        size_bytes=landed.done.size_bytes,
+        version=done.version,
+        load_id=load_id,
+        size_bytes=done.size_bytes,
         table_rows=pull.store.count(pull.table),
         unreadable=landed.reading.unreadable,
+        unchanged=landed.done is None,
         partitions=pull.partitions,
         rows_by_partition=landed.reading.rows_by_partition,
         columns=tuple(c.info for c in shape.columns),
@@ -380,12 +335,12 @@ def _result(
     )
 
 
-def _nothing_yet(pull: _Pull, started: float) -> PullResult:
+def _nothing_yet(pull: PullAttempt, started: float) -> PullResult:
     stats = ReadStats(seconds=time.perf_counter() - started)
     return PullResult(pull.stream.name, stats, None, "", nothing_yet=True, partitions=pull.partitions)
 
 
-def _unchanged(pull: _Pull, started: float) -> PullResult:
+def _unchanged(pull: PullAttempt, started: float) -> PullResult:
     point = pull.points.get((pull.partitions or ("",))[-1])
     return PullResult(
         stream=pull.stream.name,

@@ -56,16 +56,30 @@ class Spool:
         return self._rows.rows if self._rows else 0
 
     @property
+    def schema(self) -> pa.Schema:
+        """Of what was read."""
+        assert self._rows
+        return self._rows.schema
+
+    @property
     def at_rest(self) -> AtRest:
         """The rows, for a store."""
         return AtRest(self.open)
 
-    def fill(self, batches: pa.RecordBatchReader, *, cursor: str | None) -> None:
-        """Keeps the batches and remembers what the values of the cursor column span."""
+    def fill(
+        self,
+        batches: pa.RecordBatchReader,
+        *,
+        cursor: str | None,
+        look: Callable[[pa.RecordBatch], None] | None = None,
+    ) -> None:
+        """Keeps the batches, shows each to `look`, and remembers what the values of the cursor column span."""
         rows = self._stack.enter_context(StagedRows(batches.schema, self._settings.scratch_dir))
         for batch in batches:
             if cursor is not None and batch.num_rows:
                 self.seen = self.seen.and_of(batch.column(cursor))
+            if look is not None:
+                look(batch)
             rows.add(batch)
         self._rows = rows
 
@@ -84,15 +98,18 @@ class Spool:
             start = end
             yield batch
 
-    def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None) -> None:
+    def drop_known(self, landed: "pyarrow.dataset.Dataset", *, cursor: str | None, exact: bool) -> None:
         """Drops rows that have landed: as many of each `_sis_hash` as the lake holds.
 
         Equal rows have equal cursors, so only what lies between the least and the greatest that was read is looked at;
         without a cursor, or by a file's time, which is no part of a row, all that landed. What is compared are hashes,
-        which spill. Where columns came or went since, rows are equal if they are so in the columns that both have.
+        which spill. Where columns came or went since, rows are equal if they are so in the columns that both have;
+        none is if they have to be `exact`.
         """
-        here, there = ([n for n in s.names if not is_system(n)] for s in (self.open().schema, landed.schema))
-        columns, same = [n for n in here if n in there], here == there
+        here, there = ([n for n in s.names if not is_system(n)] for s in (self.schema, landed.schema))
+        columns, same = [n for n in here if n in there], sorted(here) == sorted(there)
+        if exact and not same:
+            return
         by = landed.schema.field(cursor) if cursor in there else None
         within = None if by is None else self._within(by)
         by_text = [by.name] if within is not None and by is not None and pa.types.is_string(by.type) else []
@@ -115,7 +132,7 @@ class Spool:
         """The landed rows whose cursor is one of what was read. None, for all, where a NaN or a date beyond
         Python's calendar escapes comparison."""
         kind = cursor.type
-        if pa.types.is_floating(kind) or self.open().schema.field(cursor.name).type != kind:
+        if pa.types.is_floating(kind) or self.schema.field(cursor.name).type != kind:
             return None
         field, seen = pc.field(cursor.name), self.seen
         if any(isinstance(v, date) and v.year in (MINYEAR, MAXYEAR) for v in (seen.least, seen.greatest)):

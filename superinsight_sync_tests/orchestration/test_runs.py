@@ -118,6 +118,27 @@ def test_a_stream_that_fails_lets_the_others_land_and_is_named(defs: dg.Definiti
     assert any("gone" in e and "1 stream(s) failed; the others have landed" in e for e in done.errors)
 
 
+def test_rows_that_are_the_same_have_the_same_data_version(defs: dg.Definitions) -> None:
+    from dagster._core.definitions.data_version import extract_data_version_from_entry
+
+    assets = ("web/raw_pages", "web/pages", "web/pages_dictionary", "datasets/of_pages")
+
+    def versions() -> list[str]:
+        with dg.DagsterInstance.get() as instance:
+            keys = [dg.AssetKey(a.split("/")) for a in assets]
+            entries = [instance.get_latest_data_version_record(key) for key in keys]
+        found = [extract_data_version_from_entry(e.event_log_entry) for e in entries if e]
+        return [v.value for v in found if v]
+
+    run(defs, *assets)
+    before = versions()
+    change(Path("web.db"), "CREATE TABLE beside (a)")
+    again = run(defs, *assets)
+    assert [again.assets[a].metadata["sis/unchanged"] for a in assets] == [True] * 4
+    assert again.assets["web/raw_pages"].metadata["sis/rows_read"] == 5
+    assert versions() == before and len(before) == 4
+
+
 def test_a_defect_in_one_stream_s_pull_lets_the_others_land(
     defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,15 +135,16 @@ def test_the_query_is_cancelled_at_postgres(engine: Engine, postgres_server: Pos
         until(lambda: not active(), "the query is cancelled")
 
 
+@pytest.mark.parametrize("selected", ["x.a", "sum(x.a)"], ids=["rows flow", "before the first row"])
 def test_the_query_is_ended_at_mysql(
-    engine: Engine, mariadb_server: MariadbServer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, mariadb_server: MariadbServer, monkeypatch: pytest.MonkeyPatch, selected: str
 ) -> None:
     dsn = mariadb_server.create_database()
     monkeypatch.setenv("SLOW", dsn)
     with mariadb_server.connect(dsn.rpartition("/")[2]) as db, db.cursor() as cursor:
         cursor.execute("CREATE TABLE t AS SELECT seq AS a FROM seq_1_to_10000")
         db.commit()
-    query = "SELECT x.a FROM t AS x, t AS y, t AS z WHERE x.a + y.a <> z.a"
+    query = f"SELECT {selected} AS a FROM t AS x, t AS y, t AS z WHERE x.a + y.a <> z.a"
     pulling = Pulling(engine, declared("mysql", {"dsn": "{{ env.SLOW }}"}, {"query": query}))
     with mariadb_server.connect() as db, db.cursor() as cursor:
 

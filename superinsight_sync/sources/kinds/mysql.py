@@ -1,4 +1,4 @@
-"""MySQL and MariaDB, read through connectorx in a session that can write nothing."""
+"""MySQL and MariaDB, read through connectorx in sessions that can write nothing."""
 
 import contextlib
 import time
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -149,36 +149,30 @@ class MysqlSource:
         self, sql: str, session: list[str], place: "Place", batch_rows: int, marker: str
     ) -> "Iterator[Iterator[pa.RecordBatch]]":
         """The statement's batches; the server stops it if they are not read to the end."""
-        import connectorx
-
+        from superinsight_sync.sources.sql.connectorx_process import read_by_connectorx
         from superinsight_sync.sources.sql.errors import from_panic
 
-        def kill() -> None:
-            self._kill(place, marker)
+        with read_by_connectorx(
+            conn=self._access().url(place),
+            query=sql,
+            protocol="binary",
+            batch_size=batch_rows,
+            pre_execution_query=session,
+        ) as reading:
 
-        with from_panic(), ends_by(kill):
-            reader: Any = connectorx.read_sql(
-                self._access().url(place),
-                sql,
-                return_type="arrow_stream",
-                protocol="binary",
-                batch_size=batch_rows,
-                pre_execution_query=session,
-            )
-        done = False
-
-        def batches() -> "Iterator[pa.RecordBatch]":
-            nonlocal done
-            with from_panic(), ends_by(kill):
-                yield from reader
-            done = True
-
-        try:
-            yield batches()
-        finally:
-            if not done:
+            def stop() -> None:
+                reading.kill()
                 self._kill(place, marker)
-            reader.close()
+
+            def batches() -> "Iterator[pa.RecordBatch]":
+                with from_panic(), ends_by(stop):
+                    yield from reading.batches()
+
+            try:
+                yield batches()
+            finally:
+                if not reading.done:
+                    self._kill(place, marker)
 
     def _kill(self, place: "Place", marker: str) -> None:
         """Ends the statement that carries the marker, if it still runs and the server can be reached."""
