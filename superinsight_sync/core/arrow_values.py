@@ -61,7 +61,7 @@ def shown_of(value: pa.Scalar) -> Any:
     try:
         return python_of(value)
     except (OverflowError, ValueError):
-        return value.cast(pa.string()).as_py()
+        return time_texts(pa.repeat(value, 1))[0]
 
 
 def nearest_of(value: pa.Scalar) -> Any:
@@ -80,9 +80,39 @@ def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = table.to_pylist()
     except (OverflowError, ValueError):
-        shown = [f.with_type(pa.string()) if pa.types.is_temporal(f.type) else f for f in table.schema]
-        found = pa.table(table).cast(pa.schema(shown)).to_pylist()
+        columns = [
+            time_texts(column) if pa.types.is_temporal(column.type) else column.to_pylist()
+            for column in table.columns
+        ]
+        found = [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
     return found
+
+
+_ARROWS_YEARS = 30_000
+_SECONDS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def time_texts(values: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    """Dates or times as text, of any year, those with a zone in UTC.
+
+    Arrow's own cast takes a year beyond 32767 for another, and leaves out the seconds of an old zone's offset.
+    """
+    if pa.types.is_timestamp(values.type) and values.type.tz:
+        values = values.cast(pa.timestamp(values.type.unit, "UTC"))
+    found: list[str | None] = values.cast(pa.string()).to_pylist()
+    if not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
+        return found
+    moments = values.cast(pa.timestamp("s")) if pa.types.is_date(values.type) else values
+    most = _ARROWS_YEARS * 366 * 86_400 * _SECONDS[moments.type.unit]
+    return [
+        _far_text(tick, moments.type) if tick is not None and abs(tick) > most else said
+        for tick, said in zip(moments.cast(pa.int64()).to_pylist(), found, strict=True)
+    ]
+
+
+def _far_text(tick: int, kind: pa.DataType) -> str:
+    said = str(np.datetime64(tick, kind.unit)).replace("T", " ")
+    return f"{said}Z" if kind.tz else said
 
 
 def null(kind: pa.DataType) -> pa.Scalar:

@@ -84,6 +84,12 @@ def _version(made: str, partitions: Sequence[str] = ()) -> dg.DataVersion | None
     return dg.DataVersion(made) if made and not partitions else None
 
 
+def _observe(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, shown: Mapping[str, dg.MetadataValue]
+) -> None:
+    context.log_event(dg.AssetObservation(key, metadata=shown))
+
+
 def _count_partitions(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Mapping[str, int]) -> None:
     """Each partition's own row count, since a range's run gives all its partitions the same metadata otherwise."""
     for partition in run_keys(context) if rows else ():
@@ -110,9 +116,8 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
             known = meanings.of_stream(engine, source, stream)
         _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
         result = replace(result, columns=meanings.told(result.columns, known))
-        raw = keys.raw_key(source.name, stream.name)
-        version = _version(result.load_id, result.partitions)
-        return dg.MaterializeResult(metadata=metadata.of_refine(result, raw), data_version=version)
+        shown = metadata.of_refine(result, keys.raw_key(source.name, stream.name))
+        return dg.MaterializeResult(metadata=shown, data_version=_version(result.load_id, parts))
 
     return refine_asset
 
@@ -132,12 +137,10 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
         with failures_shown(source.name, stream.name):
             result = describe.describe_stream(engine, source, stream, force=is_forced(context))
             schema = metadata.schema_of(meanings.described(engine, source, stream))
-        refined = keys.refined_key(source.name, stream.name)
         if not result.unchanged:
-            context.log_event(dg.AssetObservation(refined, metadata=schema))
-        return dg.MaterializeResult(
-            metadata={**metadata.of_describe(result), **schema}, data_version=_version(result.fingerprint)
-        )
+            _observe(context, keys.refined_key(source.name, stream.name), schema)
+        shown = {**metadata.of_describe(result), **schema}
+        return dg.MaterializeResult(metadata=shown, data_version=_version(result.fingerprint))
 
     return describe_asset
 

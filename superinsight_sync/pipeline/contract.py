@@ -1,6 +1,5 @@
 """The schema contract: what a change of the source's columns means for the table that holds them."""
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,10 +8,10 @@ from difflib import SequenceMatcher
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from superinsight_sync.core.arrow_values import falses, null, rows_of
+from superinsight_sync.core.arrow_values import falses, null
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.errors import ConfigError, DataError, ThresholdError
-from superinsight_sync.core.rejects import Reject, rejects_table
+from superinsight_sync.core.rejects import Reject, record_texts, rejects_table
 from superinsight_sync.lake.joined_types import joined_type
 from superinsight_sync.lake.types import cast_array, storable_schema, widens
 from superinsight_sync.model.declaration import Reaction, StreamSpec
@@ -242,8 +241,7 @@ class Conformer:
                 f"more than {_MOST_REJECTS:,} rows would be set aside, the last ones because: {reason}",
                 hint="Correct the declaration or the source; nothing was landed",
             )
-        for row in rows_of(rows):
-            self._rejects.append((None, None, reason, json.dumps(row, default=str, ensure_ascii=False)))
+        self._rejects += [(None, None, reason, record) for record in record_texts(rows)]
 
     def rejects(self) -> pa.Table:
         """The rows set aside, each as JSON, as `rejects_table` has them."""
