@@ -70,8 +70,11 @@ def test_a_gateway_that_cannot_be_fast_or_has_nothing_to_do_does_not_start(
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
     door = gateway(tmp_path)
-    with socket.create_server(("127.0.0.1", door.port)), pytest.raises(AssertionError) as told:
-        door.start()
+    with socket.socket() as taken:
+        # It does not listen: who asks whether the gateway is ready is refused at once.
+        taken.bind(("127.0.0.1", door.port))
+        with pytest.raises(AssertionError) as told:
+            door.start()
     assert f"the gateway cannot listen on 127.0.0.1:{door.port}" in str(told.value)
 
 

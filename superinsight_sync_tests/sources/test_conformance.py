@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import AccessError, ConfigError, TransientError
+from superinsight_sync.core.retry import RetryPolicy
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.window import Window
 from superinsight_sync.sources.batches import schema_of
+from superinsight_sync.sources.http import client as http_client
 from superinsight_sync.sources.protocol import SOURCE_KINDS, ReadRequest, Source, open_source
 from superinsight_sync_tests.sources.customers import FIRST, ROWS, Customer, rows
 from superinsight_sync_tests.sources.reading import INCREMENTAL, read, stream
@@ -156,9 +159,12 @@ def test_a_wrong_password_is_an_access_error_that_does_not_tell_it(
         assert secret not in str(caught.value)
 
 
-def test_an_unreachable_server_is_a_transient_error(customer: Customer, project: Settings) -> None:
+def test_an_unreachable_server_is_a_transient_error(
+    customer: Customer, project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if customer.unreachable is None:
         return
+    monkeypatch.setattr(http_client, "RetryPolicy", partial(RetryPolicy, base_s=0.01))
     away = open_source(customer.unreachable, project)
     for call in calls(away, customer):
         with pytest.raises(TransientError, match="Check that the server runs"):

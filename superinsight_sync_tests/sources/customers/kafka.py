@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from superinsight_sync.sources.topics import kafka_topic
 from superinsight_sync_tests.servers.kafka import KafkaServer
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.sources.customers import Customer, rows
@@ -11,6 +12,10 @@ COLUMNS = {"id": "int64", "note": "string", "amount": "decimal(12,2)", "updated_
 
 def customer(request: pytest.FixtureRequest) -> Customer:
     server: KafkaServer = request.getfixturevalue("kafka_server")
+    # A read waits so long for a whole batch, also at the end of the topic: each of the property's 100.
+    patch = pytest.MonkeyPatch()
+    request.addfinalizer(patch.undo)
+    patch.setattr(kafka_topic, "_WAIT_S", 0.01)
     topic = server.new_topic("orders", partitions=3)
     messages = [
         {"id": n, "note": note, "amount": f"{amount:.2f}", "updated_at": at.isoformat()}

@@ -21,7 +21,7 @@ def customer(request: pytest.FixtureRequest) -> Customer:
         )
     os.environ["TEST_MONGO_DSN"] = dsn
     os.environ["TEST_MONGO_NOWHERE"] = f"mongodb://127.0.0.1:{free_port()}/x"
-    nowhere = {"kind": "mongodb", "dsn": "{{ env.TEST_MONGO_NOWHERE }}", "connect_timeout": "1s"}
+    nowhere = {"kind": "mongodb", "dsn": "{{ env.TEST_MONGO_NOWHERE }}", "connect_timeout": "200ms"}
     return Customer(
         {"kind": "mongodb", "dsn": "{{ env.TEST_MONGO_DSN }}"},
         {"collection": "orders", "options": {"columns": {"amount": "decimal(12,2)"}}},
