@@ -32,13 +32,13 @@ _END_S = 60
 def dev_command(host: str, port: int, gateway_port: int, as_json: bool) -> None:
     """Runs Dagster's web UI and daemon and, where something is pushed, the gateway and the drain.
 
-    Ctrl-C stops all of them. If one of them ends, so do the others.
+    Ctrl-C stops all of them and the runs that they have under way. If one of them ends, so do the others.
 
     \b
     Example:
         sis dev --port 3001
     """
-    from superinsight_sync.orchestration.running import instance
+    from superinsight_sync.orchestration.running import instance, stop_served_runs
     from superinsight_sync.pipeline.project import load_project
 
     settings = load_settings()
@@ -73,6 +73,7 @@ def dev_command(host: str, port: int, gateway_port: int, as_json: bool) -> None:
     }
     try:
         ended = _first_to_end(running, stop)
+        stop_served_runs(_END_S)
     finally:
         _end(running)
     if ended is not None:

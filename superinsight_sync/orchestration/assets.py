@@ -10,6 +10,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.stopping import ended
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.results import PullResult, RefineResult
 from superinsight_sync.orchestration import keys, metadata
 from superinsight_sync.orchestration.failures import all_failures, failures_shown, told
 from superinsight_sync.orchestration.partitions import partitions_definition, run_keys
@@ -73,15 +74,20 @@ def _pull_side_by_side(
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata=metadata.of_pull(result),
-                data_version=_version(result.load_id, result.partitions),
+                data_version=_of_load(result),
             )
     if failed:
         raise all_failures(failed, source.name)
 
 
-def _version(made: str, partitions: Sequence[str] = ()) -> dg.DataVersion | None:
-    """What Dagster compares: equal where nothing new was made. Partitions of one run may be of several loads."""
-    return dg.DataVersion(made) if made and not partitions else None
+def _version(made: str) -> dg.DataVersion | None:
+    """What Dagster compares: equal where nothing new was made."""
+    return dg.DataVersion(made) if made else None
+
+
+def _of_load(result: PullResult | RefineResult) -> dg.DataVersion | None:
+    """The load's. Partitions of one run may be of several loads."""
+    return None if result.partitions else _version(result.load_id)
 
 
 def _observe(
@@ -116,14 +122,15 @@ def refined_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition
             known = meanings.of_stream(engine, source, stream)
         _count_partitions(context, keys.refined_key(source.name, stream.name), result.rows_by_partition)
         result = replace(result, columns=meanings.told(result.columns, known))
-        shown = metadata.of_refine(result, keys.raw_key(source.name, stream.name))
-        return dg.MaterializeResult(metadata=shown, data_version=_version(result.load_id, parts))
+        raw = keys.raw_key(source.name, stream.name)
+        return dg.MaterializeResult(metadata=metadata.of_refine(result, raw), data_version=_of_load(result))
 
     return refine_asset
 
 
 def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinition:
     """The dictionary asset of one stream."""
+    refined = keys.refined_key(source.name, stream.name)
 
     @dg.multi_asset(
         name=f"{source.name}__{stream.name}_dictionary",
@@ -138,9 +145,9 @@ def dictionary_asset(source: SourceSpec, stream: StreamSpec) -> dg.AssetsDefinit
             result = describe.describe_stream(engine, source, stream, force=is_forced(context))
             schema = metadata.schema_of(meanings.described(engine, source, stream))
         if not result.unchanged:
-            _observe(context, keys.refined_key(source.name, stream.name), schema)
-        shown = {**metadata.of_describe(result), **schema}
-        return dg.MaterializeResult(metadata=shown, data_version=_version(result.fingerprint))
+            context.log_event(dg.AssetObservation(refined, metadata=schema))
+        known = {**metadata.of_describe(result), **schema}
+        return dg.MaterializeResult(metadata=known, data_version=_version(result.fingerprint))
 
     return describe_asset
 

@@ -1,6 +1,7 @@
 """Runs a selection of assets in this process, as Dagster runs that the UI shows."""
 
 import os
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -175,6 +176,9 @@ def _key(definition: Any, known: Sequence[str], text: str) -> str:
     return before[-1]
 
 
+_LOOK_S = 0.2
+
+
 def instance() -> DagsterInstance:
     """The project's Dagster instance, the one the UI shows. Its storage is made by one process at a time."""
     from superinsight_sync.core.settings import load_settings
@@ -185,6 +189,23 @@ def instance() -> DagsterInstance:
     settings.home.mkdir(parents=True, exist_ok=True)
     with alone(settings.home / "dagster-opening"):
         return DagsterInstance.get()
+
+
+def stop_served_runs(within_s: float) -> None:
+    """Ends the runs that Dagster's own processes have under way, as the UI does, and waits until they have ended.
+
+    Those outlive the processes that started them. Runs of `sis run` are not among them.
+    """
+    with instance() as dagster:
+        under_way = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+        told = [
+            run.run_id for run in dagster.get_runs(under_way) if dagster.run_launcher.terminate(run.run_id)
+        ]
+        give_up_at = time.monotonic() + within_s
+        while any((run := dagster.get_run_by_id(i)) and not run.is_finished for i in told):
+            if time.monotonic() >= give_up_at:
+                return
+            time.sleep(_LOOK_S)
 
 
 def run_all(defs: dg.Definitions, runs: Sequence[PlannedRun], *, force: bool = False) -> RunOutcome:
