@@ -13,6 +13,8 @@ from superinsight_sync.sources.files.layout import Member
 from superinsight_sync.sources.files.streams import open_seekable
 
 _BUFFER_BYTES = 1 << 20
+_BATCH_BYTES = 16 << 20
+_PEEK_FROM_ROWS, _PEEK_ROWS = 1024, 64
 _INT96 = "INT96"
 
 
@@ -35,13 +37,14 @@ class ParquetLayout(TypedLayout):
         with open_seekable(member.file) as raw:
             try:
                 file = _opened(raw, "us")
-                coarse = file.iter_batches(batch_rows, use_threads=False)
+                parts = _parts(file, batch_rows)
+                coarse = _batches(file, parts)
                 old = list(dict.fromkeys(_old_times(file)))
                 if not old:
                     yield from coarse
                     return
                 with open_seekable(member.file) as again:
-                    fine = _opened(again, "ns").iter_batches(batch_rows, columns=old, use_threads=False)
+                    fine = _batches(_opened(again, "ns"), parts, columns=old)
                     for batch, exact in zip(coarse, fine, strict=True):
                         yield _without_loss(member, batch, exact)
             except (pa.ArrowException, OSError):
@@ -52,6 +55,30 @@ def _opened(raw: Any, unit: str) -> pa.parquet.ParquetFile:
     return pa.parquet.ParquetFile(
         raw, buffer_size=_BUFFER_BYTES, pre_buffer=False, coerce_int96_timestamp_unit=unit
     )
+
+
+def _parts(file: pa.parquet.ParquetFile, batch_rows: int) -> list[tuple[list[int], int]]:
+    """Row groups that are read together, and how many rows of them at once take about `_BATCH_BYTES`."""
+    parts: list[tuple[list[int], int]] = []
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        row_bytes = group.total_byte_size / max(group.num_rows, 1)
+        if group.num_rows > _PEEK_FROM_ROWS:  # values that repeat are in the file once
+            head = next(file.iter_batches(_PEEK_ROWS, row_groups=[number], use_threads=False))
+            row_bytes = max(row_bytes, head.nbytes / head.num_rows)
+        rows = int(max(1, min(batch_rows, _BATCH_BYTES // max(row_bytes, 1))))
+        if parts and parts[-1][1] == rows:
+            parts[-1][0].append(number)
+        else:
+            parts.append(([number], rows))
+    return parts
+
+
+def _batches(
+    file: pa.parquet.ParquetFile, parts: list[tuple[list[int], int]], columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    for groups, rows in parts:
+        yield from file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
 
 
 def _old_times(file: pa.parquet.ParquetFile) -> Iterator[str]:

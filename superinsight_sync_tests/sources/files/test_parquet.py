@@ -198,3 +198,18 @@ def test_no_hint_leads_to_a_wrong_value_or_back_to_itself(
             continue
         assert found == (b"\xff" if wanted == "binary" else wanted)
         return
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_batches_of_long_cells_are_bounded_by_bytes(tmp_path: Path, repeats: bool) -> None:
+    """Also of values that the file holds once."""
+    cells = [str(n % 7 if repeats else n).rjust(20_000, "x") for n in range(5_000)]
+    table = pa.table({"id": pa.array(range(5_000), pa.int64()), "v": cells})
+    write(tmp_path, "long.parquet", table, row_group_size=4_000)
+    most = found = 0
+    with source(tmp_path).read(ReadRequest(stream(path="long.parquet"))) as batches:
+        for batch in batches:
+            most, found = max(most, batch.nbytes), found + batch.num_rows
+            assert batch["v"][-1].as_py() == cells[found - 1]
+    assert found == 5_000
+    assert most <= 48 << 20
