@@ -90,12 +90,6 @@ def _of_load(result: PullResult | RefineResult) -> dg.DataVersion | None:
     return None if result.partitions else _version(result.load_id)
 
 
-def _observe(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, shown: Mapping[str, dg.MetadataValue]
-) -> None:
-    context.log_event(dg.AssetObservation(key, metadata=shown))
-
-
 def _count_partitions(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Mapping[str, int]) -> None:
     """Each partition's own row count, since a range's run gives all its partitions the same metadata otherwise."""
     for partition in run_keys(context) if rows else ():
