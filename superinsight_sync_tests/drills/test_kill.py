@@ -20,7 +20,7 @@ from superinsight_sync_tests.conftest import LONG
 from superinsight_sync_tests.drills.declared import MONTHS, dataset
 from superinsight_sync_tests.shop import change, make_shop
 
-KILLS = 200 if LONG else 8
+KILLS = 200 if LONG else 5
 SEED = 20260131
 
 

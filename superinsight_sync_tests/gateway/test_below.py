@@ -21,7 +21,7 @@ from superinsight_sync_tests.servers.small_disk import small_disk
 from superinsight_sync_tests.waiting import until
 
 SENDERS = 3
-ROUNDS = 6 if LONG else 2
+ROUNDS = 6 if LONG else 1
 
 
 @contextmanager

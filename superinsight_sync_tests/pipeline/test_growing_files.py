@@ -26,7 +26,7 @@ file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 os.write(file, b"id,amount\\n1,10000\\n2,12")
 print("begun", flush=True)
 for _ in range(int(sys.argv[2])):
-    time.sleep(0.2)
+    time.sleep(0.1)
     os.write(file, b"345\\n2,12")
 os.write(file, b"345\\n")
 """
@@ -89,7 +89,7 @@ def test_no_pull_lands_half_a_record_while_a_process_writes(
     if not alone:
         old(folder / "a.csv", "id,amount\n0,1\n")
     source, whole = declared(folder, sync=sync), {("0", "1"), ("1", "10000"), ("2", "12345")}
-    with writing(folder / "b.csv", 20) as writer:
+    with writing(folder / "b.csv", 15) as writer:
         while writer.poll() is None:
             try:
                 pull(engine, source)
