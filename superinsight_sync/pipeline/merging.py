@@ -1,0 +1,95 @@
+"""Brings the raw tables of captured streams up to their change logs, every few seconds, beside the capture."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from superinsight_sync.core.errors import SisError, TransientError
+from superinsight_sync.lake.change_merge import Merged
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.pipeline.captured_table import CapturedTable
+from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+
+_log = logging.getLogger(__name__)
+
+
+def merge_changes(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Merged | None:
+    """Brings a captured stream's raw table up to its change log; the last commit, or None if there was nothing new.
+
+    Raises ConfigError, TransientError, AccessError.
+    """
+    last: Merged | None = None
+    while True:
+        found = engine.change_merge.merge(
+            table_of(source, stream, "raw"),
+            stream.primary_key,
+            stream.sync.deletes,
+            new_load_id(),
+            {"run_id": engine.run_id, "verb": "capture"},
+        )
+        if found is None or not found.more:
+            return found or last
+        last = found
+
+
+class Merging:
+    """A thread that does so while it is entered.
+
+    Args:
+        merged: called with source, stream and version after each table that changed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: SourceSpec,
+        tables: Mapping[str, CapturedTable],
+        every_s: float,
+        merged: Callable[[str, str, int], None],
+    ) -> None:
+        self._engine, self._source, self._tables = engine, source, tables
+        self._every_s, self._merged = every_s, merged
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"merge-{source.name}", daemon=True)
+        self._reached: dict[str, int] = {}
+        self._error: SisError | None = None
+
+    def check(self) -> None:
+        """Raises what it could not go on after."""
+        if self._error is not None:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            last_time = self._over.wait(self._every_s)
+            try:
+                self._merge_all()
+            except TransientError as error:
+                _log.warning("raw tables of %s wait: %s", self._source.name, error)
+            except SisError as error:
+                self._error = error
+                return
+            if last_time:
+                return
+
+    def _merge_all(self) -> None:
+        for name, table in self._tables.items():
+            seq = table.progress.seq
+            if self._reached.get(name) == seq:
+                continue
+            found = merge_changes(self._engine, self._source, table.stream)
+            self._reached[name] = seq
+            if found is not None:
+                self._merged(self._source.name, name, found.version)
