@@ -5,7 +5,7 @@ up to which change the table is now. Readers who cannot wait for that see both: 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -46,6 +46,9 @@ Deletes = Literal["ignore", "soft", "hard"]
 MERGE_ROWS = 250_000
 """Changes brought into the table in one commit."""
 _MERGED, _BEGUN = "merged", "begun"
+_MARK = pa.field(DELETED_AT, pa.timestamp("us", "UTC"))
+_OTHER_HASH = f"-1 - t.{HASH}"
+"""Of a row that is marked: for who compares by hashes, it is another one."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,16 @@ class Merged:
     updated: int
     deleted: int
     more: bool
-    detail: Mapping[str, object] = field(default_factory=dict)
+
+    def and_then(self, later: "Merged") -> "Merged":
+        """Both, as if they were one."""
+        return replace(
+            later,
+            changes=self.changes + later.changes,
+            inserted=self.inserted + later.inserted,
+            updated=self.updated + later.updated,
+            deleted=self.deleted + later.deleted,
+        )
 
 
 class ChangeMerge:
@@ -114,7 +126,7 @@ class ChangeMerge:
                 if span is None:
                     return None
                 source, partial = self._source(duck, self._store.schema(log), keys, span, load_id, deletes)
-            schema = _table_schema(source.schema, deletes)
+            schema = _table_schema(source.schema)
             if opened is None:
                 opened = address.create(schema)
             _check(arrow_schema(opened), keys, str(table))
@@ -127,7 +139,14 @@ class ChangeMerge:
             counts = self._commit(
                 opened,
                 source,
-                _How(tuple(keys), deletes, span.gone_before, tuple(partial), span.committed_at or utc_now()),
+                _How(
+                    tuple(keys),
+                    deletes,
+                    span.gone_before,
+                    tuple(partial),
+                    span.committed_at or utc_now(),
+                    load_id,
+                ),
                 commits.properties(
                     "merge" if deletes != "hard" or not _removes(source, span) else "changes",
                     Commit(load_id, {"": point}, metadata),
@@ -136,7 +155,7 @@ class ChangeMerge:
                 load_id,
             )
             more = span.newest > span.last
-            return Merged(load_id, opened.version(), span.last, span.count, *counts, more, point.detail)
+            return Merged(load_id, opened.version(), span.last, span.count, *counts, more)
 
         return until_committed(attempt)
 
@@ -160,7 +179,10 @@ class ChangeMerge:
         hashes = [row_hash(b) for b in found.select(data).to_batches()] or [pa.nulls(0, pa.int64())]
         at = found.schema.get_field_index(HASH)
         found = found.set_column(at, HASH, pa.chunked_array(hashes, pa.int64()))
-        return found.set_column(found.schema.get_field_index(LOAD_ID), LOAD_ID, load), partial
+        found = found.set_column(found.schema.get_field_index(LOAD_ID), LOAD_ID, load)
+        if deletes == "soft":
+            found = found.append_column(_MARK, pa.nulls(found.num_rows, _MARK.type))
+        return found, partial
 
     def _commit(
         self,
@@ -200,10 +222,11 @@ class _How:
     gone_before: int
     partial: tuple[str, ...]
     at: datetime
+    load_id: str
 
     def merger(self, table: DeltaTable, source: pa.Table, properties: CommitProperties):  # type: ignore[no-untyped-def]
         """Delta's merge, not begun."""
-        columns = _table_schema(source.schema, self.deletes).names
+        columns = _table_schema(source.schema).names
         equal = " AND ".join(f"t.{quote(k)} = s.{quote(k)}" for k in self.keys)
         merger = table.merge(
             source,
@@ -221,25 +244,27 @@ class _How:
             merger = merger.when_matched_delete(gone)
         if self.deletes == "soft":
             merger = merger.when_matched_update(self._marks("s."), gone)
-        values = {quote(c): self._value(c) for c in columns if c != DELETED_AT}
-        fresh = {quote(c): f"s.{quote(c)}" for c in columns if c != DELETED_AT}
-        back = {quote(DELETED_AT): "NULL"} if self.deletes == "soft" else {}
-        merger = merger.when_matched_update({**values, **back}, there)
-        merger = merger.when_not_matched_insert({**fresh, **back}, there)
+        merger = merger.when_matched_update({quote(c): self._value(c) for c in columns}, there)
+        merger = merger.when_not_matched_insert({quote(c): f"s.{quote(c)}" for c in columns}, there)
         if self.gone_before and self.deletes == "hard":
             merger = merger.when_not_matched_by_source_delete(old)
         if self.gone_before and self.deletes == "soft":
             at = f"arrow_cast('{self.at.isoformat()}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
-            marked = {quote(DELETED_AT): at, quote(SEQ): str(self.gone_before)}
-            merger = merger.when_not_matched_by_source_update(marked, f"{old} AND t.{DELETED_AT} IS NULL")
+            load = f"'{self.load_id}'"
+            marked = {
+                quote(DELETED_AT): at,
+                quote(SEQ): str(self.gone_before),
+                quote(LOAD_ID): load,
+                quote(HASH): _OTHER_HASH,
+            }
+            if DELETED_AT in arrow_schema(table).names:
+                old += f" AND t.{DELETED_AT} IS NULL"
+            merger = merger.when_not_matched_by_source_update(marked, old)
         return merger
 
     def _marks(self, source: str) -> dict[str, str]:
-        kept = (SEQ, LOAD_ID, COMMITTED_AT)
-        return {
-            quote(DELETED_AT): f"{source}{COMMITTED_AT}",
-            **{quote(c): f"{source}{quote(c)}" for c in kept},
-        }
+        kept = {quote(c): f"{source}{quote(c)}" for c in (SEQ, LOAD_ID, COMMITTED_AT)}
+        return {**kept, quote(DELETED_AT): f"{source}{COMMITTED_AT}", quote(HASH): _OTHER_HASH}
 
     def _value(self, column: str) -> str:
         name = quote(column)
@@ -251,11 +276,8 @@ class _How:
         return f'CASE WHEN s."_sis_keep_{self.partial.index(column)}" THEN t.{name} ELSE s.{name} END'
 
 
-def _table_schema(source: pa.Schema, deletes: Deletes) -> pa.Schema:
-    fields = [f for f in source if f.name != OP and not f.name.startswith("_sis_keep_")]
-    if deletes == "soft" and DELETED_AT not in source.names:
-        fields.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
-    return pa.schema(fields)
+def _table_schema(source: pa.Schema) -> pa.Schema:
+    return pa.schema([f for f in source if f.name != OP and not f.name.startswith("_sis_keep_")])
 
 
 def _removes(source: pa.Table, span: Span) -> bool:

@@ -2,25 +2,29 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from superinsight_sync.core.errors import SisError, TransientError
 from superinsight_sync.lake.change_merge import Merged
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.pipeline.captured_table import CapturedTable
-from superinsight_sync.pipeline.engine import Engine, new_load_id, table_of
+from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
+from superinsight_sync.pipeline.execution import Tally, Task, execute
+from superinsight_sync.state.leases import Lease
 
 _log = logging.getLogger(__name__)
 
 
 def merge_changes(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Merged | None:
-    """Brings a captured stream's raw table up to its change log; the last commit, or None if there was nothing new.
+    """Brings a captured stream's raw table up to its change log; the sum of what it did, or None if nothing was new.
 
     Raises ConfigError, TransientError, AccessError.
     """
-    last: Merged | None = None
+    total: Merged | None = None
     while True:
         found = engine.change_merge.merge(
             table_of(source, stream, "raw"),
@@ -29,9 +33,49 @@ def merge_changes(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Mer
             new_load_id(),
             {"run_id": engine.run_id, "verb": "capture"},
         )
-        if found is None or not found.more:
-            return found or last
-        last = found
+        if found is None:
+            return total
+        total = found if total is None else total.and_then(found)
+        if not found.more:
+            return total
+
+
+def pull_captured(
+    engine: Engine,
+    source: SourceSpec,
+    stream: StreamSpec,
+    *,
+    partitions: Sequence[str] = (),
+    force: bool = False,
+) -> PullResult:
+    """What a run does with a captured stream: brings its raw table up to what `sis capture run` has landed.
+
+    Raises as `merge_changes`.
+    """
+    table = table_of(source, stream, "raw")
+    task = Task.on("pull", table, tuple(partitions), force=force)
+
+    def work(tally: Tally, lease: Lease) -> PullResult:
+        started = time.perf_counter()
+        found = merge_changes(engine, source, stream)
+        seconds = time.perf_counter() - started
+        tally.unchanged = found is None
+        if not engine.lake.exists(table):
+            return PullResult(stream.name, ReadStats(seconds=seconds), None, "", nothing_yet=True)
+        columns = columns_of(engine.lake.schema(table))
+        if found is not None:
+            tally.rows, tally.load_id, tally.version = found.changes, found.load_id, found.version
+        return PullResult(
+            stream=stream.name,
+            stats=ReadStats(rows=tally.rows, columns=len(columns), seconds=seconds),
+            version=engine.lake.version(table),
+            load_id=tally.load_id or "",
+            table_rows=engine.lake.count(table),
+            unchanged=found is None,
+            columns=columns,
+        )
+
+    return execute(engine, task, work)
 
 
 class Merging:

@@ -26,7 +26,7 @@ def captured(dsn: str, *streams: dict[str, Any], **source: Any) -> SourceSpec:
     """A source with captured streams; each needs its table."""
     made = [
         {
-            "name": s["table"].rpartition(".")[2],
+            "name": (s.get("table") or "any").rpartition(".")[2],
             "primary_key": ["id"],
             **s,
             "sync": {"mode": "capture", **s.get("sync", {})},
@@ -98,7 +98,7 @@ def log_of(engine: Engine, source: SourceSpec, stream: str) -> list[dict[str, An
 def caught_up(engine: Engine, source: SourceSpec, dsn: str, running: Running | None = None) -> None:
     """Returns when everything that is committed now at the source has landed."""
     with psycopg.connect(dsn, autocommit=True) as db:
-        row = db.execute("SELECT pg_current_wal_lsn()").fetchone()
+        row = db.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
         assert row is not None
     from superinsight_sync.capture.postgres.messages import lsn_of
     from superinsight_sync.capture.postgres.rows import place_of

@@ -1,6 +1,6 @@
 """What PostgreSQL's catalogue says of tables that are captured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -60,6 +60,28 @@ def columns_of(db: Connection, relation: Relation) -> tuple[PgColumn, ...]:
             )
         )
     return tuple(found)
+
+
+def texts_of(
+    db: Connection, stream: StreamSpec, columns: Sequence[str], key: Mapping[str, str]
+) -> tuple[str | None, ...] | None:
+    """Columns of one record as it is now, as the log would write them; None if it is gone.
+
+    Args:
+        key: the record's key, as the log writes it.
+    """
+    shown = [
+        sql.SQL("CASE WHEN {0} IS NOT NULL THEN format('%s', {0}) END").format(sql.Identifier(c))
+        for c in columns
+    ]
+    same = [
+        sql.SQL("format('%s', {}) = {}").format(sql.Identifier(k), sql.Literal(v)) for k, v in key.items()
+    ]
+    by_type = [sql.SQL("{} = {}").format(sql.Identifier(k), sql.Literal(v)) for k, v in key.items()]
+    query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        sql.SQL(", ").join(shown), table_sql(stream), sql.SQL(" AND ").join([*by_type, *same])
+    )
+    return db.execute(query.as_string(db).encode()).fetchone()
 
 
 class JsonAsker:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of
+from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of, texts_of
 from superinsight_sync.capture.postgres.connecting import Connection, LogConnection, driver_errors
 from superinsight_sync.capture.postgres.messages import (
     UNCHANGED,
@@ -205,11 +205,22 @@ class PostgresSession:
             new = [was if now is UNCHANGED else now for was, now in zip(old, new, strict=True)]
         if any(new[i] is not UNCHANGED and new[i] != old[i] for i in table.key):
             self._add(message.relation, "delete", old)
-            new = [
-                was if i in table.key and now is UNCHANGED else now
-                for i, (was, now) in enumerate(zip(old, new, strict=True))
-            ]
+            new = self._moved(table, old, new)
         self._add(message.relation, "update", new)
+
+    def _moved(self, table: TableRows, old: Row, new: Row) -> Row:
+        """A record under a new key. What the log leaves out of it our table has under the old key only, so it is asked
+        for. If it was changed since, the log tells that later; if it is gone, too."""
+        new = [old[i] if i in table.key and v is UNCHANGED else v for i, v in enumerate(new)]
+        names = [c.name for c in table.relation.columns]
+        missing = [i for i, v in enumerate(new) if v is UNCHANGED]
+        if missing:
+            key = {names[i]: v.decode() for i in table.key if isinstance(v := new[i], bytes)}
+            with driver_errors():
+                found = texts_of(self._db, table.stream, [names[i] for i in missing], key)
+            for i, text in zip(missing, found or [None] * len(missing), strict=True):
+                new[i] = None if text is None else text.encode()
+        return new
 
     def _add(self, oid: int, op: Op, row: Row | None) -> None:
         table = self._tables.get(oid)
