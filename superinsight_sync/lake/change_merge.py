@@ -4,7 +4,7 @@ The changes since the last time are brought together to the last one of each key
 up to which change the table is now. Readers who cannot wait for that see both: `current`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,13 +19,14 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.change_sql import Span, collapsed_sql, incomplete_columns, span_of
 from superinsight_sync.lake.delta import DeltaStore
-from superinsight_sync.lake.delta_errors import storage_errors, until_committed
+from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors, until_committed
 from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog, landed
 from superinsight_sync.lake.delta_table import Address, arrow_schema
 from superinsight_sync.lake.delta_write import commit_nothing
 from superinsight_sync.lake.locations import storage_options, table_address
 from superinsight_sync.lake.opening import open_blobs
 from superinsight_sync.lake.system_columns import row_hash
+from superinsight_sync.lake.types import storable_schema, widens
 from superinsight_sync.model.tables import (
     COMMITTED_AT,
     DELETED_AT,
@@ -104,9 +105,12 @@ class ChangeMerge:
         deletes: Deletes,
         load_id: str,
         metadata: Mapping[str, str],
-        most: int = MERGE_ROWS,
+        widen: Callable[[Mapping[str, pa.DataType]], None],
     ) -> Merged | None:
         """Brings the next changes of the log into the raw table `table`; None if there are none.
+
+        Args:
+            widen: gives columns of the table a wider type.
 
         A commit of another process makes it begin again. Raises ConfigError, TransientError, AccessError.
         """
@@ -122,14 +126,18 @@ class ChangeMerge:
             after, begun = _reached(last)
             with open_duckdb(self._memory, self._scratch) as duck:
                 duck.register("log", self._store.dataset(log))
-                span = span_of(duck, after, after + most, begun)
+                span = span_of(duck, after, after + MERGE_ROWS, begun)
                 if span is None:
                     return None
                 source, partial = self._source(duck, self._store.schema(log), keys, span, load_id, deletes)
             schema = _table_schema(source.schema)
             if opened is None:
                 opened = address.create(schema)
-            _check(arrow_schema(opened), keys, str(table))
+            held = arrow_schema(opened)
+            _check(held, keys, str(table))
+            if wider := _unfit(schema, held):
+                widen(wider)
+                raise LostRaceError("its columns were widened", where=str(table))
             point = Checkpoint(
                 load_id,
                 utc_now(),
@@ -290,6 +298,14 @@ def _reached(last: Checkpoint | None) -> tuple[int, int]:
     """Up to which change a table is, and where the last snapshot began."""
     detail = last.detail if last else {}
     return int(detail.get(_MERGED, 0)), int(detail.get(_BEGUN, 0))
+
+
+def _unfit(source: pa.Schema, held: pa.Schema) -> dict[str, pa.DataType]:
+    """Columns whose values do not fit the table, and what they are."""
+    stored = storable_schema(source)
+    return {
+        f.name: f.type for f in stored if f.name in held.names and not widens(f.type, held.field(f.name).type)
+    }
 
 
 def _check(schema: pa.Schema, keys: Sequence[str], where: str) -> None:

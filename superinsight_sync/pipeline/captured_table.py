@@ -234,14 +234,10 @@ class CapturedTable:
         return known if any(not is_system(n) for n in known.names) else None
 
     def _widen(self, conformer: Conformer) -> None:
-        lake, run = self._engine.lake, self._engine.run_id
-        for stage in ("changes", "raw"):
-            table = self.table.at(stage)
-            if lake.exists(table):
-                held = lake.schema(table)
-                types = {n: t for n, t in conformer.widened.items() if n in held.names}
-                widen_table(lake, table, types, run)
+        lake = self._engine.lake
         if lake.exists(self.table):
+            types = {n: t for n, t in conformer.widened.items() if n in lake.schema(self.table).names}
+            widen_table(lake, self.table, types, self._engine.run_id)
             self._held = lake.schema(self.table)
 
     def _schema(self) -> pa.Schema:

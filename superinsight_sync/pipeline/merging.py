@@ -14,6 +14,7 @@ from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.pipeline.captured_table import CapturedTable
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute
+from superinsight_sync.pipeline.widening import widen_table
 from superinsight_sync.state.leases import Lease
 
 _log = logging.getLogger(__name__)
@@ -25,13 +26,15 @@ def merge_changes(engine: Engine, source: SourceSpec, stream: StreamSpec) -> Mer
     Raises ConfigError, TransientError, AccessError.
     """
     total: Merged | None = None
+    raw = table_of(source, stream, "raw")
     while True:
         found = engine.change_merge.merge(
-            table_of(source, stream, "raw"),
+            raw,
             stream.primary_key,
             stream.sync.deletes,
             new_load_id(),
             {"run_id": engine.run_id, "verb": "capture"},
+            lambda types: widen_table(engine.lake, raw, types, engine.run_id),
         )
         if found is None:
             return total
