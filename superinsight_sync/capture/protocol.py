@@ -45,10 +45,12 @@ class SnapshotStep:
     Attributes:
         after: the key, as texts, up to which records have been read.
         done: whether that were all.
+        again: keys of records that are to be read once more.
     """
 
-    after: tuple[str, ...] | None
-    done: bool
+    after: tuple[str, ...] | None = None
+    done: bool = False
+    again: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,9 @@ class Session(Protocol):
         """
         ...
 
-    def snapshot(self, stream: StreamSpec, after: tuple[str, ...] | None) -> None:
-        """From now on also gives the records there are with a key after this one, chunk by chunk, in an order with
-        the changes that makes the last one of a key its newest. One stream at a time."""
+    def snapshot(self, stream: StreamSpec, step: SnapshotStep) -> None:
+        """From now on also gives the records there are from this step on, chunk by chunk, in an order with the
+        changes that makes the last one of a key its newest. One stream at a time."""
         ...
 
     @property

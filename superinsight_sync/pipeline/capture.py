@@ -18,6 +18,7 @@ from superinsight_sync.capture.protocol import (
     Resume,
     Session,
     Settled,
+    SnapshotStep,
     captured_streams,
     open_feed,
 )
@@ -199,10 +200,10 @@ class Capture:
             step = table.progress.step
             if step is None or self._wants_anew(table):
                 table.begin_snapshot(self._anew(table), position)
-                session.snapshot(table.stream, None)
+                session.snapshot(table.stream, SnapshotStep())
                 return
             if not step.done:
-                session.snapshot(table.stream, step.after)
+                session.snapshot(table.stream, step)
                 return
 
     def _wants_anew(self, table: CapturedTable) -> bool:

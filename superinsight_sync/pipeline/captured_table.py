@@ -69,7 +69,8 @@ class Progress:
         after = d.get("after")
         step = None
         if "done" in d:
-            step = SnapshotStep(None if after is None else tuple(after), bool(d["done"]))
+            again = tuple(tuple(key) for key in d.get("again", ()))
+            step = SnapshotStep(None if after is None else tuple(after), bool(d["done"]), again)
         return cls(d["position"], d["seq"], d["anew"], step, tuple(d.get("unsettled", ())), point.load_id)
 
     @property
@@ -78,6 +79,8 @@ class Progress:
         if self.step is not None:
             after = None if self.step.after is None else list(self.step.after)
             found |= {"after": after, "done": self.step.done}
+            if self.step.again:
+                found["again"] = [list(key) for key in self.step.again]
         if self.unsettled:
             found["unsettled"] = list(self.unsettled)
         return found
@@ -119,7 +122,7 @@ class CapturedTable:
 
     def begin_snapshot(self, anew: int, position: str) -> None:
         """From here on every record is given once more."""
-        self._next = replace(self._next, step=SnapshotStep(None, False), anew=anew)
+        self._next = replace(self._next, step=SnapshotStep(), anew=anew)
         self._add_marker("snapshot_begin", position)
 
     def add(self, batch: ChangeBatch) -> None:

@@ -41,7 +41,8 @@ def conninfo(dsn: str, *, replication: bool) -> str:
         ) from None
     own = f"{_WRITTEN} -c statement_timeout=0"
     if not replication:
-        own += " -c default_transaction_read_only=on"
+        # Marks that a server writes to its log when it likes would make each chunk of a snapshot wait.
+        own += " -c default_transaction_read_only=on -c synchronous_commit=local"
     params["options"] = f"{params.get('options') or ''} {own}".strip()
     params["client_encoding"] = "UTF8"
     params.setdefault("connect_timeout", str(_CONNECT_S))
@@ -117,25 +118,27 @@ class LogConnection:
                 raise _start_error(result, slot)
 
     def take(self, wait_s: float) -> bytes | None:
-        """The next message; None if there is none within the time. Answers the server meanwhile."""
-        deadline = time.monotonic() + wait_s
-        while True:
-            with driver_errors():
-                size, data = self._pg.get_copy_data(1)
-                if size < 0:
-                    raise self._ended()
-            if size > 0:
-                found = self._payload(bytes(data))
-                if found is not None:
-                    return found
-                continue
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return None
-            if self._poll.poll(1000 * left_s):
-                with driver_errors():
-                    self._pg.consume_input()
-            self.stay_alive()
+        """The next message; None if there is none within the time, empty if it is none for us."""
+        size, data = self._next()
+        if not size:
+            deadline = time.monotonic() + wait_s
+            while not size and (left_s := deadline - time.monotonic()) > 0:
+                if self._poll.poll(1000 * left_s):
+                    with driver_errors():
+                        self._pg.consume_input()
+                    size, data = self._next()
+                self.stay_alive()
+        return self._payload(bytes(data)) if size else None
+
+    def _next(self) -> tuple[int, memoryview]:
+        """What has been received; without a `with`, since it is called for each change."""
+        try:
+            size, data = self._pg.get_copy_data(1)
+        except psycopg.Error as error:
+            raise mapped(error) from error
+        if size < 0:
+            raise self._ended()
+        return size, data
 
     def stay_alive(self, every_s: float = 10.0) -> None:
         """Tells the server again what is confirmed, if that was long ago."""
@@ -156,15 +159,14 @@ class LogConnection:
         """Ends the connection; the slot is free then."""
         self._connection.close()
 
-    def _payload(self, data: bytes) -> bytes | None:
+    def _payload(self, data: bytes) -> bytes:
         if data[0] == ord("w"):
             return data[1 + _HEADER.size :]
         if data[0] == ord("k"):
             self.sent_lsn = max(self.sent_lsn, int.from_bytes(data[1:9], "big"))
             if data[17]:
                 self.confirm(self._confirmed)
-            return b""
-        return None
+        return b""
 
     def _ended(self) -> SisError:
         result = self._pg.get_result()

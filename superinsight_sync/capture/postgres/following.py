@@ -69,6 +69,7 @@ class PostgresSession:
         self._newest_us: int | None = None
         self._first_at_s = 0.0
         self._in_window = 0
+        self._window_s = pace.window_s  # or longer, if landing takes longer: a slow lake gets bigger pieces
         self._ready: list[ChangeBatch] = []
         self._snapshot: Snapshot | None = None
         self._chunk: Chunk | None = None
@@ -80,8 +81,8 @@ class PostgresSession:
     def snapshotting(self) -> str | None:
         return self._snapshot.stream.name if self._snapshot else None
 
-    def snapshot(self, stream: StreamSpec, after: tuple[str, ...] | None) -> None:
-        self._snapshot = Snapshot(self._db, stream, after, self._pace.chunk_rows, self._special)
+    def snapshot(self, stream: StreamSpec, step: SnapshotStep) -> None:
+        self._snapshot = Snapshot(self._db, stream, step, self._pace.chunk_rows, self._special)
 
     def acknowledge(self, position: str) -> None:
         with self._locked:
@@ -116,8 +117,10 @@ class PostgresSession:
             if self._begin is None and self._is_due():
                 self._flush()
                 yield from self._given()
+                given_at_s = time.monotonic()
                 yield self._settled()
                 idle_since_s = time.monotonic()
+                self._window_s = max(self._pace.window_s, idle_since_s - given_at_s)
             elif self._is_idle and time.monotonic() - idle_since_s >= self._pace.idle_s:
                 self._position = max(self._position, self._log.sent_lsn)
                 yield self._settled()
@@ -129,13 +132,13 @@ class PostgresSession:
 
     def _wait_s(self) -> float:
         if self._begin is None and self._in_window:
-            return max(0.0, self._first_at_s + self._pace.window_s - time.monotonic())
+            return max(0.0, self._first_at_s + self._window_s - time.monotonic())
         return self._pace.idle_s if self._snapshot is None else 0.05
 
     def _is_due(self) -> bool:
         if not self._in_window:
             return False
-        old = time.monotonic() - self._first_at_s >= self._pace.window_s
+        old = time.monotonic() - self._first_at_s >= self._window_s
         return old or self._in_window >= self._pace.window_rows
 
     def _given(self) -> Iterator[ChangeBatch]:
@@ -232,7 +235,7 @@ class PostgresSession:
             if row is None:
                 chunk.note_truncate(self._begin.xid)
             else:
-                chunk.note(self._begin.xid, table.key_of(row))
+                chunk.note(self._begin.xid, table.key_of(row), whole=UNCHANGED not in row)
         table.add(op, row, self._place, self._begin.at_us)
         self._count(1)
         self._newest_us = self._begin.at_us
@@ -268,12 +271,11 @@ class PostgresSession:
                 self._flush_table(table)
         assert self._begin is not None
         rows = _as_changes(chunk.left(), self._place, self._begin.at_us)
-        self._ready.append(
-            ChangeBatch(snapshot.stream.name, rows, SnapshotStep(snapshot.after, chunk.is_last))
-        )
+        step = snapshot.reached(chunk)
+        self._ready.append(ChangeBatch(snapshot.stream.name, rows, step))
         self._count(max(1, rows.num_rows))
         self._chunk = None
-        if chunk.is_last:
+        if step.done:
             self._snapshot = None
 
 

@@ -2,7 +2,8 @@
 
 A chunk is read in one snapshot of the database, and then a mark is written into the log. At the mark the chunk takes
 its place among the changes. Until then it is noted which keys were changed by transactions that the chunk's snapshot
-did not see: those records of the chunk are old by then, and left out. That is exact whatever the order in which
+did not see: those records of the chunk are old by then, and left out. Where the log left a value out of such a
+change, nothing has it yet: that record is read once more with the next chunk. That is exact whatever the order in which
 transactions become visible and stand in the log: comparing by marks alone is not, since a commit stands in the log
 before others see it. It takes no lock and writes no table.
 
@@ -12,7 +13,7 @@ transaction ids in the place of low watermarks.
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from psycopg import IsolationLevel, sql
 
 from superinsight_sync.capture.postgres.catalogue import table_sql
 from superinsight_sync.capture.postgres.connecting import Connection
+from superinsight_sync.capture.protocol import SnapshotStep
 from superinsight_sync.core.postgres_copy import copied
 from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.model.declaration import StreamSpec
@@ -69,26 +71,26 @@ class Chunk:
 
     Attributes:
         keys: the key's values as texts, a column each.
+        page: how many of the records are of the table's next ones; the others were read once more.
         changed: keys changed since by transactions that the chunk does not see.
+        again: those of them of which the log did not tell everything.
     """
 
     rows: pa.RecordBatch
     keys: list[pa.Array]
     sees: Visibility
     mark: bytes
-    is_last: bool
+    page: int
     changed: set[tuple[bytes, ...]] = field(default_factory=set)
+    again: set[tuple[bytes, ...]] = field(default_factory=set)
     emptied: bool = False
 
-    @property
-    def after(self) -> tuple[str, ...] | None:
-        """The key of the last record."""
-        return tuple(k[-1].as_py() for k in self.keys) if self.rows.num_rows else None
-
-    def note(self, xid: int, key: tuple[bytes, ...]) -> None:
+    def note(self, xid: int, key: tuple[bytes, ...], *, whole: bool) -> None:
         """A record was changed."""
         if not self.sees.sees(self.sees.whole(xid)):
             self.changed.add(key)
+            if not whole:
+                self.again.add(key)
 
     def note_truncate(self, xid: int) -> None:
         """The table was emptied."""
@@ -115,15 +117,15 @@ class Snapshot:
     """Reads one table's chunks, through a connection of its own.
 
     Args:
-        after: the key, as texts, of the last record that has been read.
+        step: how far it is.
         most_rows: in a chunk; a wide table has fewer.
     """
 
     def __init__(
-        self, db: Connection, stream: StreamSpec, after: tuple[str, ...] | None, most_rows: int, special: str
+        self, db: Connection, stream: StreamSpec, step: SnapshotStep, most_rows: int, special: str
     ) -> None:
         self.stream = stream
-        self.after = after
+        self._after, self._again, self._is_read = step.after, step.again, False
         self._db = db
         self._most = most_rows
         self._special = special
@@ -142,7 +144,7 @@ class Snapshot:
                 sees = visibility(self._db)
                 if decoded.settle(sees):
                     columns = describe(self._db, self.stream)[1]
-                    rows, keys = self._read(columns)
+                    rows, keys, page = self._read(columns)
                     break
             finally:
                 self._db.rollback()
@@ -150,14 +152,21 @@ class Snapshot:
             time.sleep(_LOOK_AGAIN_S)
         mark = uuid.uuid4().hex.encode()
         self._db.execute("SELECT pg_logical_emit_message(true, %s, %s::text)", (MARK_PREFIX, mark.decode()))
-        chunk = Chunk(rows, keys, sees, mark, rows.num_rows < self._rows)
-        self.after = chunk.after or self.after
+        if page:
+            self._after = tuple(k[page - 1].as_py() for k in keys)
+        self._is_read = page < self._rows
         if rows.num_rows:
             fitting = self._rows * _CHUNK_BYTES // max(rows.nbytes, 1)
             self._rows = max(100, min(self._most, fitting))
-        return chunk
+        return Chunk(rows, keys, sees, mark, page)
 
-    def _read(self, columns: tuple[PgColumn, ...]) -> tuple[pa.RecordBatch, list[pa.Array]]:
+    def reached(self, chunk: Chunk) -> SnapshotStep:
+        """How far it is, once the chunk's mark was met."""
+        self._again = tuple(tuple(v.decode() for v in key) for key in sorted(chunk.again))
+        return SnapshotStep(self._after, self._is_read and not self._again, self._again)
+
+    def _read(self, columns: tuple[PgColumn, ...]) -> tuple[pa.RecordBatch, list[pa.Array], int]:
+        """The table's next records and those to be read once more; their keys; how many are the next ones."""
         request = ReadRequest(self.stream)
         converter = Converter(columns, request, "null" if self._special == "null" else "fail")
         names = self.stream.primary_key
@@ -167,37 +176,50 @@ class Snapshot:
                 *(pa.field(_KEY.format(n), pa.string()) for n in range(len(names))),
             ]
         )
-        with copied(self._db, self._statement(columns), schema) as batches:
-            table = pa.Table.from_batches(list(batches), schema=schema).combine_chunks()
+        tables = []
+        for statement in self._statements(columns):
+            with copied(self._db, statement, schema) as batches:
+                tables.append(pa.Table.from_batches(list(batches), schema=schema))
+        page = 0 if self._is_read else tables[0].num_rows
+        table = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
         arrays = [_one(converter.convert(_one(table.column(c.name)), c.column)) for c in columns]
         rows = pa.RecordBatch.from_arrays(
             arrays, schema=pa.schema([pa.field(c.name, c.arrow) for c in columns])
         )
-        return rows, [_one(table.column(_KEY.format(n))) for n in range(len(names))]
+        return rows, [_one(table.column(_KEY.format(n))) for n in range(len(names))], page
 
-    def _statement(self, columns: Sequence[PgColumn]) -> str:
+    def _statements(self, columns: Sequence[PgColumn]) -> Iterator[str]:
         types = {c.name: c.source_type for c in columns}
         names = self.stream.primary_key
-        keys = sql.SQL(", ").join(map(sql.Identifier, names))
-        where: sql.Composable = sql.SQL("")
-        if self.after is not None:
-            bounds = [
-                sql.SQL("{}::" + types[n]).format(sql.Literal(v))
-                for n, v in zip(names, self.after, strict=True)
-            ]
-            where = sql.SQL(" WHERE ({}) > ({})").format(keys, sql.SQL(", ").join(bounds))
+        keys = sql.SQL(", ").join(
+            sql.SQL(".").join([table_sql(self.stream), sql.Identifier(n)]) for n in names
+        )
         texts = [
             sql.SQL("format('%s', {}) AS {}").format(sql.Identifier(n), sql.Identifier(_KEY.format(i)))
             for i, n in enumerate(names)
         ]
-        statement = sql.SQL("SELECT {} FROM {}{} ORDER BY {} LIMIT {}").format(
-            sql.SQL(", ").join([*map(selected, columns), *texts]),
-            table_sql(self.stream),
-            where,
-            sql.SQL(", ").join(sql.SQL(".").join([table_sql(self.stream), sql.Identifier(n)]) for n in names),
-            sql.Literal(self._rows),
-        )
-        return statement.as_string(self._db)
+        listed = sql.SQL(", ").join([*map(selected, columns), *texts])
+
+        def key(values: Sequence[str]) -> sql.Composable:
+            parts = [
+                sql.SQL("{}::" + types[n]).format(sql.Literal(v)) for n, v in zip(names, values, strict=True)
+            ]
+            return sql.SQL("({})").format(sql.SQL(", ").join(parts))
+
+        if not self._is_read:
+            later: sql.Composable = sql.SQL("")
+            if self._after is not None:
+                later = sql.SQL(" WHERE ({}) > {}").format(keys, key(self._after))
+            page = sql.SQL("SELECT {} FROM {}{} ORDER BY {} LIMIT {}").format(
+                listed, table_sql(self.stream), later, keys, sql.Literal(self._rows)
+            )
+            yield page.as_string(self._db)
+        if self._again:
+            among = sql.SQL(", ").join(map(key, self._again))
+            again = sql.SQL("SELECT {} FROM {} WHERE ({}) IN ({})").format(
+                listed, table_sql(self.stream), keys, among
+            )
+            yield again.as_string(self._db)
 
 
 class Decoded:
