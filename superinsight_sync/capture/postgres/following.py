@@ -35,6 +35,7 @@ from superinsight_sync.sources.sql.postgres_types import Converter
 
 _MOST_UNSETTLED = 200
 _ALIVE_S = 5.0
+_LOOK_AGAIN_S = 0.05
 
 
 class PostgresSession:
@@ -73,6 +74,7 @@ class PostgresSession:
         self._ready: list[ChangeBatch] = []
         self._snapshot: Snapshot | None = None
         self._chunk: Chunk | None = None
+        self._look_again_at_s = 0.0
         self._locked = threading.Lock()
 
     # what the pipeline calls
@@ -258,9 +260,13 @@ class PostgresSession:
     # the snapshot that goes on
 
     def _read_chunk(self) -> None:
-        if self._snapshot is not None and self._chunk is None and self._begin is None:
-            with driver_errors(), self.kept_alive():
-                self._chunk = self._snapshot.read(self._decoded)
+        if self._snapshot is None or self._chunk is not None or self._begin is not None:
+            return
+        if time.monotonic() < self._look_again_at_s:
+            return
+        with driver_errors(), self.kept_alive():
+            self._chunk = self._snapshot.read(self._decoded)
+        self._look_again_at_s = time.monotonic() + (0 if self._chunk else _LOOK_AGAIN_S)
 
     def _marked(self, content: bytes) -> None:
         chunk, snapshot = self._chunk, self._snapshot

@@ -11,7 +11,6 @@ After Andreakis and Papapanagiotou, "DBLog: A Watermark Based Change-Data-Captur
 transaction ids in the place of low watermarks.
 """
 
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from superinsight_sync.capture.postgres.catalogue import table_sql
 from superinsight_sync.capture.postgres.connecting import Connection
 from superinsight_sync.capture.protocol import SnapshotStep
 from superinsight_sync.core.postgres_copy import copied
-from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync.sources.sql.postgres_catalogue import describe, selected
@@ -34,7 +32,6 @@ _WRAP = 2**32
 _KEY = "_sis_key_{}"
 _CHUNK_BYTES = 16 << 20
 _FIRST_ROWS = 1_000
-_LOOK_AGAIN_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -131,25 +128,22 @@ class Snapshot:
         self._special = special
         self._rows = min(most_rows, _FIRST_ROWS)
 
-    def read(self, decoded: "Decoded") -> Chunk:
-        """The next chunk, whose snapshot sees every transaction that the log has given.
+    def read(self, decoded: "Decoded") -> Chunk | None:
+        """The next chunk. None if its snapshot would not see every transaction that the log has given: try again.
 
         Its mark is in the log when this returns.
         """
-        while True:
-            check_stop()
-            self._db.isolation_level = IsolationLevel.REPEATABLE_READ
-            self._db.autocommit = False
-            try:
-                sees = visibility(self._db)
-                if decoded.settle(sees):
-                    columns = describe(self._db, self.stream)[1]
-                    rows, keys, page = self._read(columns)
-                    break
-            finally:
-                self._db.rollback()
-                self._db.autocommit = True
-            time.sleep(_LOOK_AGAIN_S)
+        self._db.isolation_level = IsolationLevel.REPEATABLE_READ
+        self._db.autocommit = False
+        try:
+            sees = visibility(self._db)
+            if not decoded.settle(sees):
+                return None
+            columns = describe(self._db, self.stream)[1]
+            rows, keys, page = self._read(columns)
+        finally:
+            self._db.rollback()
+            self._db.autocommit = True
         mark = uuid.uuid4().hex.encode()
         self._db.execute("SELECT pg_logical_emit_message(true, %s, %s::text)", (MARK_PREFIX, mark.decode()))
         if page:
