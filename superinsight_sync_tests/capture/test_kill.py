@@ -3,7 +3,6 @@
 import multiprocessing
 import random
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from superinsight_sync.capture.protocol import Pace
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import load_settings
-from superinsight_sync.core.stopping import StopSignal
+from superinsight_sync.core.stopping import StopSignal, pause
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.pipeline.capture import Capture
 from superinsight_sync.pipeline.engine import Engine, open_engine, table_of
@@ -52,7 +51,7 @@ def follow(folder: Path, dsn: str) -> None:
         except SisError as error:
             if not error.retryable:
                 raise
-            time.sleep(0.05)
+            pause(0.05)
 
 
 class Writer(threading.Thread):
