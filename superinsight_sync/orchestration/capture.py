@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from superinsight_sync.state.workers import Worker
 
 _LOOK_S = 0.5
+_MERGE_S = 5.0
 _TELL_S = 5.0
 _LONGEST_WAIT_S = 60.0
 _log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Captures:
             began_s = time.monotonic()
             asked = self._asked(source)
             try:
-                Capture(self._engine, source, watching).run(stop.child())
+                Capture(self._engine, source, watching, merge_s=_MERGE_S).run(stop.child())
                 self._wait(source, stop, asked)
             except StopRequested:
                 break

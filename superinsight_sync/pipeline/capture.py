@@ -36,6 +36,7 @@ KIND = "capture"
 _log = logging.getLogger(__name__)
 _ACKNOWLEDGE_S = 1.0
 _LOOK_S = 0.5
+_TELL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ class Capture:
 
     def _tell(self, feed: Feed, session: Session, tables: dict[str, CapturedTable]) -> None:
         """Writes down how it is, every few seconds."""
-        if time.monotonic() - self._counts.since_s < 2.0:
+        if time.monotonic() - self._counts.since_s < _TELL_S:
             return
         lag = feed.lag()
         detail = {
