@@ -30,7 +30,8 @@ _END_S = 60
 @json_option
 @errors_shown
 def dev_command(host: str, port: int, gateway_port: int, as_json: bool) -> None:
-    """Runs Dagster's web UI and daemon and, where something is pushed, the gateway and the drain.
+    """Runs Dagster's web UI and daemon; where something is pushed, the gateway and the drain; where a log is
+    followed, the capture.
 
     Ctrl-C stops all of them and the runs that they have under way. If one of them ends, so do the others.
 
@@ -89,6 +90,8 @@ def _commands(project: "Project", host: str, port: int, gateway_port: int) -> di
         commands["the gateway"] = [*_SIS, "gateway", "--host", host, "--port", str(gateway_port)]
     if any(stream.realtime for source in project.push_sources.values() for stream in source.streams):
         commands["the drain"] = [*_SIS, "drain"]
+    if any(stream.sync.mode == "capture" for source in project.sources.values() for stream in source.streams):
+        commands["the capture"] = [*_SIS, "capture", "run"]
     return commands
 
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "keys": "keys",
     "gateway": "gateway",
     "drain": "draining",
+    "capture": "capturing",
     "inbox": "inbox",
     "dead-letters": "letters",
     "receive": "receive",

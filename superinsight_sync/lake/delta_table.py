@@ -50,8 +50,11 @@ class Address:
             raise ConfigError("there is no such table", where=self.name, hint="Materialize it first")
         return table
 
-    def create(self, schema: pa.Schema) -> DeltaTable:
+    def create(self, schema: pa.Schema, more: Mapping[str, str] = {}) -> DeltaTable:
         """Opens the table, or makes it as version 0, which counts as 'nothing landed yet'.
+
+        Args:
+            more: Delta properties over those that every table has.
 
         Without retries, or the loser of two that make it would commit its creation anew as version 1.
         """
@@ -66,7 +69,7 @@ class Address:
                     Schema.from_arrow(schema),
                     partition_by=partition_by,
                     storage_options=dict(self.options),
-                    configuration=dict(table_properties(row_hash_algorithm())),
+                    configuration={**table_properties(row_hash_algorithm()), **more},
                     raise_if_key_not_exists=False,
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )

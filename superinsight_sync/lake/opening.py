@@ -8,6 +8,8 @@ from superinsight_sync.lake.locations import filesystem, is_local, local_path, s
 
 if TYPE_CHECKING:
     from superinsight_sync.lake.blobs import BlobStore
+    from superinsight_sync.lake.change_log import ChangeLog
+    from superinsight_sync.lake.change_merge import ChangeMerge
     from superinsight_sync.lake.delta import DeltaStore
 
 
@@ -20,6 +22,20 @@ def open_store(url: str, scratch_dir: Path | None = None) -> "DeltaStore":
     from superinsight_sync.lake.delta import DeltaStore
 
     return DeltaStore(url, scratch_dir=scratch_dir)
+
+
+def open_change_log(url: str, scratch_dir: Path | None = None) -> "ChangeLog":
+    """The change logs of captured streams in the same lake."""
+    from superinsight_sync.lake.change_log import ChangeLog
+
+    return ChangeLog(url, scratch_dir)
+
+
+def open_change_merge(url: str, scratch_dir: Path, memory_limit_bytes: int) -> "ChangeMerge":
+    """What brings them into their raw tables."""
+    from superinsight_sync.lake.change_merge import ChangeMerge
+
+    return ChangeMerge(open_store(url, scratch_dir), url, scratch_dir, memory_limit_bytes)
 
 
 def open_blobs(url: str, options: Mapping[str, str] | None = None) -> "BlobStore":

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from superinsight_sync.model.sync import SyncSpec as SyncSpec
 from superinsight_sync.model.window import PartitionUnit
 from superinsight_sync.model.written import NAME_PATTERN as NAME_PATTERN
 from superinsight_sync.model.written import RESERVED_PREFIX as RESERVED_PREFIX
@@ -23,44 +24,6 @@ class Declared(BaseModel):
     """Base of everything in YAML: frozen, an unknown key is refused, field docs become the JSON schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class SyncSpec(Declared):
-    """How a stream is read and landed."""
-
-    mode: Literal["full", "incremental"] = "full"
-    """`full` reads everything each time; `incremental` reads what is new."""
-    cursor: str | None = None
-    """The ordering column of an incremental read. Needed unless `by` is `hash`."""
-    by: Literal["timestamp", "version", "hash", "position"] = "timestamp"
-    """What the cursor is: a time, an ever-growing number, the hash of the whole row, or the source's own
-    positions (offsets of a topic), which need no column."""
-    lag: Duration | None = None
-    """How far behind the checkpoint each read starts, for rows that were committed late. Default: 0, or what
-    the source's kind needs to miss none."""
-    version_lag: int = Field(default=0, ge=0)
-    """The same for `by: version`, in numbers instead of time."""
-    disposition: Literal["replace", "append", "merge"] | None = None
-    """How rows land. Default: full → replace; incremental → merge with a primary key, else append."""
-    deletes: Literal["ignore", "soft", "hard"] = "ignore"
-    """Records that are gone from the source, found by comparing primary keys after an incremental read:
-    left alone, marked in `_sis_deleted_at`, or deleted."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.mode == "incremental" and self.by in ("timestamp", "version") and not self.cursor:
-            raise ValueError(f"an incremental stream by {self.by} needs a cursor column")
-        if self.by == "position" and (self.cursor or self.mode != "incremental"):
-            raise ValueError("by: position needs mode: incremental and no cursor; the source knows its own")
-        if self.deletes != "ignore" and self.by == "position":
-            raise ValueError("a log of messages has no records that could be gone; leave out deletes")
-        if self.deletes != "ignore" and self.mode != "incremental":
-            raise ValueError(
-                "deletes are looked for after incremental reads; a full read replaces everything"
-            )
-        if self.mode == "full" and self.cursor and self.by == "version":
-            raise ValueError("a full read takes no version cursor; set mode: incremental")
-        return self
 
 
 class PartitionSpec(Declared):
@@ -285,6 +248,8 @@ class StreamSpec(StreamDefaults):
             raise ValueError(
                 f"a stream needs exactly one of {', '.join(PLACES)}; found {', '.join(places) or 'none'}"
             )
+        if self.sync.mode == "capture":
+            self._check_captured()
         if self.sync.deletes != "ignore" and not self.primary_key:
             raise ValueError("deletes are found by comparing keys; declare the primary_key")
         if self.sync.disposition == "merge" and not self.primary_key:
@@ -301,6 +266,14 @@ class StreamSpec(StreamDefaults):
         if kept_only_for_run and self.sync.mode == "incremental" and not self.partition:
             raise ValueError("an incremental stream needs a durable raw table; use save: {raw: persistent}")
         return self
+
+    def _check_captured(self) -> None:
+        if not self.primary_key:
+            raise ValueError("mode: capture needs the primary_key: changes are brought together by it")
+        if self.query is not None:
+            raise ValueError("a query has no change log; capture its tables")
+        if self.saves.raw.strategy != "persistent":
+            raise ValueError("mode: capture lands in the lake; leave out save.raw")
 
     @property
     def place(self) -> tuple[str, str]:

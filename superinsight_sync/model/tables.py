@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from superinsight_sync.model.written import RESERVED_PREFIX
 
-Stage = Literal["raw", "refined", "quarantine", "unreadable"]
-"""`quarantine` holds records that refine set aside, `unreadable` those that could not even be read as records."""
+Stage = Literal["raw", "refined", "quarantine", "unreadable", "changes"]
+"""`quarantine` holds records that refine set aside, `unreadable` those that could not even be read as records,
+`changes` what a captured stream's log told, event after event; its `raw` is the state that they made."""
 
 LOAD_ID = "_sis_load_id"
 EXTRACTED_AT = "_sis_extracted_at"
@@ -16,6 +17,16 @@ HASH = "_sis_hash"
 PARTITION = "_sis_partition"
 DELETED_AT = "_sis_deleted_at"
 """Only in streams with `deletes: soft`: when a record was first found gone from the source."""
+OP = "_sis_op"
+"""Of a change: insert, update, delete, truncate, snapshot (the record as a snapshot found it), or snapshot_end."""
+SEQ = "_sis_seq"
+"""The number of a change among those of its stream, in the log's order. In a captured raw table: of the last one."""
+POSITION = "_sis_position"
+"""Where in the source's log a change stands; the texts of one log sort as it does."""
+COMMITTED_AT = "_sis_committed_at"
+"""When the source committed a change, by its own clock."""
+UNCHANGED = "_sis_unchanged"
+"""Names of columns that a change did not touch and whose values the log did not repeat."""
 SYSTEM_COLUMNS = (LOAD_ID, EXTRACTED_AT, HASH, PARTITION)
 
 

@@ -46,6 +46,7 @@ def _pull_side_by_side(
     context: dg.AssetExecutionContext, source: SourceSpec, streams: list[StreamSpec]
 ) -> Result:
     """Pulls within the source's limit; each stream materializes as it lands, failures are told at the end."""
+    from superinsight_sync.pipeline.merging import pull_captured
     from superinsight_sync.pipeline.pull import pull_stream
 
     engine, partitions = engine_of(context), run_keys(context)
@@ -54,7 +55,14 @@ def _pull_side_by_side(
     limit = min(source.max_concurrency, max(len(streams), 1))
     with ThreadPoolExecutor(limit) as threads, stopped_if_left(engine, threads):
         running = {
-            threads.submit(pull_stream, engine, source, s, partitions=partitions, force=is_forced(context)): s
+            threads.submit(
+                pull_captured if s.sync.mode == "capture" else pull_stream,
+                engine,
+                source,
+                s,
+                partitions=partitions,
+                force=is_forced(context),
+            ): s
             for s in by_priority
         }
         for future in ended(running):

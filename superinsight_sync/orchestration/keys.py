@@ -50,6 +50,10 @@ STREAM_PRIORITY = "sis/priority"
 
 
 LANDED_BY = "sis/landed_by"
+SERVED_BY_CAPTURE = (
+    "`sis capture run` follows the source's change log and lands every change; no schedule is needed. "
+    "Materialized by hand, the table is brought up to what has landed."
+)
 """On the raw asset of a stream that no run lands: what does."""
 SERVED_BY_DRAIN = (
     "**Realtime**: `sis drain` lands what is pushed, within about a second, and tells of it here without a run. "
@@ -85,13 +89,15 @@ def raw_spec(
 ) -> dg.AssetSpec:
     """The asset that holds the stream as the source has it. What is `realtime` says that no run lands it."""
     said = stream.description or f"{stream.name} as {source.name} has it."
+    by = "drain" if realtime else "capture" if stream.sync.mode == "capture" else None
+    served = {"drain": SERVED_BY_DRAIN, "capture": SERVED_BY_CAPTURE}
     return dg.AssetSpec(
         raw_key(source.name, stream.name),
-        description=f"{said}\n\n{SERVED_BY_DRAIN}" if realtime else said,
+        description=f"{said}\n\n{served[by]}" if by else said,
         group_name=source.name,
         kinds={_kind_icon(source.connection["kind"]), _store_kind(stream.saves.raw.strategy)},
         owners=list(source.owners),
-        tags={**_tags("raw", source, stream), **({LANDED_BY: "drain"} if realtime else {})},
+        tags={**_tags("raw", source, stream), **({LANDED_BY: by} if by else {})},
         partitions_def=partitions,
         metadata=_static(source, stream, "raw"),
     )

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, SisError
+from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.monitoring.alerts import Alert, configured, keep_as_dead_letter, open_channel, send
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.project import load_project
@@ -66,6 +67,23 @@ def alert_cursor(engine: Engine, source: str, stream: str, warnings: Sequence[st
 def alert_stalled(engine: Engine, source: str, stream: str, text: str) -> None:
     """An alert that a pull does not move on, and what it waits for. Never raises because of a channel."""
     _warn(engine, f"The pull of {source}/{stream} does not move", source, stream, [text])
+
+
+def alert_capture_stopped(engine: Engine, source: SourceSpec, error: SisError) -> None:
+    """An alert that a source's log is not followed any more, and what to do. Never raises because of a channel."""
+    alert = Alert(
+        title=f"The capture of {source.name} has stopped: {type(error).__name__}",
+        severity="error",
+        source=source.name,
+        stream=None,
+        run_id=engine.run_id,
+        error_class=type(error).__name__,
+        text=str(error),
+        url=engine.settings.run_url(engine.run_id),
+        at=utc_now(),
+        owners=source.owners,
+    )
+    send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))
 
 
 def _warn(engine: Engine, title: str, source: str, stream: str, texts: Sequence[str]) -> None:

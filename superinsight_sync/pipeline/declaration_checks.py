@@ -60,6 +60,7 @@ def _of_source(source: SourceSpec) -> Iterator[tuple[Place, ConfigError]]:
         yield from _tried(("connection", "kind"), "", partial(SOURCE_KINDS.module, kind))
         return
     yield from _tried(("connection",), "", partial(open_declared, source, load_settings()))
+    yield from _tried(("streams",), "", partial(_check_slots, source))
     able = SOURCE_KINDS.load(kind).capabilities
     for i, stream in enumerate(source.streams):
         where = f"source '{source.name}', stream '{stream.name}'"
@@ -73,6 +74,7 @@ def _checks(
     """Each check of a stream: where it looks, in the declaration and in words."""
     yield (stream.place[0],), "", partial(_check_place, kind, able, stream)
     yield ("sync", "by"), "", partial(_check_position, kind, able, stream)
+    yield ("sync", "mode"), "", partial(_check_captured, kind, stream)
     yield ("options",), "", partial(options_of, kind, stream)
     for stage, save in (("raw", stream.saves.raw), ("refined", stream.saves.refined)):
         yield ("save", stage, "dsn"), f", save.{stage}", partial(_check_secret, save.dsn or "")
@@ -102,6 +104,29 @@ def _check_position(kind: str, able: Capabilities, stream: StreamSpec) -> None:
         raise ConfigError(
             f"kind '{kind}' has no positions of its own", hint="Use by: timestamp with a cursor"
         )
+
+
+def _check_captured(kind: str, stream: StreamSpec) -> None:
+    if stream.sync.mode != "capture":
+        return
+    from superinsight_sync.capture.protocol import feed_kinds
+
+    if kind not in (known := sorted(feed_kinds())):
+        raise ConfigError(
+            f"kind '{kind}' has no change log that can be captured",
+            hint=f"Capture {', '.join(known)}; read others with mode: incremental",
+        )
+
+
+def _check_slots(source: SourceSpec) -> None:
+    captured = [s.sync for s in source.streams if s.sync.mode == "capture"]
+    for what in ("publication", "slot"):
+        if len({getattr(s, what) for s in captured}) > 1:
+            raise ConfigError(
+                f"its captured streams have different values of '{what}'",
+                where=f"source '{source.name}'",
+                hint="A source is followed through one: say the same in every captured stream",
+            )
 
 
 def _check_secret(dsn: str) -> None:

@@ -13,7 +13,7 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.lake.blobs import BlobStore
-from superinsight_sync.lake.opening import open_blobs, open_store
+from superinsight_sync.lake.opening import open_blobs, open_change_log, open_change_merge, open_store
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import SaveSpec, SourceSpec, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
@@ -23,6 +23,8 @@ from superinsight_sync.security.secrets import resolve
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from superinsight_sync.lake.change_log import ChangeLog
+    from superinsight_sync.lake.change_merge import ChangeMerge
     from superinsight_sync.state import State
     from superinsight_sync.state.inbox import Inbox
 
@@ -60,6 +62,17 @@ class Engine:
     @cached_property
     def blobs(self) -> BlobStore:
         return open_blobs(self.settings.lake_url)
+
+    @cached_property
+    def change_log(self) -> "ChangeLog":
+        """Where changes land that captured streams' logs tell."""
+        return open_change_log(self.settings.lake_url, self.settings.scratch_dir)
+
+    @cached_property
+    def change_merge(self) -> "ChangeMerge":
+        """What makes their raw tables of them."""
+        settings = self.settings
+        return open_change_merge(settings.lake_url, settings.scratch_dir, settings.memory_limit_bytes)
 
     @cached_property
     def state(self) -> "State":

@@ -65,6 +65,8 @@ def plan_raw(
     engine: Engine, source: SourceSpec, stream: StreamSpec, partitions: Sequence[str] = ()
 ) -> PlannedAsset:
     """What a pull would read (a window, from a cursor on, or everything) and where it would land."""
+    if stream.sync.mode == "capture":
+        return _plan_captured(engine, source, stream)
     place, value = stream.place
     planned = PlannedAsset(
         "raw",
@@ -75,6 +77,22 @@ def plan_raw(
         how=(stream.disposition,),
     ).over(partitions)
     return _told(planned, lambda: _of_source(engine, source, stream, tuple(partitions), planned))
+
+
+def _plan_captured(engine: Engine, source: SourceSpec, stream: StreamSpec) -> PlannedAsset:
+    """What `sis capture run` has landed is brought into the table; nothing is read from the source."""
+    table = table_of(source, stream, "raw")
+    planned = PlannedAsset(
+        "raw",
+        "made",
+        "bring the table up to its change log",
+        reads=(str(table.at("changes")),),
+        into=_place(engine, source, stream, "raw"),
+        how=("capture", f"deletes: {stream.sync.deletes}"),
+    )
+    if not engine.lake.exists(table.at("changes")):
+        return replace(planned, outcome="waits", would="wait: `sis capture run` has landed nothing yet")
+    return planned
 
 
 def _of_source(

@@ -12,7 +12,7 @@ from superinsight_sync.pipeline.describe import dictionary_prefix
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.execution import Task
 
-_ORDER: tuple[Stage, ...] = ("refined", "quarantine", "unreadable", "raw")
+_ORDER: tuple[Stage, ...] = ("refined", "quarantine", "unreadable", "raw", "changes")
 """The raw table last: a refined one beside a new raw one would take its rows for known."""
 
 

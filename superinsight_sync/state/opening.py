@@ -17,6 +17,7 @@ from superinsight_sync.state.quarantine import Quarantine
 from superinsight_sync.state.semantic_cache import SemanticCache
 from superinsight_sync.state.sources import Sources
 from superinsight_sync.state.urls import is_postgres, parse_url
+from superinsight_sync.state.workers import Workers
 
 
 class State:
@@ -35,6 +36,7 @@ class State:
         self.leases = Leases(database)
         self.api_keys = ApiKeys(database)
         self.refresh_tokens = RefreshTokens(database)
+        self.workers = Workers(database)
 
     def purge(self, before: datetime, nouns: tuple[Noun, ...] = HISTORY) -> Mapping[str, int]:
         """Deletes rows older than `before`; how many of each noun (see `state.purge`)."""

@@ -255,3 +255,25 @@ inbox = Table(
 
 inbox_identity = Table("sis_inbox_identity", metadata, Column("id", Text, primary_key=True))
 """One row: which inbox this is."""
+
+workers = Table(
+    "sis_workers",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("wanted", Text, nullable=False),
+    Column("anew", BigInteger, nullable=False),
+    Column("anew_done", BigInteger, nullable=False),
+    Column("asked_by", Text),
+    Column("asked_at", UtcDateTime),
+    Column("state", Text, nullable=False),
+    Column("position", Text),
+    Column("detail", CanonicalJson, nullable=False),
+    Column("error_class", Text),
+    Column("error_text", Text),
+    Column("seen_at", UtcDateTime),
+    PrimaryKeyConstraint("kind", "tenant", "target"),
+    CheckConstraint("wanted IN ('run', 'pause')", name="wanted"),
+)
+"""What is wanted of those who work all the time, and what they say of themselves; a row each."""

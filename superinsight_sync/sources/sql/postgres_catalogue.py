@@ -20,7 +20,7 @@ Connection = psycopg.Connection[Any]
 Blocks = tuple[int, int | None]
 """A range of a table's blocks, half-open; None has no end."""
 
-_TYPES = """
+TYPES = """
     WITH RECURSIVE base AS (
         SELECT t.oid AS top, t.oid, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typtypmod, t.typelem
         FROM pg_type t WHERE t.oid = ANY(%s)
@@ -123,7 +123,7 @@ def describe(db: Connection, stream: StreamSpec) -> tuple[StreamShape, tuple[PgC
         ]
     known = {
         oid: (name, category, mod, element)
-        for oid, name, category, mod, element in db.execute(_TYPES, ([r[1] for r in raw],))
+        for oid, name, category, mod, element in db.execute(TYPES, ([r[1] for r in raw],))
     }
     facts, keys, about = _facts(db, stream)
     columns = tuple(
@@ -216,7 +216,8 @@ def _bounds(request: ReadRequest, columns: Sequence[PgColumn], name: str) -> lis
     return parts
 
 
-def _selected(column: PgColumn) -> sql.Composable:
+def selected(column: PgColumn) -> sql.Composable:
+    """What stands in a SELECT list so that the column comes as `PgColumn.sent` says."""
     name = sql.Identifier(column.name)
     match column.read:
         case "text" | "numeric":
@@ -247,7 +248,7 @@ def select_sql(
         blocks: read only rows that lie there.
     """
     statement = sql.SQL("SELECT {} FROM {}{}{}").format(
-        sql.SQL(", ").join(map(_selected, request.needed(columns))),
+        sql.SQL(", ").join(map(selected, request.needed(columns))),
         _relation(db, request.stream),
         _where(request, columns, blocks),
         sql.SQL("") if request.limit is None else sql.SQL(" LIMIT {}").format(sql.Literal(request.limit)),

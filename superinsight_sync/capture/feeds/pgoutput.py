@@ -1,0 +1,76 @@
+"""PostgreSQL 14 and newer: logical replication with pgoutput."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from superinsight_sync.capture.protocol import Finding, Lag, Pace, Resume, captured_streams
+from superinsight_sync.core.plugins import PluginConfig
+from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.declaration import SourceSpec
+
+if TYPE_CHECKING:
+    from superinsight_sync.capture.postgres.following import PostgresSession
+
+
+class Config(PluginConfig):
+    """Nothing: publication and slot are named in a stream's `sync`."""
+
+
+class PostgresFeed:
+    """The log of a PostgreSQL database."""
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"postgres"})
+
+    def __init__(self, source: SourceSpec, settings: Settings, pace: Pace) -> None:
+        self._source, self._pace = source, pace
+
+    def check(self) -> tuple[Finding, ...]:
+        from superinsight_sync.capture.postgres.checking import findings
+        from superinsight_sync.capture.postgres.connecting import asking
+
+        with asking(self._dsn) as db:
+            return tuple(findings(db, self._source))
+
+    def prepare(self, *, fresh: bool) -> None:
+        from superinsight_sync.capture.postgres.making import prepare
+
+        prepare(self._dsn, self._source, fresh=fresh)
+
+    @contextmanager
+    def follow(self, resume: Resume) -> "Iterator[PostgresSession]":
+        from superinsight_sync.capture.postgres.catalogue import table_oid
+        from superinsight_sync.capture.postgres.connecting import LogConnection, asking
+        from superinsight_sync.capture.postgres.following import PostgresSession
+        from superinsight_sync.capture.postgres.making import names_of, start_of
+
+        names = names_of(self._source)
+        with asking(self._dsn) as db:
+            lsn = start_of(db, names.slot, resume)
+            tables = {table_oid(db, s): s for s in captured_streams(self._source)}
+            streams = {oid: s for oid, s in tables.items() if oid is not None}
+            log = LogConnection(self._dsn)
+            try:
+                log.start(names.slot, names.publication, lsn)
+                yield PostgresSession(log, db, streams, resume, self._pace, self._source.connection)
+            finally:
+                log.close()
+
+    def lag(self) -> Lag:
+        from superinsight_sync.capture.postgres.connecting import asking
+        from superinsight_sync.capture.postgres.making import lag_of, names_of
+
+        with asking(self._dsn) as db:
+            return lag_of(db, names_of(self._source).slot)
+
+    def drop(self) -> Collection[str]:
+        from superinsight_sync.capture.postgres.making import drop
+
+        return drop(self._dsn, self._source)
+
+    @property
+    def _dsn(self) -> str:
+        return str(self._source.connection["dsn"])
+
+
+PLUGIN = PostgresFeed

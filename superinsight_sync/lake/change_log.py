@@ -1,0 +1,74 @@
+"""What a captured stream's log told, kept event after event; each commit carries how far it came.
+
+Beside a captured stream's raw table lies its change log. Only one writer can go on with it: a commit names the load
+that it follows, and fails if another one came in between, so that a writer that was taken for dead does no harm.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from superinsight_sync.core.errors import TransientError
+from superinsight_sync.lake.blobs import BlobStore
+from superinsight_sync.lake.delta_errors import storage_errors, until_committed
+from superinsight_sync.lake.delta_log import CommitLog, landed
+from superinsight_sync.lake.delta_table import Address, arrow_schema
+from superinsight_sync.lake.delta_write import write_rows, writer_for
+from superinsight_sync.lake.landing import Landing, fitted_schema
+from superinsight_sync.lake.locations import storage_options, table_address
+from superinsight_sync.lake.opening import open_blobs
+from superinsight_sync.lake.store import ReadBatches
+from superinsight_sync.lake.types import storable_schema
+from superinsight_sync.model.tables import SEQ, Commit, CommitResult, TableRef
+
+_PROPERTIES = {"delta.dataSkippingStatsColumns": SEQ, "delta.logRetentionDuration": "interval 2 days"}
+"""Only the number of a change is ever looked up. Commits come every second: their log is kept for less long."""
+
+
+class ChangeLog:
+    """The change logs of a lake.
+
+    Args:
+        root_url: a local path or ``s3://bucket/prefix``.
+        scratch_dir: for rows on their way; None: the system's temporary folder.
+    """
+
+    def __init__(self, root_url: str, scratch_dir: Path | None = None) -> None:
+        self._root_url = root_url
+        self._options: Mapping[str, str] = storage_options(root_url)
+        self._blobs: BlobStore = open_blobs(root_url, self._options)
+        self._scratch_dir = scratch_dir
+
+    def append(
+        self, table: TableRef, read: ReadBatches, commit: Commit, *, following: str | None
+    ) -> CommitResult:
+        """Adds changes, and the checkpoint, as the next load after `following` (None: as the first).
+
+        Raises TransientError if another load came in between, and what a store's `append` raises.
+        """
+        address = Address(table_address(self._root_url, table.path), self._options, str(table))
+        log = CommitLog(self._blobs, table.path)
+
+        def attempt() -> CommitResult:
+            landing = Landing(read)
+            opened = address.open() or address.create(storable_schema(landing.schema), _PROPERTIES)
+            if landed(opened, commit.load_id):
+                return CommitResult(opened.version(), 0, 0, repeated=True)
+            last = log.checkpoint(opened, "")
+            if (last.load_id if last else None) != following:
+                raise TransientError(
+                    "another process lands changes of this stream too",
+                    where=str(table),
+                    hint="Run one `sis capture run` per project; this one begins again where the other stopped",
+                )
+            schema: pa.Schema = fitted_schema(landing.schema, arrow_schema(opened), str(table))
+            properties = log.properties("append", commit, serial=True)
+            with (
+                storage_errors(str(table)),
+                landing.written(schema, partitions=None, where=str(table), scratch=self._scratch_dir) as rows,
+            ):
+                write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
+            return CommitResult(opened.version(), landing.rows, landing.size_bytes)
+
+        return until_committed(attempt)

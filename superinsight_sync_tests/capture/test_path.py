@@ -1,0 +1,28 @@
+"""From a commit at the source to the raw table: what the lake holds is what the source has."""
+
+import psycopg
+import pyarrow as pa
+
+from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync_tests.capture.bank import captured, capturing, caught_up, landed, log_of
+
+
+def test_what_was_there_and_what_changes_is_in_the_raw_table(engine: Engine, bank: str) -> None:
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY, owner text, balance numeric(12,2))")
+        db.execute("INSERT INTO accounts SELECT n, 'o' || n, n FROM generate_series(1, 1200) n")
+        source = captured(bank, {"table": "public.accounts"})
+        with capturing(engine, source) as running:
+            caught_up(engine, source, bank, running)
+            db.execute("INSERT INTO accounts VALUES (2000, 'new', 1.5)")
+            db.execute("UPDATE accounts SET balance = 7 WHERE id = 3")
+            db.execute("UPDATE accounts SET id = 3000 WHERE id = 4")
+            db.execute("DELETE FROM accounts WHERE id = 5")
+            caught_up(engine, source, bank, running)
+        rows = db.execute("SELECT id, owner, balance FROM accounts ORDER BY id").fetchall()
+    found = landed(engine, source, "accounts")
+    assert [tuple(r.values()) for r in found.to_pylist()] == rows
+    assert found.schema.field("balance").type == pa.decimal128(12, 2)
+    ops = [r["_sis_op"] for r in log_of(engine, source, "accounts")]
+    assert ops[0] == "snapshot_begin" and ops.count("snapshot") == 1200
+    assert ops[-5:] == ["insert", "update", "delete", "update", "delete"]
