@@ -37,8 +37,8 @@ def save() -> Path:
 
     from superinsight_sync.core.settings import load_settings
     from superinsight_sync.model.declaration import StreamSpec
+    from superinsight_sync.model.read import ReadRequest
     from superinsight_sync.sources.opening import open_connection
-    from superinsight_sync.sources.protocol import ReadRequest
 
     settings = load_settings({"SIS_PROJECT_DIR": str(FOLDER)})
     source = open_connection(json.loads(os.environ["BENCH_CONNECTION"]), settings)

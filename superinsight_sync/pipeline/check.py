@@ -7,12 +7,13 @@ import pyarrow.dataset as ds
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.results import CheckOutcome
 from superinsight_sync.model.tables import PARTITION, TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.quality.run import run_checks
-from superinsight_sync.sources.protocol import ReadRequest, open_declared
+from superinsight_sync.sources.protocol import open_declared
 
 
 def check_stream(

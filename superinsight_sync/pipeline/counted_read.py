@@ -14,13 +14,14 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.rejects import rejects_table
 from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.lake.system_columns import add_system_columns
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.results import ReadStats
 from superinsight_sync.model.tables import DELETED_AT, PARTITION
 from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer
 from superinsight_sync.pipeline.read_stats import Extremes, check_calendar
 from superinsight_sync.pipeline.sizes import size_bits
-from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
+from superinsight_sync.sources.protocol import SettingAside, Source
 
 
 class Reading:

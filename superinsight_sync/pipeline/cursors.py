@@ -13,7 +13,7 @@ from superinsight_sync.core.arrow_values import nearest_of
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.protocol import Capabilities
+from superinsight_sync.model.read import Capabilities
 
 _OBJECT_ID = re.compile("[0-9a-f]{24}")
 """MongoDB's ObjectId begins with the second in which it was made (BSON specification, "ObjectId")."""

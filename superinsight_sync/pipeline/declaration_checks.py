@@ -9,10 +9,11 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import ExpectSpec, SourceSpec, StepSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec, PushStreamSpec
+from superinsight_sync.model.read import Capabilities
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.quality.expectations import validate_specs
 from superinsight_sync.security.secrets import holds_literal_secret
-from superinsight_sync.sources.protocol import SOURCE_KINDS, Capabilities, open_declared, options_of
+from superinsight_sync.sources.protocol import SOURCE_KINDS, open_declared, options_of
 from superinsight_sync.transform.protocol import STEPS
 
 Place = tuple[str | int, ...]

@@ -16,9 +16,10 @@ from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.staged_rows import brought_to_rest
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.tables import DELETED_AT, EXTRACTED_AT, HASH, LOAD_ID, Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.sources.protocol import ReadRequest, SettingAside, Source
+from superinsight_sync.sources.protocol import SettingAside, Source
 
 if TYPE_CHECKING:
     import duckdb

@@ -12,11 +12,12 @@ import pyarrow as pa
 from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.read import FoundStream, ReadRequest
 from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.landed_as import check_stream_goes_on
-from superinsight_sync.sources.protocol import FoundStream, ReadRequest, open_declared
+from superinsight_sync.sources.protocol import open_declared
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
 

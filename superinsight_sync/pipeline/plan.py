@@ -9,14 +9,12 @@ from superinsight_sync.core.errors import NothingYetError, SisError
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.tables import Checkpoint, Stage
-from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline import describe, export, refine
-from superinsight_sync.pipeline.cursors import minus_lag
 from superinsight_sync.pipeline.engine import Engine, table_of
-from superinsight_sync.pipeline.landed_as import check_goes_on, goes_on
-from superinsight_sync.pipeline.reach import read_token
+from superinsight_sync.pipeline.landed_as import check_goes_on
+from superinsight_sync.pipeline.pull_due import Due, due, last_of
 from superinsight_sync.security.secrets import redact
-from superinsight_sync.sources.protocol import Accompanied, Counted, ReadRequest, Source, open_declared
+from superinsight_sync.sources.protocol import Accompanied, Counted, open_declared
 from superinsight_sync.state.opening import is_made
 
 Outcome = Literal["made", "unchanged", "waits", "fails"]
@@ -104,48 +102,36 @@ def _of_source(
     held = store.exists(table)
     points: Mapping[str, Checkpoint] = store.checkpoints(table) if held else {}
     check_goes_on(source, stream, store.schema(table) if held else None, points)
-    last = points.get(partitions[-1] if partitions else "")
-    last = last if goes_on(stream, last) else None
-    planned = replace(planned, checkpoint=_checkpoint(last))
+    last = last_of(stream, points)
+    planned = replace(planned, checkpoint=_checkpoint(points.get(partitions[-1]) if partitions else last))
     connection = open_declared(source, engine.settings)
     if isinstance(connection, Accompanied):
         import pyarrow as pa
 
         known = store.schema(table) if held else pa.schema([])
         connection.prepare(stream, known, last.detail.get("position") if last else None)
-    token = read_token(connection, _windowed(stream, partitions))
-    due = [k for k in partitions or ("",) if token is None or k not in points or points[k].token != token]
-    if not due:
+    found = due(connection, stream, points, partitions)
+    if found is None:
         return replace(planned, outcome="unchanged", would="find nothing new")
+    would = _reads(found, planned.would)
     try:
-        return _counted(connection, stream, _between(partitions, due), last, planned)
+        count = connection.counted if isinstance(connection, Counted) else connection.count
+        rows = count(found.request)
     except NothingYetError:
         return replace(planned, outcome="waits", would="wait: nothing has come of it yet")
+    return replace(planned, would=would, rows=rows).over(found.partitions)
 
 
-def _counted(
-    connection: Source,
-    stream: StreamSpec,
-    partitions: tuple[str, ...],
-    last: Checkpoint | None,
-    planned: PlannedAsset,
-) -> PlannedAsset:
-    """With the rows, the window or cursor they are read by, and the words for it."""
-    request, would = _windowed(stream, partitions), planned.would
+def _reads(found: Due, everything: str) -> str:
+    """What is read, in words."""
+    request, sync = found.request, found.request.stream.sync
     if request.window is not None:
-        would = f"read {stream.sync.cursor} from {_text(request.window.start)} to before {_text(request.window.end)}"
-    elif stream.sync.mode == "incremental" and last is not None:
-        by_cursor = stream.sync.by in ("timestamp", "version")
-        after = minus_lag(stream, connection.capabilities, last.cursor) if by_cursor else None
-        request = ReadRequest(stream, after=after, position=last.detail.get("position"))
-        if after is not None:
-            would = f"read {stream.sync.cursor} from {_text(after)} on"
-        elif request.position:
-            would = "read what came after the last position"
-    if stream.sync.by == "hash" and last is not None:
-        would = "read everything, land the rows that are new"
-    rows = connection.counted(request) if isinstance(connection, Counted) else connection.count(request)
-    return replace(planned, would=would, rows=rows).over(partitions)
+        return f"read {sync.cursor} from {_text(request.window.start)} to before {_text(request.window.end)}"
+    if sync.by == "hash" and found.last is not None:
+        return "read everything, land the rows that are new"
+    if request.after is not None:
+        return f"read {sync.cursor} from {_text(request.after)} on"
+    return "read what came after the last position" if request.position else everything
 
 
 def plan_refined(
@@ -241,18 +227,6 @@ def _told(planned: PlannedAsset, look: Callable[[], PlannedAsset]) -> PlannedAss
         return look()
     except SisError as error:
         return replace(planned, outcome="fails", would=f"fail: {redact(str(error))}")
-
-
-def _between(partitions: tuple[str, ...], due: Sequence[str]) -> tuple[str, ...]:
-    """From the first to the last that is due: a pull reads one window."""
-    if not partitions:
-        return ()
-    return partitions[partitions.index(due[0]) : partitions.index(due[-1]) + 1]
-
-
-def _windowed(stream: StreamSpec, partitions: Sequence[str]) -> ReadRequest:
-    window = window_of_keys(stream.partition.by, partitions) if stream.partition and partitions else None
-    return ReadRequest(stream, window=window)
 
 
 def _place(engine: Engine, source: SourceSpec, stream: StreamSpec, stage: Stage) -> str:

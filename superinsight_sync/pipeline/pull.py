@@ -10,28 +10,25 @@ import pyarrow as pa
 
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
-from superinsight_sync.model.declaration import PLACES, SourceSpec, StreamSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.naming import check_names
+from superinsight_sync.model.read import StreamShape
 from superinsight_sync.model.results import PullResult, ReadStats
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult
 from superinsight_sync.pipeline.alert import alert_cursor, alert_schema_changed
 from superinsight_sync.pipeline.contract import Conformer, Drift, drift_between
 from superinsight_sync.pipeline.counted_read import Reading
-from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, minus_lag, warnings_of
+from superinsight_sync.pipeline.cursors import Seen, as_seen, greater, warnings_of
 from superinsight_sync.pipeline.deletes import Gone, apply_deletes
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, if_possible, still_ours, told
 from superinsight_sync.pipeline.landed_as import check_goes_on
 from superinsight_sync.pipeline.pull_attempt import PullAttempt
+from superinsight_sync.pipeline.pull_due import Due, due, last_of
 from superinsight_sync.pipeline.same_rows import RowSums
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import Rewrites, widen_table
-from superinsight_sync.sources.naming import check_names
-from superinsight_sync.sources.protocol import (
-    Accompanied,
-    Settling,
-    StreamShape,
-    open_declared,
-)
+from superinsight_sync.sources.protocol import Accompanied, Settling, open_declared
 from superinsight_sync.state.leases import Lease
 
 
@@ -94,14 +91,11 @@ def _pull(pull: PullAttempt, tally: Tally, *, force: bool) -> PullResult:
     with if_possible("the source is not written down"):
         pull.engine.state.sources.record(pull.source.name, kind, fingerprint(declared), pull.source.tenant)
     _accompany(pull)
-    token = _token(pull)
-    changed = [k for k in pull.partitions or ("",) if force or token is None or _token_of(pull, k) != token]
-    if not changed:
+    found = due(pull.connection, pull.stream, pull.points, pull.partitions, force=force)
+    if found is None:
         tally.unchanged = True
         return _unchanged(pull, started)
-    if pull.partitions:
-        first, last = pull.partitions.index(changed[0]), pull.partitions.index(changed[-1])
-        pull = replace(pull, partitions=pull.partitions[first : last + 1])
+    pull = replace(pull, partitions=found.partitions)
     try:
         shape = pull.connection.describe(pull.stream)
     except NothingYetError:
@@ -110,7 +104,7 @@ def _pull(pull: PullAttempt, tally: Tally, *, force: bool) -> PullResult:
     check_names((c.name for c in shape.columns), own=pull.connection.capabilities.own_columns)
     pull = replace(pull, conformer=_conformer(pull, shape))
     incremental = pull.stream.sync.mode == "incremental" and not pull.partitions
-    landed = _land_increment(pull, token) if incremental else _land_window(pull, token, force=force)
+    landed = _land_increment(pull, found) if incremental else _land_window(pull, found, force=force)
     landed = replace(landed, told=_tell_landed(pull, landed.commit.checkpoints.get("")))
     gone = apply_deletes(
         pull.engine, pull.connection, pull.stream, store=pull.store, table=pull.table, load_id=pull.load_id
@@ -122,7 +116,7 @@ def _accompany(pull: PullAttempt) -> None:
     """Tells a source that wants to know what has landed; at the start for what an end in between left untold."""
     if not isinstance(pull.connection, Accompanied):
         return
-    point = pull.last
+    point = last_of(pull.stream, pull.points)
     position = point.detail.get("position") if point else None
     pull.connection.prepare(pull.stream, pa.schema([]) if pull.held is None else pull.held, position)
     _tell_landed(pull, point)
@@ -179,26 +173,6 @@ def _mark_told(pull: PullAttempt, drift: Drift) -> None:
         pull.store.set_checkpoint(pull.table, marked, key)
 
 
-def _token(pull: PullAttempt) -> str | None:
-    """What the source's data looks like now, together with how we read it. Asked before reading.
-
-    None where deletes are asked for: they are applied after the rows, and an end in between must not pass
-    for a pull that is done.
-    """
-    if pull.stream.sync.deletes != "ignore":
-        return None
-    seen = pull.connection.token(pull.request())
-    if seen is None:
-        return None
-    how = pull.stream.model_dump(mode="json", include={*PLACES, "options", "format", "sync", "partition"})
-    return fingerprint([seen, how])
-
-
-def _token_of(pull: PullAttempt, key: str) -> str | None:
-    landed = pull.points.get(key)
-    return landed.token if landed else None
-
-
 @dataclass(frozen=True)
 class _Landed:
     """What was read, and what became of it: `done` is None where the table held just that."""
@@ -212,10 +186,10 @@ class _Landed:
     told: Mapping[str, int | float] = field(default_factory=dict)
 
 
-def _land_window(pull: PullAttempt, token: str | None, *, force: bool) -> _Landed:
+def _land_window(pull: PullAttempt, found: Due, *, force: bool) -> _Landed:
     """Replaces the whole table, or exactly the partitions' rows; nothing if they are the same."""
-    reading, sums = pull.reading(pull.request()), RowSums()
-    commit = pull.commit(token=token)
+    reading, sums = pull.reading(found.request), RowSums()
+    commit = pull.commit(token=found.token)
     replaces = pull.stream.disposition == "replace"
     with Spool(pull.engine.settings, pull.motion.moved) as spool:
         with reading:
@@ -255,13 +229,11 @@ def _add(pull: PullAttempt, spool: Spool, commit: Commit) -> CommitResult:
     return pull.store.append(pull.table, spool.at_rest, commit)
 
 
-def _land_increment(pull: PullAttempt, token: str | None) -> _Landed:
+def _land_increment(pull: PullAttempt, found: Due) -> _Landed:
     """Reads from the checkpoint on, spools, drops what is known already, lands the rest with the new checkpoint."""
-    sync, before = pull.stream.sync, pull.last
-    last = before.cursor if before else None
+    sync, request = pull.stream.sync, found.request
+    last = found.last.cursor if found.last else None
     by_cursor = sync.cursor if sync.by in ("timestamp", "version") else None
-    after = minus_lag(pull.stream, pull.connection.capabilities, last) if by_cursor else None
-    request = pull.request(after, before.detail.get("position") if before else None)
     reading = pull.reading(request)
     with Spool(pull.engine.settings, pull.motion.moved) as spool:
         with reading:
@@ -271,7 +243,7 @@ def _land_increment(pull: PullAttempt, token: str | None) -> _Landed:
         position = dict(request.next_position) or request.position
         warnings = _warned(pull, last, spool.seen) if by_cursor else ()
         warned = fingerprint(list(warnings)) if warnings else None
-        commit = pull.commit(position, warned, token=token, cursor=cursor)
+        commit = pull.commit(position, warned, token=found.token, cursor=cursor)
         overlaps = sync.by == "hash" or (pull.stream.disposition == "append" and sync.by != "position")
         if overlaps and pull.held is not None:
             merged = pull.stream.disposition == "merge"

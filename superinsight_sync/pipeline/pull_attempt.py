@@ -9,15 +9,15 @@ import pyarrow as pa
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.tables import Checkpoint, Commit, CommitResult, TableRef
-from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.attended import Motion
 from superinsight_sync.pipeline.contract import Conformer
 from superinsight_sync.pipeline.counted_read import Reading
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.pipeline.landed_as import HOW, goes_on, how_it_lands
+from superinsight_sync.pipeline.landed_as import HOW, how_it_lands
 from superinsight_sync.pipeline.unreadable import keep_unreadable
-from superinsight_sync.sources.protocol import ReadRequest, Source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync.state.leases import Lease
 
 
@@ -43,12 +43,6 @@ class PullAttempt:
     points: Mapping[str, Checkpoint] = field(default_factory=dict)
     conformer: Conformer | None = None
 
-    def request(self, after: Any = None, position: Any = None) -> ReadRequest:
-        window = None
-        if self.stream.partition and self.partitions:
-            window = window_of_keys(self.stream.partition.by, self.partitions)
-        return ReadRequest(self.stream, window=window, after=after, position=position)
-
     def reading(self, request: ReadRequest) -> Reading:
         def progress(rows: int) -> None:
             self.engine.progress(f"{self.source.name}/{self.stream.name}", rows)
@@ -68,12 +62,6 @@ class PullAttempt:
     def merge(self, read: ReadBatches, commit: Commit) -> CommitResult:
         keys, cursor = self.stream.primary_key, self.stream.sync.cursor
         return self.store.merge(self.table, read, commit, keys=keys, newest_by=cursor)
-
-    @property
-    def last(self) -> Checkpoint | None:
-        """The stream's checkpoint, if it is one of the cursor by which it is read now."""
-        point = self.points.get("")
-        return point if goes_on(self.stream, point) else None
 
     @property
     def replaces(self) -> bool:

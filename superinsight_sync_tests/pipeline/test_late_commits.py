@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from superinsight_sync.databases.postgres_late_commits import _whole_id
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.sources.sql.postgres_late import _whole_id
 from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 
 RAW = TableRef("default", "busy", "events", "raw")
@@ -107,7 +107,9 @@ def test_without_the_bound_rows_are_missed(
     engine: Engine, dsn: str, sync: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that the test above can fail."""
-    monkeypatch.setattr("superinsight_sync.sources.sql.postgres_late.Lateness.finish", lambda self: None)
+    monkeypatch.setattr(
+        "superinsight_sync.databases.postgres_late_commits.Lateness.finish", lambda self: None
+    )
     rows, landed = pulled_beside_writers(engine, dsn, busy(**sync))
     assert landed != rows
 

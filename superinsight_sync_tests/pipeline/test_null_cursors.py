@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.results import PullResult
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.pipeline.test_cursors import alerts
 from superinsight_sync_tests.servers.api import answer, fake_api
 from superinsight_sync_tests.sources.reading import stream as declared
@@ -177,7 +177,7 @@ def test_rows_without_a_cursor_value_are_read_each_time_and_land_once(
 
 
 def test_statements_of_servers_that_cannot_run_here_take_rows_without_a_cursor_value() -> None:
-    from superinsight_sync.sources.sql import mssql_catalogue, oracle_catalogue
+    from superinsight_sync.databases import mssql_catalogue, oracle_catalogue
     from superinsight_sync_tests.sources import test_mssql, test_oracle
 
     sync = {"mode": "incremental", "by": "version", "cursor": "id"}

@@ -20,13 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superinsight_sync.core.settings import load_settings
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.pipeline.counted_read import Reading
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.pipeline.read_stats import Extremes
 from superinsight_sync.pipeline.sizes import size_bits
-from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
+from superinsight_sync.sources.protocol import Source, open_source
 from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.shop import shop_source

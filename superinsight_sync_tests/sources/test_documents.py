@@ -25,15 +25,15 @@ from bson.errors import InvalidBSON
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superinsight_sync.sources.documents import bytecolumns
-from superinsight_sync.sources.documents.bytecolumns import DocumentReader
-from superinsight_sync.sources.documents.columns import columns_of
-from superinsight_sync.sources.documents.keys import Keys
-from superinsight_sync.sources.documents.raw import Raw, order_of
-from superinsight_sync.sources.documents.records import as_json, page, parsed
-from superinsight_sync.sources.files.jsontext import record_of
-from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.http.rows import Shape
+from superinsight_sync.records import bson_byte_columns
+from superinsight_sync.records.bson_byte_columns import DocumentReader
+from superinsight_sync.records.bson_bytes import Raw, order_of
+from superinsight_sync.records.bson_columns import columns_of
+from superinsight_sync.records.bson_keys import Keys
+from superinsight_sync.records.bson_records import as_json, page, parsed
+from superinsight_sync.records.json_rows import Shape
+from superinsight_sync.records.json_text import record_of
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync_tests.sources.reading import stream
 
 NO_KEYS = Keys((), [], {})
@@ -133,7 +133,7 @@ LIKELY = st.fixed_dictionaries(
 @pytest.fixture(autouse=True)
 def walked(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few documents are enough."""
-    monkeypatch.setattr(bytecolumns, "_FEW", 1)
+    monkeypatch.setattr(bson_byte_columns, "_FEW", 1)
 
 
 def sent(documents: list[dict[str, Any]]) -> bytes:
@@ -205,7 +205,7 @@ def test_ordinary_documents_need_no_objects(monkeypatch: pytest.MonkeyPatch) -> 
     documents = [SAMPLE, *({**SAMPLE, **o} for o in others), {k: SAMPLE[k] for k in ("_id", "at", "money")}]
     raw = Raw(sent(documents), OPTIONS)
     wanted = columns_of(raw.documents, shape)
-    monkeypatch.setattr(bytecolumns, "columns_of", lambda *_: None)
+    monkeypatch.setattr(bson_byte_columns, "columns_of", lambda *_: None)
     found = DocumentReader(shape, NO_KEYS).read(raw)
     assert isinstance(wanted, pa.RecordBatch) and found is not None and found.equals(wanted)
 
@@ -214,7 +214,7 @@ def test_the_order_of_fields_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = DocumentReader(sampled(), NO_KEYS)
     raw = Raw(sent([dict(reversed(SAMPLE.items()))]), OPTIONS)
     assert reader.read(raw) is not None
-    monkeypatch.setattr(bytecolumns, "columns_of", lambda *_: None)
+    monkeypatch.setattr(bson_byte_columns, "columns_of", lambda *_: None)
     assert reader.read(raw) is not None
 
 

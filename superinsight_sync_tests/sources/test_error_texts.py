@@ -3,7 +3,7 @@
 import pytest
 
 from superinsight_sync.core.errors import DataError
-from superinsight_sync.sources.sql.errors import mapped
+from superinsight_sync.databases.errors import mapped
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.sources.sql.guard import MAX_CHARS, MAX_NESTING, check_select
+from superinsight_sync.databases.guard import MAX_CHARS, MAX_NESTING, check_select
 from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.sources.sql import guard
-from superinsight_sync.sources.sql.guard import check_select
+from superinsight_sync.databases import guard
+from superinsight_sync.databases.guard import check_select
 from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.sources.attacks import MORE, PUBLIC, attacks

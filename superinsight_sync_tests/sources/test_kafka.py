@@ -11,7 +11,8 @@ from confluent_kafka import Producer
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.core.rejects import sent
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.sources.protocol import Source, open_source
 from superinsight_sync.sources.topics import kafka_topic
 from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
 from superinsight_sync_tests.servers.ports import free_port

@@ -16,11 +16,12 @@ from pymongo import MongoClient
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.pipeline.engine import Engine, open_engine, table_of
 from superinsight_sync.pipeline.pull import pull_stream
+from superinsight_sync.records.bson_records import check_filter
 from superinsight_sync.sources.documents.reading import ahead
-from superinsight_sync.sources.documents.records import check_filter
-from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
+from superinsight_sync.sources.protocol import Source, open_source
 from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
 from superinsight_sync_tests.sources.reading import read, stream
 

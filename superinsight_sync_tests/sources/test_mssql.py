@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.window import Window
-from superinsight_sync.sources.batches import shaped
-from superinsight_sync.sources.kinds.mssql import braced, warnings_of
-from superinsight_sync.sources.protocol import ReadRequest, open_source
-from superinsight_sync.sources.sql.mssql_catalogue import (
+from superinsight_sync.databases.mssql_catalogue import (
     check_columns,
     column_of,
     count_sql,
@@ -26,8 +22,13 @@ from superinsight_sync.sources.sql.mssql_catalogue import (
     relation,
     select_sql,
 )
-from superinsight_sync.sources.sql.mssql_errors import mapped_mssql, number_of
-from superinsight_sync.sources.sql.mssql_types import Converter, MsColumn, quoted
+from superinsight_sync.databases.mssql_errors import mapped_mssql, number_of
+from superinsight_sync.databases.mssql_types import Converter, MsColumn, quoted
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.model.window import Window
+from superinsight_sync.records.batches import shaped
+from superinsight_sync.sources.kinds.mssql import braced, warnings_of
+from superinsight_sync.sources.protocol import open_source
 from superinsight_sync_tests.servers.deaf import garbage_port, mute_port
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.sources.reading import INCREMENTAL, stream

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.window import Window
-from superinsight_sync.sources.protocol import ReadRequest, Source, open_source
+from superinsight_sync.sources.protocol import Source, open_source
 from superinsight_sync_tests.servers.mariadb import PASSWORD, MariadbServer, running_mariadb
 from superinsight_sync_tests.sources.reading import column, read, read_all, stream
 from superinsight_sync_tests.waiting import until

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import NAME_PATTERN, StreamSpec
-from superinsight_sync.sources.naming import as_name, need_columns, stream_names, topic_name, untaken
+from superinsight_sync.model.naming import as_name, need_columns, stream_names, topic_name, untaken
 
 texts = st.lists(st.text(st.sampled_from("aZ9_.ä\n *"), max_size=70), max_size=20)
 

@@ -13,10 +13,7 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.window import Window
-from superinsight_sync.sources.batches import shaped
-from superinsight_sync.sources.protocol import ReadRequest, open_source
-from superinsight_sync.sources.sql.oracle_catalogue import (
+from superinsight_sync.databases.oracle_catalogue import (
     check_columns,
     column_of,
     count_sql,
@@ -24,8 +21,12 @@ from superinsight_sync.sources.sql.oracle_catalogue import (
     literal,
     select_sql,
 )
-from superinsight_sync.sources.sql.oracle_errors import mapped_oracle
-from superinsight_sync.sources.sql.oracle_types import Converter, OraColumn, quoted
+from superinsight_sync.databases.oracle_errors import mapped_oracle
+from superinsight_sync.databases.oracle_types import Converter, OraColumn, quoted
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.model.window import Window
+from superinsight_sync.records.batches import shaped
+from superinsight_sync.sources.protocol import open_source
 from superinsight_sync_tests.servers.deaf import garbage_port, mute_port
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.sources.reading import INCREMENTAL, stream

@@ -13,11 +13,12 @@ import pytest
 
 from superinsight_sync.core.errors import SisError, TransientError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.sources.protocol import Owner, Pooling, ReadRequest, Source, open_source
-from superinsight_sync.sources.sql import pool as pools
-from superinsight_sync.sources.sql.mysql_session import access_of
-from superinsight_sync.sources.sql.pool import Pool
-from superinsight_sync.sources.sql.postgres_session import driver
+from superinsight_sync.databases import pool as pools
+from superinsight_sync.databases.mysql_session import access_of
+from superinsight_sync.databases.pool import Pool
+from superinsight_sync.databases.postgres_session import driver
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.sources.protocol import Owner, Pooling, Source, open_source
 from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.sources.reading import read, stream

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.sources.http import client
 from superinsight_sync.sources.http.retry_after import retry_after_s
-from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.servers.api import Asked, FakeApi, Reply, answer, fake_api
 from superinsight_sync_tests.sources.reading import column, open_source, read, stream
 

@@ -14,9 +14,9 @@ import pytest
 
 from superinsight_sync.core.errors import AccessError, ConfigError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.window import Window
-from superinsight_sync.sources.http.document import Document
-from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.records.json_document import Document
 from superinsight_sync_tests.servers.api import Asked, FakeApi, Reply, answer, fake_api
 from superinsight_sync_tests.sources.reading import column, open_source, read, stream
 

@@ -8,10 +8,10 @@ import pytest
 
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.servers.datasette import DatasetteServer, running_datasette
 from superinsight_sync_tests.sources.reading import open_source, read, stream
 

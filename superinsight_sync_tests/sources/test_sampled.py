@@ -17,8 +17,8 @@ from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import TableRef, is_system
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
-from superinsight_sync.sources.files.jsonknown import with_known
-from superinsight_sync.sources.files.jsontypes import Seen
+from superinsight_sync.records.json_known_types import with_known
+from superinsight_sync.records.json_types import Seen
 from superinsight_sync_tests.servers.api import answer, fake_api
 from superinsight_sync_tests.servers.mongo import MongoServer
 

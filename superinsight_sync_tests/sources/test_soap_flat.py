@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.protocol import Column, ReadRequest
+from superinsight_sync.model.read import Column, ReadRequest
 from superinsight_sync.sources.soap.answers import body_of, records_in
 from superinsight_sync.sources.soap.reading import OperationReader, _written
 from superinsight_sync.sources.soap.wsdl import Field, Records

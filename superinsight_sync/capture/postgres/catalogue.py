@@ -8,10 +8,10 @@ from psycopg import sql
 
 from superinsight_sync.capture.postgres.connecting import Connection, asking
 from superinsight_sync.capture.postgres.messages import Relation
+from superinsight_sync.databases.postgres_catalogue import TYPES
+from superinsight_sync.databases.postgres_types import PgColumn
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.naming import split_table
-from superinsight_sync.sources.sql.postgres_catalogue import TYPES
-from superinsight_sync.sources.sql.postgres_types import PgColumn
+from superinsight_sync.model.naming import split_table
 
 _DIMENSIONS = (
     "SELECT attname, attndims FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"

@@ -14,8 +14,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from superinsight_sync.capture.postgres.messages import lsn_text
 from superinsight_sync.capture.protocol import LogLostError
 from superinsight_sync.core.errors import ConfigError, SisError, TransientError
+from superinsight_sync.databases.errors import mapped
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.sql.errors import mapped
 
 Connection = psycopg.Connection[Any]
 _WRITTEN = (

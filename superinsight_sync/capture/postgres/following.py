@@ -29,9 +29,9 @@ from superinsight_sync.capture.postgres.snapshot import MARK_PREFIX, Chunk, Deco
 from superinsight_sync.capture.protocol import ChangeBatch, Op, Pace, Resume, Settled, SnapshotStep
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.stopping import check_stop
+from superinsight_sync.databases.postgres_types import Converter
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.protocol import ReadRequest
-from superinsight_sync.sources.sql.postgres_types import Converter
+from superinsight_sync.model.read import ReadRequest
 
 _MOST_UNSETTLED = 200
 _ALIVE_S = 5.0

@@ -7,10 +7,10 @@ import pyarrow as pa
 from superinsight_sync.capture.postgres.messages import UNCHANGED, Relation, Row, moment_of
 from superinsight_sync.capture.postgres.values import ToJson, values_of
 from superinsight_sync.capture.protocol import Op
+from superinsight_sync.databases.postgres_types import Converter, PgColumn
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.tables import COMMITTED_AT, OP, POSITION
 from superinsight_sync.model.tables import UNCHANGED as UNCHANGED_COLUMN
-from superinsight_sync.sources.sql.postgres_types import Converter, PgColumn
 
 _EPOCH_US = int(moment_of(0).timestamp()) * 1_000_000
 CHANGE_FIELDS = (

@@ -22,10 +22,10 @@ from superinsight_sync.capture.postgres.catalogue import table_sql
 from superinsight_sync.capture.postgres.connecting import Connection
 from superinsight_sync.capture.protocol import SnapshotStep
 from superinsight_sync.core.postgres_copy import copied
+from superinsight_sync.databases.postgres_catalogue import describe, selected
+from superinsight_sync.databases.postgres_types import Converter, PgColumn
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.protocol import ReadRequest
-from superinsight_sync.sources.sql.postgres_catalogue import describe, selected
-from superinsight_sync.sources.sql.postgres_types import Converter, PgColumn
+from superinsight_sync.model.read import ReadRequest
 
 MARK_PREFIX = "superinsight-sync"
 _WRAP = 2**32

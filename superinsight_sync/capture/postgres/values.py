@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.arrow_buffers import fixed, lists
 from superinsight_sync.core.errors import DataError
-from superinsight_sync.sources.sql.postgres_types import PgColumn
+from superinsight_sync.databases.postgres_types import PgColumn
 
 ToJson = Callable[[PgColumn, pa.Array], pa.Array]
 """The values of a column, given as texts, as JSON texts."""

@@ -12,7 +12,7 @@ from pymongo.errors import ConnectionFailure, CursorNotFound, PyMongoError
 
 from superinsight_sync.core.retry import RetryPolicy
 from superinsight_sync.core.stopping import ends_by, pause, submit
-from superinsight_sync.sources.documents.raw import Raw
+from superinsight_sync.records.bson_bytes import Raw
 
 if TYPE_CHECKING:
     from pymongo import MongoClient

@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 import pyarrow.orc
 
 from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.core.utf8_check import check_text
 from superinsight_sync.lake.joined_types import joined_type
 from superinsight_sync.lake.types import cast_array, storable_type
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
-from superinsight_sync.sources.texts import check_text
 
 _OUT_OF_RANGE = "<value out of range"
 """How Arrow writes a time that no calendar has as text."""

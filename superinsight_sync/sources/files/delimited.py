@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.csv
 
 from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.sources.files.declared import declared_texts
+from superinsight_sync.records.declared_columns import declared_texts
+from superinsight_sync.records.rejects import Rejects
+from superinsight_sync.records.text_records import Scanner
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
-from superinsight_sync.sources.files.records import Scanner
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import TextStream, skip_lines
 
 _BLOCK_BYTES = 1 << 20

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import FormatSpec
-from superinsight_sync.sources.files.encodings import Likely, likely_encoding
+from superinsight_sync.records.encodings import Likely, likely_encoding
+from superinsight_sync.records.text_records import Scanner
 from superinsight_sync.sources.files.layout import FileFormat, Member
 from superinsight_sync.sources.files.listing import FoundFile
-from superinsight_sync.sources.files.records import Scanner
 from superinsight_sync.sources.files.streams import (
     ArchivedFile,
     Limits,

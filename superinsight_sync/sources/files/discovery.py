@@ -8,6 +8,8 @@ from typing import Any
 
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError
 from superinsight_sync.model.declaration import FormatSpec, StreamSpec
+from superinsight_sync.model.naming import as_name, untaken
+from superinsight_sync.model.read import FoundStream, ReadRequest
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.model.types import type_text
 from superinsight_sync.sources.files.detection import FAMILIES, likely
@@ -16,8 +18,6 @@ from superinsight_sync.sources.files.listing import FILE, FoundFile
 from superinsight_sync.sources.files.proposals import Proposal, joined, proposal_of
 from superinsight_sync.sources.files.reading import Table
 from superinsight_sync.sources.files.streams import Limits
-from superinsight_sync.sources.naming import as_name, untaken
-from superinsight_sync.sources.protocol import FoundStream, ReadRequest
 
 _MAX_LOOK_BYTES = 32 << 20
 _GUESS = "encoding {} is a guess by its bytes: look at its text before you trust it"

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.extras import need
 from superinsight_sync.lake.joined_types import joined_type
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.columnar import TypedLayout
 from superinsight_sync.sources.files.layout import FileColumn, Member
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import open_seekable
 from superinsight_sync.sources.files.workbook import DAMAGED, SheetFacts, readable, sheet_facts
 

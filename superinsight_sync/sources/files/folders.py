@@ -6,7 +6,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.sources.files.cells import cast_texts
+from superinsight_sync.records.cells import cast_texts
 from superinsight_sync.sources.files.layout import FileColumn, Member
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError, TransientError
-from superinsight_sync.sources.files.declared import declared_array
-from superinsight_sync.sources.files.jsoncolumns import (
+from superinsight_sync.model.naming import check_names
+from superinsight_sync.records.declared_columns import declared_array
+from superinsight_sync.records.json_columns import (
     Attempts,
     ColumnReader,
     Proven,
@@ -20,13 +21,12 @@ from superinsight_sync.sources.files.jsoncolumns import (
     read_columns,
     strict_type,
 )
-from superinsight_sync.sources.files.jsonlines import pieces, records_of
-from superinsight_sync.sources.files.jsontext import OnBad, Records, document, gathered
-from superinsight_sync.sources.files.jsontypes import MAX_FIELDS, Seen
+from superinsight_sync.records.json_lines import pieces, records_of
+from superinsight_sync.records.json_text import OnBad, Records, document, gathered
+from superinsight_sync.records.json_types import MAX_FIELDS, Seen
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.layout import FileColumn, Member, Reading, merge_names
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import TextStream
-from superinsight_sync.sources.naming import check_names
 
 _MAX_COLUMNS = 10 * MAX_FIELDS
 _CHUNK_ROWS = 10_000

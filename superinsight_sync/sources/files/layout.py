@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import FormatSpec
+from superinsight_sync.model.naming import check_names
 from superinsight_sync.model.types import arrow_type
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.listing import FoundFile
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import Limits
-from superinsight_sync.sources.naming import check_names
 
 if TYPE_CHECKING:
     import pyarrow as pa

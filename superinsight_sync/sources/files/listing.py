@@ -12,7 +12,7 @@ from typing import IO, Protocol
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import AccessError, ConfigError, TransientError
 from superinsight_sync.core.stopping import pause
-from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.model.read import ReadRequest
 
 FILE = "_sis_file"
 MODIFIED_AT = "_sis_file_modified_at"

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from superinsight_sync.model.naming import likely_cursor
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.types import arrow_type
-from superinsight_sync.sources.files.cells import cast_texts
+from superinsight_sync.records.cells import cast_texts
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.reading import Table
-from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.naming import likely_cursor
-from superinsight_sync.sources.protocol import ReadRequest
 
 SAMPLE_ROWS = 10_000
 _WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"

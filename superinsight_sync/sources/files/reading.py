@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.model.declaration import FormatSpec, StreamSpec
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.avro import AvroLayout
 from superinsight_sync.sources.files.columnar import OrcLayout
 from superinsight_sync.sources.files.delimited import DelimitedLayout
@@ -30,11 +32,9 @@ from superinsight_sync.sources.files.listing import (
     reaching_back,
 )
 from superinsight_sync.sources.files.parquet import ParquetLayout
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.files.streams import Limits
 from superinsight_sync.sources.files.xmlrows import XmlLayout
-from superinsight_sync.sources.protocol import ReadRequest
-from superinsight_sync.sources.reading import RecordRead
+from superinsight_sync.sources.record_read import RecordRead
 
 _MODIFIED_TYPE = pa.timestamp("us", tz="UTC")
 _BATCH_BYTES = 32 << 20

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
 from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
-from superinsight_sync.sources.files.encodings import SAMPLE_BYTES, likely_encoding, looks_like_utf16, marked
+from superinsight_sync.records.encodings import SAMPLE_BYTES, likely_encoding, looks_like_utf16, marked
 from superinsight_sync.sources.files.listing import UNKNOWN, FoundFile
 
 CHUNK_BYTES = 1 << 20

@@ -7,8 +7,8 @@ from typing import Any
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.extras import need
+from superinsight_sync.records.json_text import OnBad, Records
 from superinsight_sync.sources.files.jsonrows import JsonLayout
-from superinsight_sync.sources.files.jsontext import OnBad, Records
 from superinsight_sync.sources.files.layout import Member
 from superinsight_sync.sources.files.streams import TextStream
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.sources.files.reading import comparable
 from superinsight_sync.sources.http.options import Increment
-from superinsight_sync.sources.protocol import ReadRequest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.core.stopping import submit
-from superinsight_sync.sources.files.jsontext import record_of
-from superinsight_sync.sources.http.document import Page
+from superinsight_sync.records.json_document import Page
+from superinsight_sync.records.json_text import record_of
 
 
 def placed(endpoint: str, fields: dict[str, Any]) -> str:

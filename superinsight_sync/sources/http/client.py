@@ -11,10 +11,10 @@ import httpx
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, TransientError
 from superinsight_sync.core.retry import RetryPolicy, with_retry
 from superinsight_sync.core.stopping import pause
+from superinsight_sync.records.json_document import Document
 from superinsight_sync.security.net import guard_of, guarded_client
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.http.auth import Credentials
-from superinsight_sync.sources.http.document import Document
 from superinsight_sync.sources.http.limits import limits_of
 from superinsight_sync.sources.http.options import HttpConfig
 from superinsight_sync.sources.http.retry_after import retry_after_s

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.model.read import FoundStream
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.sources.http.client import Api, Call
 from superinsight_sync.sources.http.options import Cursor
-from superinsight_sync.sources.protocol import FoundStream
 
 if TYPE_CHECKING:
     from graphql import FieldNode

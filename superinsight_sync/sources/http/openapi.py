@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from superinsight_sync.model.read import FoundStream
 from superinsight_sync.model.results import ColumnInfo
-from superinsight_sync.sources.http.document import Document
-from superinsight_sync.sources.protocol import FoundStream
+from superinsight_sync.records.json_document import Document
 
 
 def found_streams(document: Document) -> Iterator[FoundStream]:

@@ -8,8 +8,8 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from superinsight_sync.core.errors import DataError, TransientError
+from superinsight_sync.records.json_document import Document, Page
 from superinsight_sync.sources.http.client import Api, Call
-from superinsight_sync.sources.http.document import Document, Page
 from superinsight_sync.sources.http.options import Cursor, Keyset, LinkHeader, NoPages, Offset, PageNumber
 
 AnyPagination = PageNumber | Offset | Cursor | LinkHeader | Keyset | NoPages

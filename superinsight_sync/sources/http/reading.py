@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.records.json_document import Page
+from superinsight_sync.records.json_rows import Shape
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.reading import sized
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.http.bounds import within
-from superinsight_sync.sources.http.document import Page
-from superinsight_sync.sources.http.rows import Shape
-from superinsight_sync.sources.protocol import ReadRequest
-from superinsight_sync.sources.reading import RecordRead
+from superinsight_sync.sources.record_read import RecordRead
 
 Pages = Callable[[Any, Rejects], Iterator[Page]]
 """Given what was opened, the pages of a request."""

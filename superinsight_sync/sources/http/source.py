@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.read import Probe, ReadRequest, StreamShape
+from superinsight_sync.records.sampled_shape import Sampled
 from superinsight_sync.sources.http.options import HttpConfig, HttpOptions
-from superinsight_sync.sources.protocol import Probe, ReadRequest, StreamShape, options_of
-from superinsight_sync.sources.sampled_shape import Sampled
+from superinsight_sync.sources.protocol import options_of
 
 if TYPE_CHECKING:
-    from superinsight_sync.sources.files.rejects import Rejects
+    from superinsight_sync.records.json_document import Page
+    from superinsight_sync.records.json_rows import Shape
+    from superinsight_sync.records.rejects import Rejects
     from superinsight_sync.sources.http.client import Api
-    from superinsight_sync.sources.http.document import Page
     from superinsight_sync.sources.http.reading import HttpRead
-    from superinsight_sync.sources.http.rows import Shape
 
 _EPOCHS = {"epoch_s": 1, "epoch_ms": 1000}
 
@@ -72,7 +73,7 @@ class ApiSource(Sampled, ABC):
         return None
 
     def _sampled(self, stream: StreamSpec) -> "Shape":
-        from superinsight_sync.sources.http.rows import Shape
+        from superinsight_sync.records.json_rows import Shape
 
         options: HttpOptions = options_of(self.kind, stream)
         form = options.increment.format if options.increment else ""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.arrow_values import texts
-from superinsight_sync.sources.files.jsontext import text_of
+from superinsight_sync.records.json_text import text_of
 
 Kinds = frozenset[str]
 """Of the values of a column: names of `_NAMES`, and sizes of integers of `_SIZES`."""

@@ -6,14 +6,14 @@ from typing import Any
 import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.receive.parsing import ParseRules
-from superinsight_sync.sources.batches import schema_of
+from superinsight_sync.records.batches import schema_of
+from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.reading import sized
-from superinsight_sync.sources.files.rejects import Rejects
 from superinsight_sync.sources.inbox.shape import DELIVERY, RECEIVED_AT, SEQ, Shape
 from superinsight_sync.sources.inbox.texts import Opened, opened, place_of, whole
-from superinsight_sync.sources.protocol import ReadRequest
-from superinsight_sync.sources.reading import RecordRead
+from superinsight_sync.sources.record_read import RecordRead
 from superinsight_sync.state.deliveries import StoredDelivery
 from superinsight_sync.state.inbox import Inbox
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.model.read import Column
 from superinsight_sync.model.tables import is_system
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.model.written import RESERVED_PREFIX
-from superinsight_sync.sources.files.declared import declared_array
-from superinsight_sync.sources.files.jsonlines import fast_values
-from superinsight_sync.sources.files.jsontext import record_of
+from superinsight_sync.records.declared_columns import declared_array
+from superinsight_sync.records.json_lines import fast_values
+from superinsight_sync.records.json_text import record_of
 from superinsight_sync.sources.inbox.forms import (
     Convert,
     Kinds,
@@ -28,7 +29,6 @@ from superinsight_sync.sources.inbox.forms import (
     told,
     type_of,
 )
-from superinsight_sync.sources.protocol import Column
 
 DELIVERY = Column("_sis_delivery", "delivery's id", pa.string(), nullable=False)
 SEQ = Column("_sis_seq", "delivery's order number", pa.int64(), nullable=False)

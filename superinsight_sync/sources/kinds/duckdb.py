@@ -14,15 +14,9 @@ from superinsight_sync.core.errors import AccessError, ConfigError, DataError, S
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    KindConfig,
-    Probe,
-    ReadRequest,
-    StreamShape,
-)
+from superinsight_sync.sources.protocol import KindConfig
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,13 +86,13 @@ class DuckdbSource:
         )
 
     def discover(self) -> Iterator[FoundStream]:
-        from superinsight_sync.sources.sql.duckdb_catalogue import found_streams
+        from superinsight_sync.databases.duckdb_catalogue import found_streams
 
         with self._open() as db:
             yield from found_streams(db)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.sql.duckdb_catalogue import describe
+        from superinsight_sync.databases.duckdb_catalogue import describe
 
         with self._open() as db:
             return describe(db, stream)
@@ -108,8 +102,8 @@ class DuckdbSource:
         import duckdb
         import pyarrow as pa
 
-        from superinsight_sync.sources.batches import schema_of, shaped
-        from superinsight_sync.sources.sql.duckdb_catalogue import describe, select_sql
+        from superinsight_sync.databases.duckdb_catalogue import describe, select_sql
+        from superinsight_sync.records.batches import schema_of, shaped
 
         with self._open() as db, ends_by(db.interrupt):
             shape = describe(db, request.stream)
@@ -131,7 +125,7 @@ class DuckdbSource:
                 batches.close()
 
     def count(self, request: ReadRequest) -> int:
-        from superinsight_sync.sources.sql.duckdb_catalogue import count_sql, describe
+        from superinsight_sync.databases.duckdb_catalogue import count_sql, describe
 
         with self._open() as db:
             statement, values = count_sql(request, describe(db, request.stream).columns)
@@ -159,7 +153,7 @@ def _mapped(error: BaseException) -> SisError:
     import duckdb
     import pyarrow as pa
 
-    from superinsight_sync.sources.sql.errors import error_as
+    from superinsight_sync.databases.errors import error_as
 
     text = str(error)
     lowered = text.lower()

@@ -21,6 +21,7 @@ from pydantic import Field
 from superinsight_sync.core.errors import ConfigError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, FormatSpec, Size, StreamSpec
+from superinsight_sync.model.read import Capabilities, Column, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.files.listing import (
     MODIFIED_AT,
@@ -33,14 +34,6 @@ from superinsight_sync.sources.files.listing import (
 )
 from superinsight_sync.sources.files.remote.options import RemoteConfig
 from superinsight_sync.sources.files.streams import Limits
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    Column,
-    FoundStream,
-    Probe,
-    ReadRequest,
-    StreamShape,
-)
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from superinsight_sync.model.read import Capabilities, FoundStream, ReadRequest
 from superinsight_sync.sources.http.options import (
     HttpConfig,
     HttpOptions,
@@ -13,17 +14,12 @@ from superinsight_sync.sources.http.options import (
     Pagination,
 )
 from superinsight_sync.sources.http.source import ApiSource
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    ReadRequest,
-    options_of,
-)
+from superinsight_sync.sources.protocol import options_of
 
 if TYPE_CHECKING:
-    from superinsight_sync.sources.files.rejects import Rejects
+    from superinsight_sync.records.json_document import Page
+    from superinsight_sync.records.rejects import Rejects
     from superinsight_sync.sources.http.client import Api
-    from superinsight_sync.sources.http.document import Page
 
 
 class Config(HttpConfig):

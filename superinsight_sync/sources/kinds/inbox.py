@@ -11,16 +11,8 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Size, StreamSpec
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    KindConfig,
-    Probe,
-    ReadRequest,
-    StreamOptions,
-    StreamShape,
-    options_of,
-)
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
+from superinsight_sync.sources.protocol import KindConfig, StreamOptions, options_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

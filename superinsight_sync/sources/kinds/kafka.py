@@ -10,16 +10,9 @@ from pydantic import Field, model_validator
 
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    KindConfig,
-    Probe,
-    ReadRequest,
-    StreamShape,
-    options_of,
-)
+from superinsight_sync.sources.protocol import KindConfig, options_of
 from superinsight_sync.sources.topics.options import TopicOptions, topic_of
 
 if TYPE_CHECKING:
@@ -125,7 +118,7 @@ class KafkaSource:
     def discover(self) -> Iterator[FoundStream]:
         """A stream for each topic that is not Kafka's own, at most a thousand; the columns are the fields of
         some of its messages, where these are JSON objects."""
-        from superinsight_sync.sources.naming import topic_name
+        from superinsight_sync.model.naming import topic_name
         from superinsight_sync.sources.topics.kafka_discovery import sample_columns
 
         taken: set[str] = set()
@@ -145,9 +138,9 @@ class KafkaSource:
             return self._shape(client, stream)
 
     def _shape(self, client: "Client", stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.naming import not_there
+        from superinsight_sync.model.naming import not_there
+        from superinsight_sync.records.message_values import declared_columns
         from superinsight_sync.sources.topics.kafka_topic import columns_of
-        from superinsight_sync.sources.topics.values import declared_columns
 
         topic, options, where = topic_of(stream), options_of("kafka", stream), f"stream '{stream.name}'"
         declared = declared_columns(options.columns, columns_of(options, ()), where)
@@ -158,7 +151,7 @@ class KafkaSource:
 
     def read(self, request: ReadRequest) -> "TopicRead":
         """Streams the messages. `set_aside` and `rejects` of what it returns deal with those that are no rows."""
-        from superinsight_sync.sources.batches import schema_of
+        from superinsight_sync.records.batches import schema_of
         from superinsight_sync.sources.topics.kafka_topic import TopicReader
         from superinsight_sync.sources.topics.reading import TopicRead
 

@@ -12,29 +12,21 @@ from pydantic import Field
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.model.results import ColumnInfo
+from superinsight_sync.records.sampled_shape import Sampled
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    KindConfig,
-    Probe,
-    ReadRequest,
-    StreamOptions,
-    StreamShape,
-    options_of,
-)
-from superinsight_sync.sources.sampled_shape import Sampled
+from superinsight_sync.sources.protocol import KindConfig, StreamOptions, options_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pymongo import MongoClient
     from pymongo.collection import Collection
 
-    from superinsight_sync.sources.documents.keys import Keys
-    from superinsight_sync.sources.http.document import Page
+    from superinsight_sync.records.bson_keys import Keys
+    from superinsight_sync.records.json_document import Page
+    from superinsight_sync.records.json_rows import Shape
     from superinsight_sync.sources.http.reading import HttpRead
-    from superinsight_sync.sources.http.rows import Shape
 
 KEY_FORMS = "key_forms"
 """In a position: key column → form."""
@@ -109,7 +101,7 @@ class MongodbSource(Sampled):
 
     @contextmanager
     def _collection(self, stream: StreamSpec) -> "Iterator[Collection[dict[str, Any]]]":
-        from superinsight_sync.sources.naming import not_there
+        from superinsight_sync.model.naming import not_there
 
         with self._client() as client:
             database = client.get_default_database(default="test")
@@ -135,7 +127,7 @@ class MongodbSource(Sampled):
 
     def discover(self) -> Iterator[FoundStream]:
         """Every collection, with the columns that its first documents have."""
-        from superinsight_sync.sources.naming import likely_cursor, stream_names
+        from superinsight_sync.model.naming import likely_cursor, stream_names
 
         with self._client() as client:
             database = client.get_default_database(default="test")
@@ -182,9 +174,9 @@ class MongodbSource(Sampled):
         return None
 
     def _sampled(self, stream: StreamSpec) -> "Shape":
-        from superinsight_sync.sources.documents.keys import Keys
-        from superinsight_sync.sources.documents.records import instants, page
-        from superinsight_sync.sources.http.rows import Shape
+        from superinsight_sync.records.bson_keys import Keys
+        from superinsight_sync.records.bson_records import instants, page
+        from superinsight_sync.records.json_rows import Shape
 
         options: Options = options_of("mongodb", stream)
         with self._collection(stream) as collection:
@@ -210,10 +202,10 @@ class MongodbSource(Sampled):
         from bson.errors import InvalidBSON
         from pymongo.errors import PyMongoError
 
-        from superinsight_sync.sources.documents.bytecolumns import DocumentReader
+        from superinsight_sync.records.bson_byte_columns import DocumentReader
+        from superinsight_sync.records.bson_records import page
+        from superinsight_sync.records.json_document import Document, Page
         from superinsight_sync.sources.documents.reading import BATCH_DOCUMENTS, Walk, ahead
-        from superinsight_sync.sources.documents.records import page
-        from superinsight_sync.sources.http.document import Document, Page
 
         rows, where = max(1, min(BATCH_DOCUMENTS, request.batch_rows)), f"collection '{collection.name}'"
         reader, no_text = DocumentReader(shape, keys), Document(b"{}", where)
@@ -236,7 +228,7 @@ class MongodbSource(Sampled):
 
 
 def _filter(request: ReadRequest, keys: "Keys | None" = None) -> dict[str, Any]:
-    from superinsight_sync.sources.documents.records import parsed_filter
+    from superinsight_sync.records.bson_records import parsed_filter
 
     cursor, bounds = request.stream.sync.cursor, dict[str, Any]()
     own = parsed_filter(options_of("mongodb", request.stream).filter)

@@ -11,15 +11,9 @@ from pydantic import Field
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    Probe,
-    ReadRequest,
-    StreamShape,
-)
-from superinsight_sync.sources.sql.config import ServerConfig
+from superinsight_sync.sources.server_config import ServerConfig
 
 if TYPE_CHECKING:
     import mssql_python
@@ -105,7 +99,7 @@ class MssqlSource:
         """A connection in a transaction that is rolled back whatever it did."""
         import mssql_python
 
-        from superinsight_sync.sources.sql.mssql_errors import mapped_mssql
+        from superinsight_sync.databases.mssql_errors import mapped_mssql
 
         timeout_s = max(1, int(self._config.connect_timeout.total_seconds()))
         try:
@@ -126,7 +120,7 @@ class MssqlSource:
             db.close()  # rolls back what is still open
 
     def probe(self) -> Probe:
-        from superinsight_sync.sources.sql.mssql_catalogue import can_write, has_snapshots, rows_of
+        from superinsight_sync.databases.mssql_catalogue import can_write, has_snapshots, rows_of
 
         started = time.perf_counter()
         with self._session() as db:
@@ -136,13 +130,13 @@ class MssqlSource:
         return Probe(f"SQL Server {version}", latency_ms, warnings_of(writable, snapshots))
 
     def discover(self) -> Iterator[FoundStream]:
-        from superinsight_sync.sources.sql.mssql_catalogue import found_streams
+        from superinsight_sync.databases.mssql_catalogue import found_streams
 
         with self._session() as db:
             yield from found_streams(db, self._config.schemas)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.sql.mssql_catalogue import describe
+        from superinsight_sync.databases.mssql_catalogue import describe
 
         with self._session() as db:
             return describe(db, stream)[0]
@@ -151,9 +145,9 @@ class MssqlSource:
     def read(self, request: ReadRequest) -> "Iterator[pa.RecordBatchReader]":
         import pyarrow as pa
 
-        from superinsight_sync.sources.batches import schema_of, shaped
-        from superinsight_sync.sources.sql.mssql_catalogue import describe, has_snapshots, select_sql
-        from superinsight_sync.sources.sql.mssql_types import Converter
+        from superinsight_sync.databases.mssql_catalogue import describe, has_snapshots, select_sql
+        from superinsight_sync.databases.mssql_types import Converter
+        from superinsight_sync.records.batches import schema_of, shaped
 
         with self._session() as db:
             shape, columns, at = describe(db, request.stream)
@@ -174,7 +168,7 @@ class MssqlSource:
                 batches.close()
 
     def count(self, request: ReadRequest) -> int:
-        from superinsight_sync.sources.sql.mssql_catalogue import count_sql, describe, rows_of
+        from superinsight_sync.databases.mssql_catalogue import count_sql, describe, rows_of
 
         with self._session() as db:
             _, columns, at = describe(db, request.stream)
@@ -207,7 +201,7 @@ def warnings_of(writable: bool, snapshots: bool) -> tuple[str, ...]:
 def _batches(cursor: "mssql_python.Cursor", sql: str, size: int) -> "Generator[pa.RecordBatch]":
     import mssql_python
 
-    from superinsight_sync.sources.sql.mssql_errors import mapped_mssql
+    from superinsight_sync.databases.mssql_errors import mapped_mssql
 
     try:
         cursor.execute(sql)

@@ -13,22 +13,16 @@ from pydantic import Field
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    Owner,
-    Probe,
-    ReadRequest,
-    StreamShape,
-)
-from superinsight_sync.sources.sql.config import ServerConfig
+from superinsight_sync.sources.protocol import Owner
+from superinsight_sync.sources.server_config import ServerConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from superinsight_sync.sources.sql.mysql_catalogue import Connection
-    from superinsight_sync.sources.sql.mysql_session import Access, Place
+    from superinsight_sync.databases.mysql_catalogue import Connection
+    from superinsight_sync.databases.mysql_session import Access, Place
 
 
 class Config(ServerConfig):
@@ -66,7 +60,7 @@ class MysqlSource:
         self._owner = owner
 
     def _access(self) -> "Access":
-        from superinsight_sync.sources.sql.mysql_session import access_of
+        from superinsight_sync.databases.mysql_session import access_of
 
         config = self._config
         return access_of(
@@ -80,8 +74,8 @@ class MysqlSource:
         """A session for the catalogue and counts that can write nothing. It is the caller's only one."""
         import pymysql
 
-        from superinsight_sync.sources.sql.errors import mapped
-        from superinsight_sync.sources.sql.pool import Pool, pool_of
+        from superinsight_sync.databases.errors import mapped
+        from superinsight_sync.databases.pool import Pool, pool_of
 
         access, owner = self._access(), self._owner
         pool = pool_of(
@@ -95,7 +89,7 @@ class MysqlSource:
             raise mapped(error) from error
 
     def probe(self) -> Probe:
-        from superinsight_sync.sources.sql.mysql_catalogue import can_write, version_of
+        from superinsight_sync.databases.mysql_catalogue import can_write, version_of
 
         started = time.perf_counter()
         with self._connection() as db:
@@ -107,13 +101,13 @@ class MysqlSource:
         return Probe(f"{name} {version.split('-')[0]}", latency_ms, warnings)
 
     def discover(self) -> Iterator[FoundStream]:
-        from superinsight_sync.sources.sql.mysql_catalogue import found_streams
+        from superinsight_sync.databases.mysql_catalogue import found_streams
 
         with self._connection() as db:
             yield from found_streams(db, self._config.databases)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.sql.mysql_catalogue import describe
+        from superinsight_sync.databases.mysql_catalogue import describe
 
         with self._connection() as db:
             return describe(db, stream)[0]
@@ -122,10 +116,10 @@ class MysqlSource:
     def read(self, request: ReadRequest) -> "Iterator[pa.RecordBatchReader]":
         import pyarrow as pa
 
-        from superinsight_sync.sources.batches import schema_of, shaped
-        from superinsight_sync.sources.sql.mysql_catalogue import describe, select_sql, version_of
-        from superinsight_sync.sources.sql.mysql_session import Place
-        from superinsight_sync.sources.sql.mysql_types import Converter
+        from superinsight_sync.databases.mysql_catalogue import describe, select_sql, version_of
+        from superinsight_sync.databases.mysql_session import Place
+        from superinsight_sync.databases.mysql_types import Converter
+        from superinsight_sync.records.batches import schema_of, shaped
 
         access, marker = self._access(), f"sis-{uuid.uuid4().hex}"
         with self._connection() as db:
@@ -149,8 +143,8 @@ class MysqlSource:
         self, sql: str, session: list[str], place: "Place", batch_rows: int, marker: str
     ) -> "Iterator[Iterator[pa.RecordBatch]]":
         """The statement's batches; the server stops it if they are not read to the end."""
-        from superinsight_sync.sources.sql.connectorx_process import read_by_connectorx
-        from superinsight_sync.sources.sql.errors import from_panic
+        from superinsight_sync.databases.connectorx_process import read_by_connectorx
+        from superinsight_sync.databases.errors import from_panic
 
         with read_by_connectorx(
             conn=self._access().url(place),
@@ -178,7 +172,7 @@ class MysqlSource:
         """Ends the statement that carries the marker, if it still runs and the server can be reached."""
         import pymysql
 
-        from superinsight_sync.sources.sql.mysql_catalogue import rows_of
+        from superinsight_sync.databases.mysql_catalogue import rows_of
 
         find = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE %s AND ID <> CONNECTION_ID()"
         with contextlib.suppress(pymysql.Error), self._access().connect_to(place) as db:
@@ -186,7 +180,7 @@ class MysqlSource:
                 rows_of(db, f"KILL CONNECTION {int(number)}")
 
     def count(self, request: ReadRequest) -> int:
-        from superinsight_sync.sources.sql.mysql_catalogue import count_sql, describe, rows_of
+        from superinsight_sync.databases.mysql_catalogue import count_sql, describe, rows_of
 
         with self._connection() as db:
             describe(db, request.stream)

@@ -15,15 +15,9 @@ from superinsight_sync.core.errors import TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    Probe,
-    ReadRequest,
-    StreamShape,
-)
-from superinsight_sync.sources.sql.config import ServerConfig
+from superinsight_sync.sources.server_config import ServerConfig
 
 if TYPE_CHECKING:
     import oracledb
@@ -106,7 +100,7 @@ class OracleSource:
         """A connection in a transaction that reads one snapshot and can write nothing."""
         import oracledb
 
-        from superinsight_sync.sources.sql.oracle_errors import mapped_oracle
+        from superinsight_sync.databases.oracle_errors import mapped_oracle
 
         try:
             with self._connect() as db:
@@ -119,7 +113,7 @@ class OracleSource:
             raise mapped_oracle(error) from error
 
     def probe(self) -> Probe:
-        from superinsight_sync.sources.sql.oracle_catalogue import can_write
+        from superinsight_sync.databases.oracle_catalogue import can_write
 
         started = time.perf_counter()
         with self._session() as db:
@@ -130,13 +124,13 @@ class OracleSource:
         return Probe(f"Oracle {version}", latency_ms, warnings)
 
     def discover(self) -> Iterator[FoundStream]:
-        from superinsight_sync.sources.sql.oracle_catalogue import found_streams
+        from superinsight_sync.databases.oracle_catalogue import found_streams
 
         with self._session() as db:
             yield from found_streams(db, self._config.schemas)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.sql.oracle_catalogue import describe
+        from superinsight_sync.databases.oracle_catalogue import describe
 
         with self._session() as db:
             return describe(db, stream)[0]
@@ -145,9 +139,9 @@ class OracleSource:
     def read(self, request: ReadRequest) -> "Iterator[pa.RecordBatchReader]":
         import pyarrow as pa
 
-        from superinsight_sync.sources.batches import schema_of, shaped
-        from superinsight_sync.sources.sql.oracle_catalogue import describe, located, select_sql
-        from superinsight_sync.sources.sql.oracle_types import Converter
+        from superinsight_sync.databases.oracle_catalogue import describe, located, select_sql
+        from superinsight_sync.databases.oracle_types import Converter
+        from superinsight_sync.records.batches import schema_of, shaped
 
         with self._session() as db:
             shape, columns = describe(db, request.stream)
@@ -165,7 +159,7 @@ class OracleSource:
             yield pa.RecordBatchReader.from_batches(schema_of(needed), typed)
 
     def count(self, request: ReadRequest) -> int:
-        from superinsight_sync.sources.sql.oracle_catalogue import count_sql, describe, located, rows_of
+        from superinsight_sync.databases.oracle_catalogue import count_sql, describe, located, rows_of
 
         with self._session() as db:
             _, columns = describe(db, request.stream)
@@ -188,7 +182,7 @@ def _batches(db: "oracledb.Connection", sql: str, size: int) -> "Iterator[pa.Rec
     import oracledb
     import pyarrow as pa
 
-    from superinsight_sync.sources.sql.oracle_errors import mapped_oracle
+    from superinsight_sync.databases.oracle_errors import mapped_oracle
 
     try:
         for frame in db.fetch_df_batches(sql, size=size, fetch_decimals=True):

@@ -11,25 +11,17 @@ from pydantic import Field
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    Owner,
-    Probe,
-    ReadRequest,
-    StreamOptions,
-    StreamShape,
-    options_of,
-)
-from superinsight_sync.sources.sql.config import ServerConfig
+from superinsight_sync.sources.protocol import Owner, StreamOptions, options_of
+from superinsight_sync.sources.server_config import ServerConfig
 
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from superinsight_sync.sources.sql.pool import Pool
-    from superinsight_sync.sources.sql.postgres_types import PgColumn
+    from superinsight_sync.databases.pool import Pool
+    from superinsight_sync.databases.postgres_types import PgColumn
 
 
 class Config(ServerConfig):
@@ -98,8 +90,8 @@ class PostgresSource:
         self._owner = owner
 
     def _pool(self) -> "Pool[psycopg.Connection[Any]]":
-        from superinsight_sync.sources.sql.pool import Pool, pool_of
-        from superinsight_sync.sources.sql.postgres_session import driver
+        from superinsight_sync.databases.pool import Pool, pool_of
+        from superinsight_sync.databases.postgres_session import driver
 
         dsn, wait_s = self._dsn(), self._config.connect_timeout.total_seconds()
         return pool_of(
@@ -111,7 +103,7 @@ class PostgresSource:
         """A session that can write nothing. It is the caller's only one."""
         import psycopg
 
-        from superinsight_sync.sources.sql.errors import mapped
+        from superinsight_sync.databases.errors import mapped
 
         try:
             with self._pool().connection() as connection:
@@ -124,8 +116,8 @@ class PostgresSource:
         with self._connection() as db:
             version = db.execute("SHOW server_version").fetchone()
             latency_ms = 1000 * (time.perf_counter() - started)
-            from superinsight_sync.sources.sql.postgres_catalogue import can_write
-            from superinsight_sync.sources.sql.postgres_late import blindness
+            from superinsight_sync.databases.postgres_catalogue import can_write
+            from superinsight_sync.databases.postgres_late_commits import blindness
 
             found = (
                 "the account can write; give it read rights only" if can_write(db) else None,
@@ -135,13 +127,13 @@ class PostgresSource:
         return Probe(f"PostgreSQL {version[0].split()[0] if version else '?'}", latency_ms, warnings)
 
     def discover(self) -> Iterator[FoundStream]:
-        from superinsight_sync.sources.sql.postgres_catalogue import found_streams
+        from superinsight_sync.databases.postgres_catalogue import found_streams
 
         with self._connection() as db:
             yield from found_streams(db, self._config.schemas)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.sql.postgres_catalogue import describe
+        from superinsight_sync.databases.postgres_catalogue import describe
 
         with self._connection() as db:
             return describe(db, stream)[0]
@@ -150,11 +142,11 @@ class PostgresSource:
     def read(self, request: ReadRequest) -> "Iterator[pa.RecordBatchReader]":
         import pyarrow as pa
 
-        from superinsight_sync.sources.batches import schema_of, shaped
-        from superinsight_sync.sources.sql.errors import mapped
-        from superinsight_sync.sources.sql.postgres_catalogue import describe
-        from superinsight_sync.sources.sql.postgres_late import Lateness
-        from superinsight_sync.sources.sql.postgres_types import Converter
+        from superinsight_sync.databases.errors import mapped
+        from superinsight_sync.databases.postgres_catalogue import describe
+        from superinsight_sync.databases.postgres_late_commits import Lateness
+        from superinsight_sync.databases.postgres_types import Converter
+        from superinsight_sync.records.batches import schema_of, shaped
 
         with self._connection() as db:
             shape, columns = describe(db, request.stream)
@@ -201,8 +193,8 @@ class PostgresSource:
         import pyarrow as pa
         from psycopg import IsolationLevel
 
+        from superinsight_sync.databases.postgres_catalogue import block_ranges, select_sql
         from superinsight_sync.sources.parallel_parts import side_by_side
-        from superinsight_sync.sources.sql.postgres_catalogue import block_ranges, select_sql
 
         schema = pa.schema([(c.name, c.sent) for c in request.needed(columns)])
         wanted = options_of("postgres", request.stream).parallel
@@ -228,7 +220,7 @@ class PostgresSource:
         """The statement's batches, read by a connection of its own that sees this snapshot."""
         from psycopg import Error, IsolationLevel
 
-        from superinsight_sync.sources.sql.errors import mapped
+        from superinsight_sync.databases.errors import mapped
 
         try:
             with self._pool().beside() as db:
@@ -248,8 +240,8 @@ class PostgresSource:
         from psycopg import Error
 
         from superinsight_sync.core.postgres_copy import copied
-        from superinsight_sync.sources.sql.errors import mapped
-        from superinsight_sync.sources.sql.postgres_types import several_dimensions
+        from superinsight_sync.databases.errors import mapped
+        from superinsight_sync.databases.postgres_types import several_dimensions
 
         done = False
         try:
@@ -269,7 +261,7 @@ class PostgresSource:
                 db.close()
 
     def count(self, request: ReadRequest) -> int:
-        from superinsight_sync.sources.sql.postgres_catalogue import count_sql, describe
+        from superinsight_sync.databases.postgres_catalogue import count_sql, describe
 
         with self._connection() as db:
             _, columns = describe(db, request.stream)

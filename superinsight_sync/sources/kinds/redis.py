@@ -10,17 +10,10 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.core.stopping import ends_by
 from superinsight_sync.model.declaration import Duration, StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    KindConfig,
-    Probe,
-    ReadRequest,
-    StreamShape,
-    options_of,
-)
+from superinsight_sync.sources.protocol import KindConfig, options_of
 from superinsight_sync.sources.topics.options import TopicOptions, topic_of
 
 if TYPE_CHECKING:
@@ -116,7 +109,7 @@ class RedisSource:
     def discover(self) -> Iterator[FoundStream]:
         """A stream for each stream key; the columns are the fields of its last entries. Looks at about a
         million keys and lists a thousand streams at most."""
-        from superinsight_sync.sources.naming import topic_name
+        from superinsight_sync.model.naming import topic_name
         from superinsight_sync.sources.topics.redis_discovery import fields_of, stream_keys
 
         taken: set[str] = set()
@@ -136,7 +129,7 @@ class RedisSource:
 
     def read(self, request: ReadRequest) -> "TopicRead":
         """Streams the entries. `set_aside` and `rejects` of what it returns deal with those that are no rows."""
-        from superinsight_sync.sources.batches import schema_of
+        from superinsight_sync.records.batches import schema_of
         from superinsight_sync.sources.topics.reading import TopicRead
         from superinsight_sync.sources.topics.redis_stream import StreamReader
 

@@ -5,19 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.model.read import Capabilities, FoundStream, ReadRequest
 from superinsight_sync.sources.http.options import HttpConfig, RestOptions
 from superinsight_sync.sources.http.source import ApiSource
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    ReadRequest,
-    options_of,
-)
+from superinsight_sync.sources.protocol import options_of
 
 if TYPE_CHECKING:
-    from superinsight_sync.sources.files.rejects import Rejects
+    from superinsight_sync.records.json_document import Page
+    from superinsight_sync.records.rejects import Rejects
     from superinsight_sync.sources.http.client import Api
-    from superinsight_sync.sources.http.document import Page
 
 
 class Config(HttpConfig):

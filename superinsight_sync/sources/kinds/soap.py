@@ -15,17 +15,9 @@ from pydantic import Field, model_validator
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Declared, Duration, Size, StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    KindConfig,
-    Probe,
-    ReadRequest,
-    StreamOptions,
-    StreamShape,
-    options_of,
-)
+from superinsight_sync.sources.protocol import KindConfig, StreamOptions, options_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -162,7 +154,7 @@ class SoapSource:
     def discover(self) -> Iterator[FoundStream]:
         """A stream for each operation whose name says that it reads and whose answer holds records."""
         from superinsight_sync.core.errors import SisError
-        from superinsight_sync.sources.naming import topic_name
+        from superinsight_sync.model.naming import topic_name
         from superinsight_sync.sources.soap.wsdl import reads_by_name, records_of
 
         taken: set[str] = set()
@@ -187,7 +179,7 @@ class SoapSource:
 
     def _records(self, contract: "Contract", stream: StreamSpec) -> "Records":
         from superinsight_sync.core.errors import SisError
-        from superinsight_sync.sources.naming import need_columns
+        from superinsight_sync.model.naming import need_columns
         from superinsight_sync.sources.soap.wsdl import records_of
 
         options, where = options_of("soap", stream), f"stream '{stream.name}'"
@@ -203,7 +195,7 @@ class SoapSource:
 
     def read(self, request: ReadRequest) -> "TopicRead":
         """Streams the records. `set_aside` and `rejects` of what it returns deal with those that are no rows."""
-        from superinsight_sync.sources.batches import schema_of
+        from superinsight_sync.records.batches import schema_of
         from superinsight_sync.sources.soap.reading import OperationReader
         from superinsight_sync.sources.topics.reading import TopicRead
 

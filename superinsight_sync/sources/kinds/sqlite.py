@@ -11,15 +11,9 @@ from pydantic import Field
 from superinsight_sync.core.errors import AccessError, ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import (
-    Capabilities,
-    FoundStream,
-    KindConfig,
-    Probe,
-    ReadRequest,
-    StreamShape,
-)
+from superinsight_sync.sources.protocol import KindConfig
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,7 +56,7 @@ class SqliteSource:
     def _open(self) -> "Iterator[sqlite3.Connection]":
         import sqlite3
 
-        from superinsight_sync.sources.sql.errors import mapped
+        from superinsight_sync.databases.errors import mapped
 
         try:
             with closing(sqlite3.connect(self._uri, uri=True, timeout=30)) as db:
@@ -87,13 +81,13 @@ class SqliteSource:
         )
 
     def discover(self) -> Iterator[FoundStream]:
-        from superinsight_sync.sources.sql.sqlite_catalogue import found_streams
+        from superinsight_sync.databases.sqlite_catalogue import found_streams
 
         with self._open() as db:
             yield from found_streams(db)
 
     def describe(self, stream: StreamSpec) -> StreamShape:
-        from superinsight_sync.sources.sql.sqlite_catalogue import describe
+        from superinsight_sync.databases.sqlite_catalogue import describe
 
         with self._open() as db:
             return describe(db, stream)
@@ -104,10 +98,10 @@ class SqliteSource:
         import adbc_driver_sqlite.dbapi as adbc
         import pyarrow as pa
 
-        from superinsight_sync.sources.batches import schema_of, shaped
-        from superinsight_sync.sources.sql.errors import mapped
-        from superinsight_sync.sources.sql.sqlite_catalogue import describe, mixed_values, select_sql, untimed
-        from superinsight_sync.sources.sql.sqlite_types import as_declared
+        from superinsight_sync.databases.errors import mapped
+        from superinsight_sync.databases.sqlite_catalogue import describe, mixed_values, select_sql, untimed
+        from superinsight_sync.databases.sqlite_types import as_declared
+        from superinsight_sync.records.batches import schema_of, shaped
 
         with self._open() as db:
             shape = describe(db, request.stream)
@@ -142,7 +136,7 @@ class SqliteSource:
             raise found or mapped(error) from error
 
     def count(self, request: ReadRequest) -> int:
-        from superinsight_sync.sources.sql.sqlite_catalogue import count_sql, describe
+        from superinsight_sync.databases.sqlite_catalogue import count_sql, describe
 
         with self._open() as db:
             row = db.execute(count_sql(request, describe(db, request.stream).columns)).fetchone()

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from lxml import etree
 
 from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.sources.files.cells import cast_texts
-from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.records.cells import cast_texts
+from superinsight_sync.records.message_values import Bad
 from superinsight_sync.sources.soap.answers import children_of, json_of, records_in, text_of
 from superinsight_sync.sources.soap.flat import flat_texts
 from superinsight_sync.sources.soap.wsdl import Field, Records
 from superinsight_sync.sources.topics.reading import Aside, kept
-from superinsight_sync.sources.topics.values import Bad
 
 _UTC = pa.timestamp("us", tz="UTC")
 _MOST_PAGES = 100_000

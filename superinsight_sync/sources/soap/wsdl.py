@@ -11,9 +11,9 @@ from zeep.exceptions import Error as ZeepError
 from zeep.wsdl.bindings.soap import SoapBinding
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.model.naming import not_there
+from superinsight_sync.model.read import Column
 from superinsight_sync.model.types import arrow_type, type_text
-from superinsight_sync.sources.naming import not_there
-from superinsight_sync.sources.protocol import Column
 from superinsight_sync.sources.soap.transport import SoapTransport
 
 _MOST_DEPTH = 8

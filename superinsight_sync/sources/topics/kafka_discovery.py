@@ -7,8 +7,8 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.model.types import type_text
-from superinsight_sync.sources.files.jsontext import object_of
-from superinsight_sync.sources.files.jsontypes import Seen
+from superinsight_sync.records.json_text import object_of
+from superinsight_sync.records.json_types import Seen
 from superinsight_sync.sources.topics.kafka_client import Client
 
 _SAMPLE = 100

@@ -12,12 +12,9 @@ from confluent_kafka import OFFSET_END, KafkaError, Message, TopicPartition
 from superinsight_sync.core.errors import DataError, TransientError
 from superinsight_sync.core.rejects import told
 from superinsight_sync.core.stopping import check_stop
-from superinsight_sync.sources.files.jsontext import text_of
-from superinsight_sync.sources.protocol import Column, ReadRequest
-from superinsight_sync.sources.topics.kafka_client import EARLIEST, Client, Offsets, at_time, mapped
-from superinsight_sync.sources.topics.options import TopicOptions, topic_of
-from superinsight_sync.sources.topics.reading import Aside, kept
-from superinsight_sync.sources.topics.values import (
+from superinsight_sync.model.read import Column, ReadRequest
+from superinsight_sync.records.json_text import text_of
+from superinsight_sync.records.message_values import (
     TIME,
     Bad,
     from_bytes,
@@ -27,6 +24,9 @@ from superinsight_sync.sources.topics.values import (
     times,
     utf8,
 )
+from superinsight_sync.sources.topics.kafka_client import EARLIEST, Client, Offsets, at_time, mapped
+from superinsight_sync.sources.topics.options import TopicOptions, topic_of
+from superinsight_sync.sources.topics.reading import Aside, kept
 
 PARTITION = Column("_partition", "int", pa.int32(), nullable=False)
 OFFSET = Column("_offset", "long", pa.int64(), nullable=False)

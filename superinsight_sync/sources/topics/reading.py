@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from superinsight_sync.core.errors import DataError, ThresholdError
 from superinsight_sync.core.rejects import Reject, rejects_table
-from superinsight_sync.sources.protocol import ReadRequest
-from superinsight_sync.sources.reading import RecordRead
-from superinsight_sync.sources.topics.values import Bad
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.records.message_values import Bad
+from superinsight_sync.sources.record_read import RecordRead
 
 _MOST_BYTES = 512 << 20
 """Messages that are set aside are held until the read ends."""

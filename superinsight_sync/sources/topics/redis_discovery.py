@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import redis.exceptions as errors
 
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.naming import not_there
-from superinsight_sync.sources.protocol import StreamShape
+from superinsight_sync.model.naming import not_there
+from superinsight_sync.model.read import StreamShape
+from superinsight_sync.records.message_values import declared_columns
 from superinsight_sync.sources.topics.options import TopicOptions, topic_of
 from superinsight_sync.sources.topics.redis_stream import AT, ID, REST, ask, server_info
-from superinsight_sync.sources.topics.values import declared_columns
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -9,11 +9,11 @@ import pyarrow as pa
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.core.rejects import told
 from superinsight_sync.core.retry import RetryPolicy, with_retry
-from superinsight_sync.sources.protocol import Column, ReadRequest
+from superinsight_sync.model.read import Column, ReadRequest
+from superinsight_sync.records.message_values import NOT_UTF8, TIME, Bad, from_bytes, times
 from superinsight_sync.sources.topics.options import TopicOptions, topic_of
 from superinsight_sync.sources.topics.reading import Aside, kept
 from superinsight_sync.sources.topics.redis_errors import mapping
-from superinsight_sync.sources.topics.values import NOT_UTF8, TIME, Bad, from_bytes, times
 
 if TYPE_CHECKING:
     from redis import Redis

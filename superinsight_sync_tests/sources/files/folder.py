@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.sources.kinds.files import Config, FilesSource
-from superinsight_sync.sources.protocol import ReadRequest
 
 
 def settings(path: Path) -> Settings:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superinsight_sync.model.types import arrow_type
-from superinsight_sync.sources.files.declared import declared_array, declared_texts
+from superinsight_sync.records.declared_columns import declared_array, declared_texts
 
 FAILS = "set aside"
 JAN = datetime(2026, 1, 31, tzinfo=UTC)

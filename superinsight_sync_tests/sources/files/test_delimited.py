@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import ConfigError, DataError, SisError, ThresholdError
-from superinsight_sync.sources.protocol import ReadRequest, SettingAside
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.sources.protocol import SettingAside
 from superinsight_sync_tests.sources.files.folder import read, rows, source, stream
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.sources.files.encodings import Likely, likely_encoding
+from superinsight_sync.records.encodings import Likely, likely_encoding
 from superinsight_sync_tests.cli.commands import sis
 from superinsight_sync_tests.sources.files.folder import read, rows, source
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync_tests.sources.files.folder import source, stream
 
 

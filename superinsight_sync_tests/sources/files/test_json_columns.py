@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.model.declaration import StreamSpec
-from superinsight_sync.sources.files import jsoncolumns, jsonrows
-from superinsight_sync.sources.files.jsoncolumns import (
+from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.records import json_columns
+from superinsight_sync.records.json_columns import (
     Attempts,
     Proven,
     _Room,
@@ -22,11 +23,11 @@ from superinsight_sync.sources.files.jsoncolumns import (
     read_columns,
     strict_type,
 )
-from superinsight_sync.sources.files.jsontypes import Seen
-from superinsight_sync.sources.files.rejects import Rejects
-from superinsight_sync.sources.http.document import Document, Page
-from superinsight_sync.sources.http.rows import Shape
-from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.records.json_document import Document, Page
+from superinsight_sync.records.json_rows import Shape
+from superinsight_sync.records.json_types import Seen
+from superinsight_sync.records.rejects import Rejects
+from superinsight_sync.sources.files import jsonrows
 from superinsight_sync_tests.sources.files.folder import source
 from superinsight_sync_tests.sources.files.test_json_lines_fast import LINES, VALUES
 
@@ -263,7 +264,7 @@ def test_what_was_read_is_noted_as_if_it_had_been_parsed() -> None:
 def test_columns_are_kept_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = pa.record_batch({"i": pa.array(range(100), pa.int64())})
     room = _Room(batch.nbytes)
-    monkeypatch.setattr(jsoncolumns, "_ROOM", room)
+    monkeypatch.setattr(json_columns, "_ROOM", room)
     proven, other = Proven(), Proven()
     proven.add(b"one", batch)
     other.add(b"two", batch)

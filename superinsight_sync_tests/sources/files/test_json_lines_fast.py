@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from superinsight_sync.sources.files.jsonlines import exact, fast, fast_values
-from superinsight_sync.sources.files.jsontext import text_of
+from superinsight_sync.records.json_lines import exact, fast, fast_values
+from superinsight_sync.records.json_text import text_of
 
 TOKENS = [
     *(f'"{k}"' for k in ("a\\\\", "a\\\\\\\"", "a", "b", "", "a\\u0041", "aA", '\\":', "x: ", "\\ud83d\\ude00", "\\ud800", "\\udc00x")),

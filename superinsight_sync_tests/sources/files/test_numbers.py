@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from superinsight_sync.sources.files.jsontext import number_of
+from superinsight_sync.records.json_text import number_of
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False), digits=st.integers(17, 60))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from superinsight_sync.core.errors import ConfigError, DataError
-from superinsight_sync.sources.protocol import ReadRequest
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync_tests.sources.files.folder import read, rows, source, stream
 
 UTC_US = pa.timestamp("us", tz="UTC")

@@ -12,8 +12,8 @@ import pytest
 
 from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.window import Window
-from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.sources.files.places import RemotePlace, csv_of, ids, nothing_open, parquet_of
 from superinsight_sync_tests.sources.reading import read, stream
 

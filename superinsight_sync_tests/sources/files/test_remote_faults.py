@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from superinsight_sync.core.errors import TransientError
 from superinsight_sync.core.retry import RetryPolicy
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.sources.files.listing import FoundFile, Seen
 from superinsight_sync.sources.files.remote import file as remote_file
 from superinsight_sync.sources.files.remote.file import RemotePlace as Place
 from superinsight_sync.sources.files.remote.folder import matches
-from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.servers.proxy import Proxy, running_proxy
 from superinsight_sync_tests.sources.files.places import (
     RemotePlace,

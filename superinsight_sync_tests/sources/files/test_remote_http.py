@@ -10,8 +10,8 @@ import pytest
 from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.core.retry import RetryPolicy
 from superinsight_sync.core.settings import Settings
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.sources.files.remote import file as remote_file
-from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.servers.web import WebServer, running_web
 from superinsight_sync_tests.sources.files.places import (
     RemotePlace,

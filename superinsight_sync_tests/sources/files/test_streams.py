@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from superinsight_sync.core.errors import ConfigError, DataError
+from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.sources.files.streams import CHUNK_BYTES
-from superinsight_sync.sources.protocol import ReadRequest
 from superinsight_sync_tests.sources.files.folder import read, rows, source, stream
 
 Pack = Callable[[bytes], bytes]

@@ -1,0 +1,1 @@
+"""Other people's databases: catalogues, types, sessions, errors, and the guard of users' SQL."""
