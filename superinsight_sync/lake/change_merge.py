@@ -123,7 +123,7 @@ class ChangeMerge:
             commits = CommitLog(self._blobs, table.path)
             opened = address.open()
             last = None if opened is None else commits.checkpoint(opened, "")
-            after, begun = _reached(last)
+            after, begun = reached(last)
             with open_duckdb(self._memory, self._scratch) as duck:
                 duck.register("log", self._store.dataset(log))
                 span = span_of(duck, after, after + MERGE_ROWS, begun)
@@ -212,7 +212,7 @@ class ChangeMerge:
 
     def merged_seq(self, table: TableRef) -> int:
         """Up to which change the table is."""
-        return _reached(self._store.checkpoint(table))[0]
+        return reached(self._store.checkpoint(table))[0]
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ def _removes(source: pa.Table, span: Span) -> bool:
     return bool(span.gone_before or pc.any(pc.equal(source.column(OP), "delete")).as_py())
 
 
-def _reached(last: Checkpoint | None) -> tuple[int, int]:
+def reached(last: Checkpoint | None) -> tuple[int, int]:
     """Up to which change a table is, and where the last snapshot began."""
     detail = last.detail if last else {}
     return int(detail.get(_MERGED, 0)), int(detail.get(_BEGUN, 0))
