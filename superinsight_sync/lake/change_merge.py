@@ -19,6 +19,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.change_sql import Span, collapsed_sql, incomplete_columns, span_of
 from superinsight_sync.lake.delta import DeltaStore
+from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors, until_committed
 from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog, landed
 from superinsight_sync.lake.delta_table import Address, arrow_schema
@@ -162,6 +163,7 @@ class ChangeMerge:
                 ),
                 load_id,
             )
+            tidy(opened, commits, str(table))
             more = span.newest > span.last
             return Merged(load_id, opened.version(), span.last, span.count, *counts, more)
 

@@ -148,7 +148,13 @@ def _table(db: Connection, stream: StreamSpec) -> Iterator[Finding]:
             "missing",
             f"ALTER TABLE {table} ADD PRIMARY KEY ({wanted});",
         )
-    elif identity == "n" or (identity != "f" and not key):
+    elif identity == "n" and key:
+        yield Finding(
+            f"{table} has no key in its log: its replica identity is NOTHING",
+            "missing",
+            f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT;",
+        )
+    elif identity != "f" and not key:
         yield Finding(
             f"{table} has no key in its log: updates and deletes of it would fail once it is published",
             "missing",

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import pyarrow as pa
@@ -27,7 +27,7 @@ from superinsight_sync.capture.postgres.messages import (
 from superinsight_sync.capture.postgres.rows import CHANGE_FIELDS, TableRows, place_of, place_text
 from superinsight_sync.capture.postgres.snapshot import MARK_PREFIX, Chunk, Decoded, Snapshot, visibility
 from superinsight_sync.capture.protocol import ChangeBatch, Op, Pace, Resume, Settled, SnapshotStep
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.sources.protocol import ReadRequest
@@ -96,7 +96,7 @@ class PostgresSession:
 
         def keep() -> None:
             while not over.wait(_ALIVE_S):
-                with self._locked:
+                with self._locked, suppress(SisError):  # who reads next is told
                     self._log.stay_alive(_ALIVE_S)
 
         thread = threading.Thread(target=keep, name="log-alive", daemon=True)
