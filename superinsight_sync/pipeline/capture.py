@@ -134,7 +134,7 @@ class Capture:
 
     def _follow(self, feed: Feed, tables: dict[str, CapturedTable], lease: Lease) -> None:
         fresh = all(not t.progress.position for t in tables.values())
-        feed.prepare(fresh=fresh)
+        feed.prepare(fresh=fresh, begun=self._begun(tables))
         resume = self._resume(tables)
         try:
             self._followed(feed, tables, lease, resume)
@@ -142,7 +142,9 @@ class Capture:
             if fresh or not all(self._wants_anew(t) for t in tables.values()):
                 raise
             feed.drop()
-            feed.prepare(fresh=True)
+            feed.prepare(fresh=True, begun=())
+            for table in tables.values():
+                table.forget_position()
             self._acknowledged = ""
             self._followed(feed, tables, lease, Resume())
 
@@ -164,6 +166,10 @@ class Capture:
                         return
                     self._tell(feed, session, tables)
                 self._begin_snapshots(session, tables, item.position)
+
+    def _begun(self, tables: dict[str, CapturedTable]) -> list[str]:
+        """Streams that go on from what has landed."""
+        return [n for n, t in tables.items() if t.progress.step is not None and not self._wants_anew(t)]
 
     def _resume(self, tables: dict[str, CapturedTable]) -> Resume:
         worker = self._worker()

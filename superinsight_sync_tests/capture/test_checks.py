@@ -34,6 +34,14 @@ def lacks(settings: Settings, dsn: str, **stream: Any) -> list[Finding]:
             "CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION sis_acme_bank FOR TABLE a WITH (publish = 'insert')",
             "leaves out some kinds",
         ),
+        (
+            "CREATE TABLE a (id int PRIMARY KEY, v int); CREATE PUBLICATION sis_acme_bank FOR TABLE a (id)",
+            "leaves out rows or columns",
+        ),
+        (
+            "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE PUBLICATION sis_acme_bank FOR TABLE a",
+            "tells of partitions",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_captured_is_told_and_mended(

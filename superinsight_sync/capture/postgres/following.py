@@ -8,7 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of, texts_of
+from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of, not_in_log, texts_of
 from superinsight_sync.capture.postgres.connecting import Connection, LogConnection, driver_errors
 from superinsight_sync.capture.postgres.messages import (
     UNCHANGED,
@@ -195,6 +195,13 @@ class PostgresSession:
         _check_key(stream, relation)
         with driver_errors():
             columns = columns_of(self._db, relation)
+            absent = not_in_log(self._db, stream)
+        if absent & {c.name for c in columns}:  # a publication may tell of them, and of others it does not
+            raise ConfigError(
+                f"the publication tells of computed columns: {', '.join(sorted(absent))}",
+                where=f"stream '{stream.name}'",
+                hint="Set publish_generated_columns = none on it",
+            )
         converter = Converter(columns, ReadRequest(stream), self._special)
         self._tables[relation.oid] = TableRows(stream, relation, columns, converter, self._to_json)
 
