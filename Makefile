@@ -14,7 +14,7 @@ export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
 TEST_WORKERS ?= 2
 TEST_OPTIONS ?=
 
-.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills mutants bench bench-env bench-kinds bench-streams bench-receive bench-drain format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills mutants bench bench-env bench-kinds bench-streams bench-receive bench-drain bench-capture format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -64,7 +64,7 @@ test: install-dev install-servers ## Every test.
 
 # Those that have a short and a long version.
 DRILLS := $(addprefix superinsight_sync_tests/, drills gateway/test_drills.py gateway/test_drain.py \
-	gateway/test_below.py gateway/api/test_fuzzing.py)
+	gateway/test_below.py gateway/api/test_fuzzing.py capture/test_kill.py)
 
 drills: install-dev install-servers ## The long versions of the kill and race drills.
 	SIS_LONG=1 $(BIN)/python -m pytest -n 1 --timeout=7200 --durations=10 $(DRILLS)
@@ -89,6 +89,9 @@ bench-receive: install-dev ## Webhooks and batches into the gateway, beside the 
 
 bench-drain: install-dev ## From acceptance to the lake by `sis drain`: 75 pushes a second for 30 s.
 	$(BIN)/python benchmarks/drain.py
+
+bench-capture: install-dev ## From a commit at a PostgreSQL to the lake by a capture, and what a change costs.
+	$(BIN)/python benchmarks/capture.py
 
 bench-streams: install-dev ## A hundred streams of one source, as one run and as a run each.
 	$(BIN)/python benchmarks/hundred_streams.py

@@ -172,11 +172,14 @@ class Feed(Protocol):
         """What the source needs for its log to be followed, and whether it has it. Changes nothing."""
         ...
 
-    def prepare(self, *, fresh: bool) -> None:
+    def prepare(self, *, fresh: bool, begun: Collection[str]) -> None:
         """Makes at the source what the declaration asks for and is not there yet.
 
         Args:
             fresh: nothing has landed yet, so that the log may be followed from now on.
+            begun: names of streams that go on from what has landed of them.
+
+        Raises LogLostError if the log has not told of one of these for a time.
         """
         ...
 

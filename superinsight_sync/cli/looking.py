@@ -108,7 +108,11 @@ def preview_command(
         table = preview(engine, source, spec, limit=limit, refined=refined)
     else:
         where = table_of(source, spec, "raw" if landed == "raw" else "refined")
-        table = landed_rows(engine, where, limit=limit, version=version)
+        if spec.sync.mode == "capture" and landed == "raw" and version is None:
+            with engine.change_view.current(where, spec.primary_key, spec.sync.deletes, limit) as rows:
+                table = rows.read_all()
+        else:
+            table = landed_rows(engine, where, limit=limit, version=version)
     if as_json:
         show_json({"columns": {f.name: str(f.type) for f in table.schema}, "rows": rows_of(table)})
         return

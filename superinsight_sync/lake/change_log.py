@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from superinsight_sync.core.errors import TransientError
 from superinsight_sync.lake.blobs import BlobStore
+from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
 from superinsight_sync.lake.delta_log import CommitLog, landed
 from superinsight_sync.lake.delta_table import Address, arrow_schema
@@ -22,6 +23,8 @@ from superinsight_sync.lake.store import ReadBatches
 from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import SEQ, Commit, CommitResult, TableRef
 
+_TIDY_EVERY = 16
+"""Commits; looking at all files each time would cost more than a commit of a few changes does."""
 _PROPERTIES = {"delta.dataSkippingStatsColumns": SEQ, "delta.logRetentionDuration": "interval 2 days"}
 """Only the number of a change is ever looked up. Commits come every second: their log is kept for less long."""
 
@@ -69,6 +72,8 @@ class ChangeLog:
                 landing.written(schema, partitions=None, where=str(table), scratch=self._scratch_dir) as rows,
             ):
                 write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
+            if opened.version() % _TIDY_EVERY == 0:
+                tidy(opened, log, str(table))
             return CommitResult(opened.version(), landing.rows, landing.size_bytes)
 
         return until_committed(attempt)

@@ -19,6 +19,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import quote
 from superinsight_sync.lake.change_sql import Span, collapsed_sql, incomplete_columns, span_of
 from superinsight_sync.lake.delta import DeltaStore
+from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors, until_committed
 from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog, landed
 from superinsight_sync.lake.delta_table import Address, arrow_schema
@@ -123,7 +124,7 @@ class ChangeMerge:
             commits = CommitLog(self._blobs, table.path)
             opened = address.open()
             last = None if opened is None else commits.checkpoint(opened, "")
-            after, begun = _reached(last)
+            after, begun = reached(last)
             with open_duckdb(self._memory, self._scratch) as duck:
                 duck.register("log", self._store.dataset(log))
                 span = span_of(duck, after, after + MERGE_ROWS, begun)
@@ -162,6 +163,7 @@ class ChangeMerge:
                 ),
                 load_id,
             )
+            tidy(opened, commits, str(table))
             more = span.newest > span.last
             return Merged(load_id, opened.version(), span.last, span.count, *counts, more)
 
@@ -212,7 +214,7 @@ class ChangeMerge:
 
     def merged_seq(self, table: TableRef) -> int:
         """Up to which change the table is."""
-        return _reached(self._store.checkpoint(table))[0]
+        return reached(self._store.checkpoint(table))[0]
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ def _removes(source: pa.Table, span: Span) -> bool:
     return bool(span.gone_before or pc.any(pc.equal(source.column(OP), "delete")).as_py())
 
 
-def _reached(last: Checkpoint | None) -> tuple[int, int]:
+def reached(last: Checkpoint | None) -> tuple[int, int]:
     """Up to which change a table is, and where the last snapshot began."""
     detail = last.detail if last else {}
     return int(detail.get(_MERGED, 0)), int(detail.get(_BEGUN, 0))

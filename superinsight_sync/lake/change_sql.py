@@ -52,12 +52,12 @@ class Span:
 
 def span_of(duck: "duckdb.DuckDBPyConnection", after: int, until: int, begun: int) -> Span | None:
     """The changes of the relation `log` after a number, up to another; None if there are none."""
-    row = duck.execute(
+    (row,) = duck.execute(
         f"SELECT max({SEQ}) FILTER ({SEQ} <= {until}), max({SEQ}), count(*) FILTER ({SEQ} <= {until}),"  # noqa: S608
         f" max({POSITION}) FILTER ({SEQ} <= {until}), epoch_us(max({COMMITTED_AT}) FILTER ({SEQ} <= {until}))"
         f" FROM log WHERE {SEQ} > {after}"
-    ).fetchone()
-    if row is None or row[0] is None:
+    ).fetchall()
+    if row[0] is None:
         return None
     last, newest, count, position, at_us = row
     gone_before = 0

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from superinsight_sync.lake.blobs import BlobStore
     from superinsight_sync.lake.change_log import ChangeLog
     from superinsight_sync.lake.change_merge import ChangeMerge
+    from superinsight_sync.lake.change_view import ChangeView
     from superinsight_sync.lake.delta import DeltaStore
 
 
@@ -36,6 +37,13 @@ def open_change_merge(url: str, scratch_dir: Path, memory_limit_bytes: int) -> "
     from superinsight_sync.lake.change_merge import ChangeMerge
 
     return ChangeMerge(open_store(url, scratch_dir), url, scratch_dir, memory_limit_bytes)
+
+
+def open_change_view(url: str, scratch_dir: Path, memory_limit_bytes: int) -> "ChangeView":
+    """What reads both together."""
+    from superinsight_sync.lake.change_view import ChangeView
+
+    return ChangeView(open_store(url, scratch_dir), scratch_dir, memory_limit_bytes)
 
 
 def open_blobs(url: str, options: Mapping[str, str] | None = None) -> "BlobStore":

@@ -9,7 +9,7 @@ from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.orchestration import keys
 from superinsight_sync.orchestration.assets import dataset_asset, dictionary_asset, raw_assets, refined_asset
-from superinsight_sync.orchestration.checks import connection_check, stream_checks
+from superinsight_sync.orchestration.checks import capture_check, connection_check, stream_checks
 from superinsight_sync.orchestration.landing_sensor import landing_sensors
 from superinsight_sync.orchestration.resources import lake_resource, source_resource
 from superinsight_sync.orchestration.schedules import dataset_schedules, pull_job, source_schedules
@@ -26,7 +26,8 @@ def source_definitions(source: SourceSpec, realtime: frozenset[str] = frozenset(
     checks = [c for s in source.streams if (c := stream_checks(source, s)) is not None]
     resources = {source.name: source_resource(source), keys.LAKE: lake_resource()}
     raw, refined = _raw_steps(source, realtime), [refined_asset(source, s) for s in source.streams]
-    all_checks = [connection_check(source), *checks]
+    captured = [capture_check(source, s) for s in source.streams if s.sync.mode == "capture"]
+    all_checks = [connection_check(source), *captured, *checks]
     job = pull_job(source, [*raw, *refined, *all_checks], resources)
     return dg.Definitions(
         assets=[*raw, *refined, *(dictionary_asset(source, s) for s in source.streams)],

@@ -72,6 +72,28 @@ def connection_check(source: SourceSpec) -> dg.AssetChecksDefinition:
     return connection
 
 
+def capture_check(source: SourceSpec, stream: StreamSpec) -> dg.AssetChecksDefinition:
+    """Whether the log that a captured stream comes from is followed, as the capture itself last said."""
+
+    @dg.asset_check(
+        asset=keys.raw_key(source.name, stream.name),
+        name="capture",
+        description="Whether `sis capture run` follows the source's change log, and how far it is behind.",
+    )
+    def capture() -> dg.AssetCheckResult:
+        from superinsight_sync.pipeline.capture_health import capture_health
+
+        health = capture_health(load_settings(), source)
+        return dg.AssetCheckResult(
+            passed=health.ok,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=health.problem,
+            metadata={f"sis/{name}": value for name, value in health.numbers.items()},
+        )
+
+    return capture
+
+
 def _result(key: dg.AssetKey, outcome: CheckOutcome) -> dg.AssetCheckResult:
     critical = outcome.severity == "critical"
     return dg.AssetCheckResult(

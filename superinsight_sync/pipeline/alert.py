@@ -86,6 +86,15 @@ def alert_capture_stopped(engine: Engine, source: SourceSpec, error: SisError) -
     send(alert, engine.settings, on_failure=keep_as_dead_letter(lambda: engine.state))
 
 
+def alert_log_kept(engine: Engine, source: SourceSpec, kept_bytes: int, limit_bytes: int) -> None:
+    """An alert that the source will soon throw its log away. Never raises because of a channel."""
+    text = (
+        f"The server keeps {kept_bytes / 1e9:.1f} GB of log for it, and throws it away beyond"
+        f" {limit_bytes / 1e9:.1f} GB: changes would be missing. See `sis capture status`"
+    )
+    _warn(engine, f"The capture of {source.name} is far behind", source.name, "", [text])
+
+
 def _warn(engine: Engine, title: str, source: str, stream: str, texts: Sequence[str]) -> None:
     alert = Alert(
         title=title,

@@ -13,6 +13,7 @@ from datetime import datetime
 from superinsight_sync.capture.protocol import (
     ChangeBatch,
     Feed,
+    Lag,
     LogLostError,
     Pace,
     Resume,
@@ -26,6 +27,7 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, SisError, TransientError
 from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.pipeline.alert import alert_log_kept
 from superinsight_sync.pipeline.captured_table import CapturedTable, LandedChanges
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.merging import Merging
@@ -37,6 +39,8 @@ _log = logging.getLogger(__name__)
 _ACKNOWLEDGE_S = 1.0
 _LOOK_S = 0.5
 _TELL_S = 2.0
+_NEAR_SHARE = 0.7
+"""Of the log that the source keeps at most: people are told before it is thrown away."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Capture:
         self._acknowledged = ""
         self._acknowledged_at_s = 0.0
         self._looked_at_s = 0.0
+        self._was_near = False
         self._asked_for: Mapping[str, Worker] = {}
         self._asked_at_s = float("-inf")
 
@@ -129,7 +134,7 @@ class Capture:
 
     def _follow(self, feed: Feed, tables: dict[str, CapturedTable], lease: Lease) -> None:
         fresh = all(not t.progress.position for t in tables.values())
-        feed.prepare(fresh=fresh)
+        feed.prepare(fresh=fresh, begun=self._begun(tables))
         resume = self._resume(tables)
         try:
             self._followed(feed, tables, lease, resume)
@@ -137,7 +142,9 @@ class Capture:
             if fresh or not all(self._wants_anew(t) for t in tables.values()):
                 raise
             feed.drop()
-            feed.prepare(fresh=True)
+            feed.prepare(fresh=True, begun=())
+            for table in tables.values():
+                table.forget_position()
             self._acknowledged = ""
             self._followed(feed, tables, lease, Resume())
 
@@ -159,6 +166,10 @@ class Capture:
                         return
                     self._tell(feed, session, tables)
                 self._begin_snapshots(session, tables, item.position)
+
+    def _begun(self, tables: dict[str, CapturedTable]) -> list[str]:
+        """Streams that go on from what has landed."""
+        return [n for n, t in tables.items() if t.progress.step is not None and not self._wants_anew(t)]
 
     def _resume(self, tables: dict[str, CapturedTable]) -> Resume:
         worker = self._worker()
@@ -238,11 +249,19 @@ class Capture:
     def _report(self, state: str, error: SisError | None = None) -> None:
         self._engine.state.workers.report(KIND, *self._target(), error, state=state)
 
+    def _watch(self, lag: Lag) -> None:
+        """Tells once that the source keeps almost as much log as it will."""
+        near = _is_near(lag)
+        if near and not self._was_near:
+            alert_log_kept(self._engine, self._source, lag.retained_bytes, lag.limit_bytes or 0)
+        self._was_near = near
+
     def _tell(self, feed: Feed, session: Session, tables: dict[str, CapturedTable]) -> None:
         """Writes down how it is, every few seconds."""
         if time.monotonic() - self._counts.since_s < _TELL_S:
             return
         lag = feed.lag()
+        self._watch(lag)
         detail = {
             "changes_per_s": round(self._counts.rate(), 1),
             "behind_bytes": lag.behind_bytes,
@@ -261,6 +280,11 @@ class Capture:
                 self._engine.state.workers.report(
                     KIND, self._source.tenant, target, state=state, anew_done=table.progress.anew
                 )
+
+
+def _is_near(lag: Lag) -> bool:
+    """Whether the source will soon throw its log away."""
+    return lag.limit_bytes is not None and lag.retained_bytes > _NEAR_SHARE * lag.limit_bytes
 
 
 def _snapshot_text(table: CapturedTable) -> str:

@@ -120,6 +120,10 @@ class CapturedTable:
         """Rows that have not landed."""
         return sum(part.rows for part in self._parts)
 
+    def forget_position(self) -> None:
+        """The log is another one from now on: what it tells has not landed, whatever its positions look like."""
+        self.progress = self._next = replace(self.progress, position="", unsettled=())
+
     def begin_snapshot(self, anew: int, position: str) -> None:
         """From here on every record is given once more."""
         self._next = replace(self._next, step=SnapshotStep(), anew=anew)

@@ -13,7 +13,13 @@ from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.lake.blobs import BlobStore
-from superinsight_sync.lake.opening import open_blobs, open_change_log, open_change_merge, open_store
+from superinsight_sync.lake.opening import (
+    open_blobs,
+    open_change_log,
+    open_change_merge,
+    open_change_view,
+    open_store,
+)
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.declaration import SaveSpec, SourceSpec, StreamSpec
 from superinsight_sync.model.results import ColumnInfo
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
 
     from superinsight_sync.lake.change_log import ChangeLog
     from superinsight_sync.lake.change_merge import ChangeMerge
+    from superinsight_sync.lake.change_view import ChangeView
     from superinsight_sync.state import State
     from superinsight_sync.state.inbox import Inbox
 
@@ -73,6 +80,12 @@ class Engine:
         """What makes their raw tables of them."""
         settings = self.settings
         return open_change_merge(settings.lake_url, settings.scratch_dir, settings.memory_limit_bytes)
+
+    @cached_property
+    def change_view(self) -> "ChangeView":
+        """Their raw tables with what has landed since they were merged."""
+        settings = self.settings
+        return open_change_view(settings.lake_url, settings.scratch_dir, settings.memory_limit_bytes)
 
     @cached_property
     def state(self) -> "State":

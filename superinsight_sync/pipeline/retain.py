@@ -8,10 +8,13 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import Stage
 from superinsight_sync.pipeline.engine import Engine, table_of
+from superinsight_sync.pipeline.merging import merge_changes
 
 FILE_RETENTION = timedelta(days=7)
 """How long files of old versions stay, so that rollback and reading as of a version work."""
 
+CHANGES_RETENTION = timedelta(days=30)
+"""How long a captured stream's change log keeps a change that is in the raw table."""
 INBOX_RETENTION = timedelta(days=30)
 """How long a delivery that has landed can be replayed, and is known again if it is sent once more."""
 HISTORY_RETENTION = timedelta(days=90)
@@ -54,6 +57,10 @@ def _expire(engine: Engine, source: SourceSpec) -> int:
     expired = 0
     stages: tuple[Stage, ...] = ("raw", "refined")
     for stream in source.streams:
+        if stream.sync.mode == "capture":
+            merge_changes(engine, source, stream)  # what is older than that must be in the table
+            changes = table_of(source, stream, "changes")
+            expired += engine.lake.expire(changes, older_than=utc_now() - CHANGES_RETENTION)
         for stage in stages:
             save = stream.saves.raw if stage == "raw" else stream.saves.refined
             table = table_of(source, stream, stage)

@@ -80,13 +80,20 @@ def capturing(engine: Engine, source: SourceSpec, **how: Any) -> Iterator[Runnin
 
 
 def landed(engine: Engine, source: SourceSpec, stream: str, *, system: bool = False) -> pa.Table:
-    """The raw table as it is, its changes merged."""
+    """The raw table as it is, its changes merged. Who reads table and log together saw the same before."""
     spec = source.stream(stream)
+    raw = table_of(source, spec, "raw")
+    order = [(k, "ascending") for k in spec.primary_key]
+    with engine.change_view.current(raw, spec.primary_key, spec.sync.deletes) as rows:
+        seen = rows.read_all().sort_by(order)
     merge_changes(engine, source, spec)
-    table = engine.lake.scan(table_of(source, spec, "raw")).read_all()
-    if not system:
-        table = table.select([n for n in table.column_names if not is_system(n)])
-    return table.sort_by([(k, "ascending") for k in spec.primary_key])
+    table = engine.lake.scan(raw).read_all().sort_by(order)
+    data = table.select([n for n in table.column_names if not is_system(n)])
+    assert repr(rows_of(seen.select(data.column_names))) == repr(rows_of(data))
+    if "_sis_deleted_at" in table.column_names:
+        marks = (t.column("_sis_deleted_at").is_null() for t in (seen, table))
+        assert next(marks) == next(marks)
+    return table if system else data
 
 
 def log_of(engine: Engine, source: SourceSpec, stream: str) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What changes at the source, and how: keys, values the log leaves out, whole tables, columns, big transactions."""
 
 import resource
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from superinsight_sync.core.errors import ConfigError
-from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync_tests.capture.bank import (
     QUICK,
     Running,
@@ -213,10 +214,14 @@ def test_a_resnapshot_finds_what_was_never_told_and_loses_nothing(engine: Engine
         db.execute(
             "DELETE FROM a WHERE id = 1; UPDATE a SET v = 22 WHERE id = 2; INSERT INTO a VALUES (4, 4)"
         )
-        with capturing(engine, source) as running:
+        with (
+            pytest.raises(ConfigError, match="has not told of a for a time"),
+            capturing(engine, source) as running,
+        ):
             caught_up(engine, source, bank, running)
-            assert landed(engine, source, "a").column("v").to_pylist() == [1, 2, 3]
-            engine.state.workers.want_anew("capture", "acme", "bank/a")
+        assert landed(engine, source, "a").column("v").to_pylist() == [1, 2, 3]
+        engine.state.workers.want_anew("capture", "acme", "bank/a")
+        with capturing(engine, source) as running:
             told = lambda: engine.state.workers.get("capture", "acme", "bank/a")  # noqa: E731
             from superinsight_sync_tests.waiting import until
 
@@ -245,6 +250,11 @@ def test_a_slot_that_was_lost_or_moved_stops_the_capture_and_resnapshots_mend_it
         db.execute("SELECT pg_create_logical_replication_slot('sis_acme_bank', 'pgoutput')")
         with pytest.raises(ConfigError, match="made it anew"), capturing(engine, source) as running:
             caught_up(engine, source, bank, running)
+        log = table_of(source, source.stream("a"), "changes")
+        point = engine.lake.checkpoint(log)
+        assert point is not None  # as if the log had been another server's
+        far = replace(point, detail={**point.detail, "position": "F" * 16})
+        engine.lake.set_checkpoint(log, far)
         engine.state.workers.want_anew("capture", "acme", "bank/a")
         with capturing(engine, source) as running:
             caught_up(engine, source, bank, running)
@@ -293,3 +303,15 @@ def test_a_declaration_that_cannot_be_is_refused(stream: dict[str, Any], said: s
         captured(
             "postgresql://nowhere", {"name": "a", "table": None, **stream} if "query" in stream else stream
         )
+
+
+def test_computed_columns_are_left_out(engine: Engine, bank: str) -> None:
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE a (id int PRIMARY KEY, v int, twice int GENERATED ALWAYS AS (v * 2) STORED)")
+        db.execute("INSERT INTO a VALUES (1, 1)")
+        source = captured(bank, {"table": "a"})
+        with capturing(engine, source) as running:
+            caught_up(engine, source, bank, running)
+            db.execute("UPDATE a SET v = 2; INSERT INTO a VALUES (2, 5)")
+            caught_up(engine, source, bank, running)
+    assert landed(engine, source, "a").to_pylist() == [{"id": 1, "v": 2}, {"id": 2, "v": 5}]

@@ -14,7 +14,9 @@ import pytest
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.orchestration import capture as orchestrated
+from superinsight_sync.orchestration.build import source_definitions
 from superinsight_sync.orchestration.capture import Captures
+from superinsight_sync.orchestration.checks import capture_check
 from superinsight_sync.pipeline import capture
 from superinsight_sync.pipeline.engine import open_engine
 from superinsight_sync.pipeline.project import load_project
@@ -90,6 +92,16 @@ def shown() -> dict[str, Any]:
     return next((c for c in found if c["target"] == "bank"), {})
 
 
+def health() -> str | None:
+    """What the asset check says."""
+    source = load_project(load_settings()).source("bank")
+    graph = source_definitions(source).resolve_asset_graph()
+    assert dg.AssetCheckKey(dg.AssetKey(["bank", "raw_accounts"]), "capture") in graph.asset_check_keys
+    found = capture_check(source, source.stream("accounts"))()
+    assert isinstance(found, dg.AssetCheckResult) and found.passed == (found.description is None)
+    return found.description
+
+
 def raw_rows() -> list[dict[str, Any]]:
     done = sis("preview", "bank.accounts", "--landed", "raw", "--limit", "100", "--json")
     return [] if done.code else sorted(done.document["rows"], key=lambda r: r["id"])
@@ -108,8 +120,10 @@ def test_a_source_is_captured_paused_and_read_anew(bank: str) -> None:
             assert told is not None and told.asset_materialization is not None
             assert told.asset_materialization.metadata["sis/changes"].value
             until(lambda: shown().get("state") == "running", "it does not say how it is")
+            assert health() is None
             assert sis("capture", "pause", "bank").code == 0
             until(lambda: shown()["state"] == "paused", "it does not pause")
+            assert "it is paused" in (health() or "")
             db.execute("INSERT INTO accounts VALUES (6, 6)")
             assert sis("capture", "resume", "bank").code == 0
             until(lambda: len(raw_rows()) == 5, "it does not go on")
@@ -135,10 +149,12 @@ def test_a_capture_that_cannot_go_on_says_why_and_goes_on_when_it_is_mended(bank
         db.execute("ALTER TABLE accounts DROP CONSTRAINT accounts_pkey")
         checked = sis("capture", "check", "bank")
         assert checked.code == 1
+        assert "has never run" in (health() or "")
         assert 'ALTER TABLE "public"."accounts" ADD PRIMARY KEY ("id");' in checked.out
         with supervised(instance):
             until(lambda: shown().get("state") == "failed", "it does not fail")
             assert "has no key in its log" in shown()["error_text"]
+            assert "has no key in its log" in (health() or "")
             db.execute("ALTER TABLE accounts ADD PRIMARY KEY (id)")
             assert sis("capture", "resume", "bank").code == 0
             until(lambda: len(raw_rows()) == 5, "it does not go on")

@@ -32,10 +32,10 @@ class PostgresFeed:
         with asking(self._dsn) as db:
             return tuple(findings(db, self._source))
 
-    def prepare(self, *, fresh: bool) -> None:
+    def prepare(self, *, fresh: bool, begun: Collection[str]) -> None:
         from superinsight_sync.capture.postgres.making import prepare
 
-        prepare(self._dsn, self._source, fresh=fresh)
+        prepare(self._dsn, self._source, fresh=fresh, begun=begun)
 
     @contextmanager
     def follow(self, resume: Resume) -> "Iterator[PostgresSession]":

@@ -13,6 +13,9 @@ from superinsight_sync.databases.postgres_types import PgColumn
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.naming import split_table
 
+_GENERATED = (
+    "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attgenerated <> '' AND NOT attisdropped"
+)
 _DIMENSIONS = (
     "SELECT attname, attndims FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
 )
@@ -82,6 +85,11 @@ def texts_of(
         sql.SQL(", ").join(shown), table_sql(stream), sql.SQL(" AND ").join([*by_type, *same])
     )
     return db.execute(query.as_string(db).encode()).fetchone()
+
+
+def not_in_log(db: Connection, stream: StreamSpec) -> frozenset[str]:
+    """Columns that the log does not have: those that the server computes."""
+    return frozenset(name for (name,) in db.execute(_GENERATED, (table_oid(db, stream),)))
 
 
 class JsonAsker:

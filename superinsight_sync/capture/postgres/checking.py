@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg import sql
 
-from superinsight_sync.capture.postgres.catalogue import table_oid, table_sql
+from superinsight_sync.capture.postgres.catalogue import not_in_log, table_oid, table_sql
 from superinsight_sync.capture.postgres.connecting import Connection
 from superinsight_sync.capture.postgres.making import (
     Names,
@@ -19,6 +19,8 @@ from superinsight_sync.capture.protocol import Finding, captured_streams
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 
 _OLDEST = 140_000
+_FILTERS = 150_000
+"""Publications can leave out rows and columns from this version on."""
 _ROLE = "SELECT rolname, rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user"
 _SLOTS = """
     SELECT plugin, database = current_database(), wal_status, active, slot_type
@@ -32,9 +34,12 @@ _KEYS = """
            (SELECT array_agg(a.attname) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attnotnull)
     FROM pg_class c WHERE c.oid = %s"""
-_PUBLICATION = (
-    "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication WHERE pubname = %s"
-)
+_PUBLICATION = """
+    SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM pg_publication WHERE pubname = %s"""
+_FILTERED = """
+    SELECT prrelid::regclass::text FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+    WHERE p.pubname = %s AND (prqual IS NOT NULL OR prattrs IS NOT NULL)"""
+_PARTS = "SELECT relispartition OR relkind = 'p' FROM pg_class WHERE oid = %s"
 
 
 def findings(db: Connection, source: SourceSpec) -> Iterator[Finding]:
@@ -133,6 +138,14 @@ def _table(db: Connection, stream: StreamSpec) -> Iterator[Finding]:
     quoted_role = (
         "CURRENT_ROLE" if may_read else sql.Identifier(_one(db, "SELECT current_user")).as_string(db)
     )
+    if absent := not_in_log(db, stream):
+        names = ", ".join(sorted(absent))
+        yield Finding(f"{table}: computed columns are in no log and are left out: {names}", "warning")
+    if kind == "p":
+        yield Finding(
+            f"{table} is partitioned: that a single partition is truncated, dropped or detached is in no log",
+            "warning",
+        )
     if kind not in "rp":
         yield Finding(f"{table} is no table: views and foreign tables are in no log", "missing")
         return
@@ -148,7 +161,13 @@ def _table(db: Connection, stream: StreamSpec) -> Iterator[Finding]:
             "missing",
             f"ALTER TABLE {table} ADD PRIMARY KEY ({wanted});",
         )
-    elif identity == "n" or (identity != "f" and not key):
+    elif identity == "n" and key:
+        yield Finding(
+            f"{table} has no key in its log: its replica identity is NOTHING",
+            "missing",
+            f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT;",
+        )
+    elif identity != "f" and not key:
         yield Finding(
             f"{table} has no key in its log: updates and deletes of it would fail once it is published",
             "missing",
@@ -169,12 +188,30 @@ def _publication(db: Connection, source: SourceSpec, names: Names) -> Iterator[F
     if not exists(db, names.publication):
         yield from _to_make(db, names, streams)
         return
-    if not _one(db, _PUBLICATION, names.publication):
-        quoted = sql.Identifier(names.publication).as_string(db)
+    quoted = sql.Identifier(names.publication).as_string(db)
+    whole, via_root = _one(db, _PUBLICATION, names.publication)
+    if not whole:
         yield Finding(
             f"the publication '{names.publication}' leaves out some kinds of changes",
             "missing",
             f"ALTER PUBLICATION {quoted} SET (publish = 'insert, update, delete, truncate');",
+        )
+    parts = [s for s in streams if _one(db, _PARTS, table_oid(db, s))]
+    if parts and not via_root:
+        yield Finding(
+            f"the publication '{names.publication}' tells of partitions, not of the tables that have them",
+            "missing",
+            f"ALTER PUBLICATION {quoted} SET (publish_via_partition_root = true);",
+        )
+        return
+    if db.info.server_version >= _FILTERS and (
+        filtered := db.execute(_FILTERED, (names.publication,)).fetchall()
+    ):
+        tables = ", ".join(t for (t,) in filtered)
+        yield Finding(
+            f"the publication '{names.publication}' leaves out rows or columns of {tables}",
+            "missing",
+            f"ALTER PUBLICATION {quoted} SET TABLE {', '.join(table_sql(s).as_string(db) for s in streams)};",
         )
     there = published(db, names.publication)
     lacking = [s for s in streams if table_oid(db, s) not in there]

@@ -42,7 +42,8 @@ def conninfo(dsn: str, *, replication: bool) -> str:
     own = f"{_WRITTEN} -c statement_timeout=0"
     if not replication:
         # Marks that a server writes to its log when it likes would make each chunk of a snapshot wait.
-        own += " -c default_transaction_read_only=on -c synchronous_commit=local"
+        # Rows that a policy hides would be missing without a word: then it is an error.
+        own += " -c default_transaction_read_only=on -c synchronous_commit=local -c row_security=off"
     params["options"] = f"{params.get('options') or ''} {own}".strip()
     params["client_encoding"] = "UTF8"
     params.setdefault("connect_timeout", str(_CONNECT_S))

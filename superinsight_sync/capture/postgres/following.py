@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import pyarrow as pa
 
-from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of, texts_of
+from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of, not_in_log, texts_of
 from superinsight_sync.capture.postgres.connecting import Connection, LogConnection, driver_errors
 from superinsight_sync.capture.postgres.messages import (
     UNCHANGED,
@@ -27,7 +27,7 @@ from superinsight_sync.capture.postgres.messages import (
 from superinsight_sync.capture.postgres.rows import CHANGE_FIELDS, TableRows, place_of, place_text
 from superinsight_sync.capture.postgres.snapshot import MARK_PREFIX, Chunk, Decoded, Snapshot, visibility
 from superinsight_sync.capture.protocol import ChangeBatch, Op, Pace, Resume, Settled, SnapshotStep
-from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.databases.postgres_types import Converter
 from superinsight_sync.model.declaration import StreamSpec
@@ -96,7 +96,7 @@ class PostgresSession:
 
         def keep() -> None:
             while not over.wait(_ALIVE_S):
-                with self._locked:
+                with self._locked, suppress(SisError):  # who reads next is told
                     self._log.stay_alive(_ALIVE_S)
 
         thread = threading.Thread(target=keep, name="log-alive", daemon=True)
@@ -195,6 +195,13 @@ class PostgresSession:
         _check_key(stream, relation)
         with driver_errors():
             columns = columns_of(self._db, relation)
+            absent = not_in_log(self._db, stream)
+        if absent & {c.name for c in columns}:  # a publication may tell of them, and of others it does not
+            raise ConfigError(
+                f"the publication tells of computed columns: {', '.join(sorted(absent))}",
+                where=f"stream '{stream.name}'",
+                hint="Set publish_generated_columns = none on it",
+            )
         converter = Converter(columns, ReadRequest(stream), self._special)
         self._tables[relation.oid] = TableRows(stream, relation, columns, converter, self._to_json)
 

@@ -1,7 +1,7 @@
 """Publication and replication slot: their names, how they are made, looked at and taken away."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg import errors, sql
@@ -75,16 +75,22 @@ def add_tables(publication: str, streams: Sequence[StreamSpec]) -> sql.Composed:
     )
 
 
-def prepare(dsn: str, source: SourceSpec, *, fresh: bool) -> None:
+def prepare(dsn: str, source: SourceSpec, *, fresh: bool, begun: Collection[str]) -> None:
     """See `Feed.prepare`. The publication comes first: a slot cannot decode what was written before it."""
     names, streams = names_of(source), captured_streams(source)
     with writing(dsn) as db, driver_errors():
-        if not exists(db, names.publication):
+        is_there = exists(db, names.publication)
+        there = published(db, names.publication) if is_there else set()
+        lacking = [s for s in streams if table_oid(db, s) not in there]
+        if missed := [s.name for s in lacking if s.name in begun]:
+            raise LogLostError(
+                f"the publication '{names.publication}' has not told of {', '.join(missed)} for a time",
+                hint=f"Changes are missing: `sis capture resnapshot {source.name}.{missed[0]}` finds them",
+            )
+        if not is_there:
             db.execute(create_publication(names.publication, streams))
-        else:
-            there = published(db, names.publication)
-            if lacking := [s for s in streams if table_oid(db, s) not in there]:
-                db.execute(add_tables(names.publication, lacking))
+        elif lacking:
+            db.execute(add_tables(names.publication, lacking))
         if fresh and db.execute(_SLOT, (names.slot,)).fetchone() is None:
             db.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (names.slot,))
 

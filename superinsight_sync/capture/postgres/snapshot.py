@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from psycopg import IsolationLevel, sql
 
-from superinsight_sync.capture.postgres.catalogue import table_sql
+from superinsight_sync.capture.postgres.catalogue import not_in_log, table_sql
 from superinsight_sync.capture.postgres.connecting import Connection
 from superinsight_sync.capture.protocol import SnapshotStep
 from superinsight_sync.core.postgres_copy import copied
@@ -139,7 +139,8 @@ class Snapshot:
             sees = visibility(self._db)
             if not decoded.settle(sees):
                 return None
-            columns = describe(self._db, self.stream)[1]
+            absent = not_in_log(self._db, self.stream)
+            columns = tuple(c for c in describe(self._db, self.stream)[1] if c.name not in absent)
             rows, keys, page = self._read(columns)
         finally:
             self._db.rollback()
