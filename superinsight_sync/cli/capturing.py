@@ -148,8 +148,9 @@ def _row(worker: "Worker") -> tuple[Any, ...]:
 
 @capture_command.command("pause")
 @click.argument("source")
+@json_option
 @errors_shown
-def pause_command(source: str) -> None:
+def pause_command(source: str, as_json: bool) -> None:
     """Lets a source's capture stop until `sis capture resume`. Its server keeps the log meanwhile.
 
     \b
@@ -158,13 +159,16 @@ def pause_command(source: str) -> None:
     """
     spec = _source(source)
     _state().workers.want(_KIND, spec.tenant, spec.name, "pause", by="command line")
+    if as_json:
+        show_json({"source": source, "wanted": "pause"})
     tell(f"{source} pauses; its server keeps the log until it goes on")
 
 
 @capture_command.command("resume")
 @click.argument("source")
+@json_option
 @errors_shown
-def resume_command(source: str) -> None:
+def resume_command(source: str, as_json: bool) -> None:
     """Lets a source's capture go on after a pause, or after an error that you have mended.
 
     \b
@@ -173,13 +177,16 @@ def resume_command(source: str) -> None:
     """
     spec = _source(source)
     _state().workers.want(_KIND, spec.tenant, spec.name, "run", by="command line")
+    if as_json:
+        show_json({"source": source, "wanted": "run"})
     tell(f"{source} goes on, if `sis capture run` runs")
 
 
 @capture_command.command("resnapshot")
 @click.argument("stream")
+@json_option
 @errors_shown
-def resnapshot_command(stream: str) -> None:
+def resnapshot_command(stream: str, as_json: bool) -> None:
     """Has a stream's records read once more, beside its changes; those that are gone are deleted as declared.
 
     A source instead of a stream means all its captured streams: that also makes a lost replication slot anew.
@@ -199,8 +206,11 @@ def resnapshot_command(stream: str) -> None:
     if wanted and wanted not in names:
         raise ConfigError(f"'{stream}' is not captured", hint=f"Valid: {', '.join(names) or 'none'}")
     workers = _state().workers
-    for each in [wanted] if wanted else names:
+    anew = [wanted] if wanted else names
+    for each in anew:
         workers.want_anew(_KIND, spec.tenant, f"{name}/{each}", by="command line")
+    if as_json:
+        show_json({"source": name, "read_anew": anew})
     tell(f"{stream} is read anew, if `sis capture run` runs")
 
 

@@ -1,1 +1,1 @@
-"""Records as they come, as text, JSON, CSV, BSON or messages, made into Arrow; and what cannot be read, with its reason."""
+"""Records as they come (text, JSON, CSV, BSON, messages) made into Arrow; and what cannot be read, with its reason."""
