@@ -16,7 +16,7 @@ from superinsight_sync_tests.servers import keeper
 from superinsight_sync_tests.servers.kafka import KafkaServer
 from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.mongo import MongoServer
-from superinsight_sync_tests.servers.postgres import PostgresServer
+from superinsight_sync_tests.servers.postgres import PostgresServer, running_postgres
 from superinsight_sync_tests.servers.s3 import S3Server
 from superinsight_sync_tests.servers.sftp import SftpServer, running_sftp
 from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
@@ -63,6 +63,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     keeper.end()
     memory.give_back()
+
+
+@pytest.fixture(scope="session")
+def log_server() -> Iterator[PostgresServer]:
+    """Of this worker alone: names of slots are a server's, not a database's."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

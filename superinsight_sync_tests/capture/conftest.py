@@ -22,8 +22,8 @@ def engine(settings: Settings) -> Engine:
 
 
 @pytest.fixture
-def bank(postgres_server: PostgresServer) -> Iterator[str]:
-    dsn = postgres_server.create_database()
+def bank(log_server: PostgresServer) -> Iterator[str]:
+    dsn = log_server.create_database()
     yield dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(

@@ -65,12 +65,12 @@ def test_a_view_and_a_table_that_is_not_there_are_told(settings: Settings, bank:
 
 
 def test_an_account_with_few_rights_is_told_all_it_lacks(
-    settings: Settings, bank: str, postgres_server: PostgresServer
+    settings: Settings, bank: str, log_server: PostgresServer
 ) -> None:
     role = new_name("role")
     with psycopg.connect(bank, autocommit=True) as db:
         db.execute(f"CREATE ROLE {role} LOGIN; CREATE TABLE a (id int PRIMARY KEY)")
-        theirs = postgres_server.dsn(bank.rpartition("/")[2], role)
+        theirs = log_server.dsn(bank.rpartition("/")[2], role)
         found = lacks(settings, theirs)
         assert len(found) == 3, found
         for finding in found:

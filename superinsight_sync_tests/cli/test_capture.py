@@ -41,8 +41,8 @@ attributes:
 
 
 @pytest.fixture
-def bank(postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    dsn = postgres_server.create_database()
+def bank(log_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    dsn = log_server.create_database()
     for name in ("SIS_HOME", "SIS_LAKE_URL", "SIS_DATABASE_URL", "SIS_PROJECT_DIR"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / f"bank_{dsn.rpartition('_')[2]}"
