@@ -212,10 +212,6 @@ class ChangeMerge:
                 commit_nothing(table, properties)
         return counts
 
-    def merged_seq(self, table: TableRef) -> int:
-        """Up to which change the table is."""
-        return reached(self._store.checkpoint(table))[0]
-
 
 @dataclass(frozen=True)
 class _How:

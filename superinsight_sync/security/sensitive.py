@@ -154,21 +154,9 @@ def commonest(kinds: Iterable[SensitiveKind | None]) -> SensitiveKind | None:
     return min(found, key=lambda k: (-found[k], k))
 
 
-def classify(column: str, values: Iterable[str] = (), *, table: str = "") -> SensitiveKind | None:
-    """What a column holds: what its values are, what its name says, or what stands within its texts."""
-    texts = list(values)
-    inside = any(map(names_a_person, texts))
-    return kind_of_values(texts) or kind_of_name(column, table) or ("personal_text" if inside else None)
-
-
 def sensitivity_of(kind: SensitiveKind) -> Sensitivity:
     """`secret` for credentials and payment data, `personal` for the rest, pay among it."""
     return "secret" if kind in ("secret", "card", "iban") else "personal"
-
-
-def holds_sensitive(text: str) -> bool:
-    """Whether something sensitive stands anywhere in a text."""
-    return kind_of_value(text) is not None or names_a_person(text)
 
 
 def names_a_person(text: str) -> bool:

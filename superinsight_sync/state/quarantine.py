@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.model.tables import TableRef
@@ -76,10 +76,3 @@ class Quarantine:
         statement = select(q).where(*matching(q, where)).order_by(q.c.at.desc(), q.c.rule).limit(limit)
         with self._database.read() as connection:
             return tuple(QuarantineCount(**row) for row in connection.execute(statement).mappings())
-
-    def totals(self, **where: Unpack[QuarantineFilter]) -> dict[str, int]:
-        """Records by rule, over all that match."""
-        q = quarantine_counts
-        statement = select(q.c.rule, func.sum(q.c.count)).where(*matching(q, where)).group_by(q.c.rule)
-        with self._database.read() as connection:
-            return {rule: int(total) for rule, total in connection.execute(statement.order_by(q.c.rule))}
