@@ -21,7 +21,7 @@ from superinsight_sync.lake.change_sql import Span, collapsed_sql, incomplete_co
 from superinsight_sync.lake.delta import DeltaStore
 from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors, until_committed
-from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog, landed
+from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog
 from superinsight_sync.lake.delta_table import Address, arrow_schema
 from superinsight_sync.lake.delta_write import commit_nothing
 from superinsight_sync.lake.locations import storage_options, table_address
@@ -160,8 +160,8 @@ class ChangeMerge:
                     "merge" if deletes != "hard" or not _removes(source, span) else "changes",
                     Commit(load_id, {"": point}, metadata),
                     serial=True,
+                    marked=False,
                 ),
-                load_id,
             )
             tidy(opened, commits, str(table))
             more = span.newest > span.last
@@ -200,15 +200,14 @@ class ChangeMerge:
         source: pa.Table,
         how: "_How",
         properties: CommitProperties,
-        load_id: str,
     ) -> tuple[int, int, int]:
-        counts = 0, 0, 0
+        counts, before = (0, 0, 0), table.version()
         with storage_errors(table.table_uri):
             if source.num_rows or how.gone_before:
                 done = how.merger(table, source, properties).execute()
                 names = ("inserted", "updated", "deleted")
                 counts = tuple(int(done[f"num_target_rows_{n}"]) for n in names)  # type: ignore[assignment]
-            if not landed(table, load_id):
+            if table.version() == before:
                 commit_nothing(table, properties)
         return counts
 
