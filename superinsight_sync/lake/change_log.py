@@ -4,6 +4,7 @@ Beside a captured stream's raw table lies its change log. Only one writer can go
 that it follows, and fails if another one came in between, so that a writer that was taken for dead does no harm.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from superinsight_sync.core.errors import TransientError
 from superinsight_sync.lake.blobs import BlobStore
 from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
-from superinsight_sync.lake.delta_log import CommitLog, landed
+from superinsight_sync.lake.delta_log import CommitLog
 from superinsight_sync.lake.delta_table import Address, arrow_schema
 from superinsight_sync.lake.delta_write import write_rows, writer_for
 from superinsight_sync.lake.landing import Landing, fitted_schema
@@ -23,7 +24,8 @@ from superinsight_sync.lake.store import ReadBatches
 from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import SEQ, Commit, CommitResult, TableRef
 
-_TIDY_EVERY = 16
+_OLD_CHECKPOINTS = 32
+_TIDY_EVERY = 20
 """Commits; looking at all files each time would cost more than a commit of a few changes does."""
 _PROPERTIES = {"delta.dataSkippingStatsColumns": SEQ, "delta.logRetentionDuration": "interval 2 days"}
 """Only the number of a change is ever looked up. Commits come every second: their log is kept for less long."""
@@ -42,6 +44,7 @@ class ChangeLog:
         self._options: Mapping[str, str] = storage_options(root_url)
         self._blobs: BlobStore = open_blobs(root_url, self._options)
         self._scratch_dir = scratch_dir
+        self._old: dict[str, deque[int]] = defaultdict(deque)
 
     def append(
         self, table: TableRef, read: ReadBatches, commit: Commit, *, following: str | None
@@ -56,9 +59,9 @@ class ChangeLog:
         def attempt() -> CommitResult:
             landing = Landing(read)
             opened = address.open() or address.create(storable_schema(landing.schema), _PROPERTIES)
-            if landed(opened, commit.load_id):
+            last, pointer = log.checkpoint(opened, ""), log.pointer(opened)
+            if last is not None and last.load_id == commit.load_id:
                 return CommitResult(opened.version(), 0, 0, repeated=True)
-            last = log.checkpoint(opened, "")
             if (last.load_id if last else None) != following:
                 raise TransientError(
                     "another process lands changes of this stream too",
@@ -66,14 +69,22 @@ class ChangeLog:
                     hint="Run one `sis capture run` per project; this one begins again where the other stopped",
                 )
             schema: pa.Schema = fitted_schema(landing.schema, arrow_schema(opened), str(table))
-            properties = log.properties("append", commit, serial=True)
+            properties = log.properties("append", commit, serial=True, marked=False)
             with (
                 storage_errors(str(table)),
                 landing.written(schema, partitions=None, where=str(table), scratch=self._scratch_dir) as rows,
             ):
                 write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
+            self._forget_old(log, pointer)
             if opened.version() % _TIDY_EVERY == 0:
                 tidy(opened, log, str(table))
             return CommitResult(opened.version(), landing.rows, landing.size_bytes)
 
         return until_committed(attempt)
+
+    def _forget_old(self, log: CommitLog, pointer: int) -> None:
+        """Deletes checkpoints that many commits have followed; who reads a log reads its newest."""
+        old = self._old[log.path]
+        old.append(pointer)
+        if len(old) > _OLD_CHECKPOINTS:
+            log.forget(old.popleft())

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
 
+from superinsight_sync.core.arrow_values import number
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.errors import ConfigError
@@ -21,7 +23,7 @@ from superinsight_sync.lake.change_sql import Span, collapsed_sql, incomplete_co
 from superinsight_sync.lake.delta import DeltaStore
 from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors, until_committed
-from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog, landed
+from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog
 from superinsight_sync.lake.delta_table import Address, arrow_schema
 from superinsight_sync.lake.delta_write import commit_nothing
 from superinsight_sync.lake.locations import storage_options, table_address
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
 
 Deletes = Literal["ignore", "soft", "hard"]
 MERGE_ROWS = 250_000
-"""Changes brought into the table in one commit."""
+"""Changes brought into the table in one commit, at most; fewer if they are wide."""
+_MERGE_BYTES, _LEAST_ROWS = 32 << 20, 1_000
+"""As Parquet, of which memory takes several times as much."""
 _MERGED, _BEGUN = "merged", "begun"
 _MARK = pa.field(DELETED_AT, pa.timestamp("us", "UTC"))
 _OTHER_HASH = f"-1 - t.{HASH}"
@@ -127,7 +131,7 @@ class ChangeMerge:
             after, begun = reached(last)
             with open_duckdb(self._memory, self._scratch) as duck:
                 duck.register("log", self._store.dataset(log))
-                span = span_of(duck, after, after + MERGE_ROWS, begun)
+                span = span_of(duck, after, after + self._most(log, after), begun)
                 if span is None:
                     return None
                 source, partial = self._source(duck, self._store.schema(log), keys, span, load_id, deletes)
@@ -160,14 +164,23 @@ class ChangeMerge:
                     "merge" if deletes != "hard" or not _removes(source, span) else "changes",
                     Commit(load_id, {"": point}, metadata),
                     serial=True,
+                    marked=False,
                 ),
-                load_id,
             )
             tidy(opened, commits, str(table))
             more = span.newest > span.last
             return Merged(load_id, opened.version(), span.last, span.count, *counts, more)
 
         return until_committed(attempt)
+
+    def _most(self, log: TableRef, after: int) -> int:
+        """How many changes after a number are merged at once: so many that they fit into memory."""
+        opened = Address(table_address(self._root_url, log.path), self._options, str(log)).opened()
+        files = pa.RecordBatchReader.from_stream(opened.get_add_actions(flatten=True)).read_all()
+        if f"max.{SEQ}" in files.column_names:
+            files = files.filter(pc.greater(files[f"max.{SEQ}"], number(after, pa.int64())))
+        rows, size = (pc.sum(files[n]).as_py() or 0 for n in ("num_records", "size_bytes"))
+        return max(_LEAST_ROWS, min(MERGE_ROWS, _MERGE_BYTES * rows // max(size, 1)))
 
     def _source(
         self,
@@ -200,15 +213,14 @@ class ChangeMerge:
         source: pa.Table,
         how: "_How",
         properties: CommitProperties,
-        load_id: str,
     ) -> tuple[int, int, int]:
-        counts = 0, 0, 0
+        counts, before = (0, 0, 0), table.version()
         with storage_errors(table.table_uri):
             if source.num_rows or how.gone_before:
                 done = how.merger(table, source, properties).execute()
                 names = ("inserted", "updated", "deleted")
                 counts = tuple(int(done[f"num_target_rows_{n}"]) for n in names)  # type: ignore[assignment]
-            if not landed(table, load_id):
+            if table.version() == before:
                 commit_nothing(table, properties)
         return counts
 
@@ -287,8 +299,6 @@ def _table_schema(source: pa.Schema) -> pa.Schema:
 
 
 def _removes(source: pa.Table, span: Span) -> bool:
-    import pyarrow.compute as pc
-
     return bool(span.gone_before or pc.any(pc.equal(source.column(OP), "delete")).as_py())
 
 

@@ -83,14 +83,19 @@ class CommitLog:
 
     def __init__(self, blobs: BlobStore, path: str) -> None:
         self._blobs = blobs
-        self._path = path
+        self.path = path
 
-    def properties(self, verb: str, commit: Commit, *, serial: bool = False) -> CommitProperties:
+    def properties(
+        self, verb: str, commit: Commit, *, serial: bool = False, marked: bool = True
+    ) -> CommitProperties:
         """Stages the checkpoints and returns what makes them part of the commit.
 
-        With `serial`, any commit since the table was opened fails this one instead of being stepped over.
+        Args:
+            serial: any commit since the table was opened fails this one instead of being stepped over.
+            marked: the load can be found by its id alone. Not for a table that has a commit every second, where the
+                checkpoint says what the last load was: the table's state would grow with each.
         """
-        marks = [Transaction(_LOAD_APP + commit.load_id, _LANDED, _now_ms())]
+        marks = [Transaction(_LOAD_APP + commit.load_id, _LANDED, _now_ms())] if marked else []
         marks += self.staged(commit.checkpoints)
         metadata = {
             LOAD_ID_KEY: commit.load_id,
@@ -153,7 +158,7 @@ class CommitLog:
         """Deletes checkpoint files written before a time to which neither of the two versions points."""
         used = set(self.pointers(newest.version()).values())
         removed = 0
-        for path in list(self._blobs.list(f"{self._path}/{FOLDER}")):
+        for path in list(self._blobs.list(f"{self.path}/{FOLDER}")):
             pointer = int(path.rpartition("/")[2].removesuffix(".json"), 16)
             if pointer in used:
                 continue
@@ -164,6 +169,15 @@ class CommitLog:
                 self._blobs.delete(path)
                 removed += 1
         return removed
+
+    def pointer(self, table: DeltaTable) -> int:
+        """Where the stream's own checkpoint is in this version; 0 if it has none."""
+        return table.transaction_version(CHECKPOINT_APP) or _NONE
+
+    def forget(self, pointer: int) -> None:
+        """Deletes the checkpoint of a version that nobody will go back to."""
+        if pointer != _NONE:
+            self._blobs.delete(self._file(pointer))
 
     def trim(self, newest: int) -> None:
         """Now and then, deletes commits and Delta checkpoints that a long log does not need. The least version that
@@ -177,13 +191,13 @@ class CommitLog:
             spare = version in points and (version + 1) % _CHECKPOINT_KEPT_EVERY and version > first
             recent = version > newest - _CHECKPOINT_KEPT_EVERY
             if version < first or (".checkpoint." in name and spare and not recent):
-                self._blobs.delete(f"{self._path}/_delta_log/{name}")
+                self._blobs.delete(f"{self.path}/_delta_log/{name}")
 
     def _log_files(self) -> list[str]:
-        return [path.rpartition("/")[2] for path in self._blobs.list(f"{self._path}/_delta_log")]
+        return [path.rpartition("/")[2] for path in self._blobs.list(f"{self.path}/_delta_log")]
 
     def _file(self, pointer: int) -> str:
-        return f"{self._path}/{FOLDER}/{pointer:016x}.json"
+        return f"{self.path}/{FOLDER}/{pointer:016x}.json"
 
     def _content(self, pointer: int) -> dict[str, Checkpoint]:
         try:
@@ -191,7 +205,7 @@ class CommitLog:
         except FileNotFoundError as error:
             raise TransientError(
                 "a checkpoint's file is missing",
-                where=self._path,
+                where=self.path,
                 hint="Restore it from a backup of the lake",
             ) from error
         return {partition: Checkpoint(**content) for partition, content in stored.items()}
@@ -199,8 +213,8 @@ class CommitLog:
     def _transactions(self, version: int) -> Iterator[tuple[str, int]]:
         """Every (app id, version) up to a table version, older ones first."""
         start = 0
-        if self._blobs.exists(f"{self._path}/_delta_log/_last_checkpoint"):
-            last = json.loads(self._blobs.read(f"{self._path}/_delta_log/_last_checkpoint"))
+        if self._blobs.exists(f"{self.path}/_delta_log/_last_checkpoint"):
+            last = json.loads(self._blobs.read(f"{self.path}/_delta_log/_last_checkpoint"))
             start = int(last["version"]) + 1
             yield from self._checkpoint_transactions(last)
         for number in range(start, version + 1):
@@ -215,12 +229,12 @@ class CommitLog:
         if parts > 1:
             names = [f"{stem}.{n:010d}.{parts:010d}.parquet" for n in range(1, parts + 1)]
         for name in names:
-            data = self._blobs.read(f"{self._path}/_delta_log/{name}")
+            data = self._blobs.read(f"{self.path}/_delta_log/{name}")
             column = pq.read_table(pa.BufferReader(data), columns=["txn"]).column("txn").drop_null()
             yield from ((t["appId"], t["version"]) for t in column.to_pylist())
 
     def _commit_transactions(self, version: int) -> Iterator[tuple[str, int]]:
-        data = self._blobs.read(f"{self._path}/_delta_log/{version:020d}.json")
+        data = self._blobs.read(f"{self.path}/_delta_log/{version:020d}.json")
         for line in data.splitlines():
             if b'"txn"' in line and (mark := json.loads(line).get("txn")):
                 yield mark["appId"], mark["version"]

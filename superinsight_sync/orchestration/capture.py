@@ -4,13 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, SisError, StopRequested, TransientError
-from superinsight_sync.core.stopping import StopSignal
+from superinsight_sync.core.stopping import StopSignal, ended
 from superinsight_sync.orchestration import keys
 
 if TYPE_CHECKING:
@@ -56,16 +57,19 @@ class Captures:
         self._lock = threading.Lock()
 
     def run(self, stop: StopSignal) -> None:
-        """Returns when `stop` is set and what had been read has landed or will be read again."""
-        threads = [
-            threading.Thread(target=self._supervise, args=(s, stop), name=f"capture-{s.name}")
-            for s in self._sources
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_LOOK_S)
+        """Returns when `stop` is set and what had been read has landed or will be read again.
+
+        An error that nobody foresaw ends its source alone, and is raised at the end.
+        """
+        with ThreadPoolExecutor(len(self._sources), "capture") as threads:
+            going = {threads.submit(self._supervise, source, stop): source for source in self._sources}
+            for future in ended(going):
+                if (error := future.exception()) is not None:
+                    text = f"an error that nobody foresaw: {type(error).__name__}"
+                    self._report(going[future], "failed", SisError(text, hint="See the log; start it again"))
+                    _log.error("capture of %s has ended", going[future].name, exc_info=error)
+        for future in going:
+            future.result()
 
     def _supervise(self, source: "SourceSpec", stop: StopSignal) -> None:
         from superinsight_sync.pipeline.alert import alert_capture_stopped

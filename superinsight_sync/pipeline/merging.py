@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from superinsight_sync.core.errors import SisError, TransientError
+from superinsight_sync.core.errors import TransientError
 from superinsight_sync.lake.change_merge import Merged
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import PullResult, ReadStats
@@ -99,24 +100,24 @@ class Merging:
         self._engine, self._source, self._tables = engine, source, tables
         self._every_s, self._merged = every_s, merged
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"merge-{source.name}", daemon=True)
+        self._threads = ThreadPoolExecutor(1, f"merge-{source.name}")
+        self._going: Future[None] | None = None
         self._reached: dict[str, int] = {}
-        self._error: SisError | None = None
 
     def check(self) -> None:
         """Raises what it could not go on after."""
-        if self._error is not None:
-            raise self._error
+        if self._going is not None and self._going.done():
+            self._going.result()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._going = self._threads.submit(self._run)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._threads.shutdown()
 
     def _run(self) -> None:
         while True:
@@ -125,9 +126,6 @@ class Merging:
                 self._merge_all()
             except TransientError as error:
                 _log.warning("raw tables of %s wait: %s", self._source.name, error)
-            except SisError as error:
-                self._error = error
-                return
             if last_time:
                 return
 

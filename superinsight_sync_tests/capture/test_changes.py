@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.lake import change_merge
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync_tests.capture.bank import (
     QUICK,
@@ -19,6 +20,7 @@ from superinsight_sync_tests.capture.bank import (
     landed,
     log_of,
 )
+from superinsight_sync_tests.waiting import until
 
 LONG = "repeat(md5(random()::text), 500)"
 """So long that the server keeps it beside the row, and the log leaves it out if it does not change."""
@@ -223,8 +225,6 @@ def test_a_resnapshot_finds_what_was_never_told_and_loses_nothing(engine: Engine
         engine.state.workers.want_anew("capture", "acme", "bank/a")
         with capturing(engine, source) as running:
             told = lambda: engine.state.workers.get("capture", "acme", "bank/a")  # noqa: E731
-            from superinsight_sync_tests.waiting import until
-
             until(lambda: (w := told()) and not w.begins_anew, "the stream is not read anew")
             caught_up(engine, source, bank, running)
     assert landed(engine, source, "a").to_pylist() == [
@@ -315,3 +315,35 @@ def test_computed_columns_are_left_out(engine: Engine, bank: str) -> None:
             db.execute("UPDATE a SET v = 2; INSERT INTO a VALUES (2, 5)")
             caught_up(engine, source, bank, running)
     assert landed(engine, source, "a").to_pylist() == [{"id": 1, "v": 2}, {"id": 2, "v": 5}]
+
+
+@pytest.mark.parametrize("deletes", ["hard", "soft"])
+def test_changes_merged_a_few_at_a_time_give_the_same_table(
+    engine: Engine, bank: str, monkeypatch: pytest.MonkeyPatch, deletes: str
+) -> None:
+    monkeypatch.setattr(change_merge, "MERGE_ROWS", 7)
+    monkeypatch.setattr(change_merge, "_LEAST_ROWS", 1)
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE a (id int PRIMARY KEY, v int, body text)")
+        db.execute("ALTER TABLE a ALTER body SET STORAGE EXTERNAL")
+        db.execute(f"INSERT INTO a SELECT i, 0, {LONG} FROM generate_series(1, 20) i")
+        source = captured(bank, {"table": "a", "sync": {"deletes": deletes}})
+        with capturing(engine, source, merge_s=3600) as running:
+            caught_up(engine, source, bank, running)
+            db.execute("UPDATE a SET v = v + id; UPDATE a SET id = id + 100 WHERE id % 5 = 0")
+            db.execute("DELETE FROM a WHERE id % 3 = 0; UPDATE a SET v = 1 WHERE id = 1")
+            db.execute(f"INSERT INTO a SELECT i, 5, {LONG} FROM generate_series(200, 212) i; TRUNCATE a")
+            db.execute(f"INSERT INTO a SELECT i, 6, {LONG} FROM generate_series(5, 25) i")
+            db.execute("UPDATE a SET v = 7 WHERE id % 2 = 0")
+            caught_up(engine, source, bank, running)
+            engine.state.workers.want_anew("capture", "acme", "bank/a")
+            log = table_of(source, source.stream("a"), "changes")
+            ops = lambda: engine.lake.scan(log).read_all().column("_sis_op").to_pylist()  # noqa: E731
+            until(lambda: ops().count("snapshot_end") == 2 or not running.alive, "it is not read anew")
+            db.execute("DELETE FROM a WHERE id = 6; UPDATE a SET v = 9 WHERE id = 7")
+            caught_up(engine, source, bank, running)
+        rows = rows_of(db, "SELECT * FROM a ORDER BY id")
+    found = landed(engine, source, "a", system=True).to_pylist()
+    alive = [r for r in found if r.get("_sis_deleted_at") is None]
+    assert [{k: r[k] for k in ("id", "v", "body")} for r in alive] == rows
+    assert (len(found) > len(alive)) == (deletes == "soft")

@@ -2,9 +2,13 @@
 
 import psycopg
 import pyarrow as pa
+import pytest
 
+from superinsight_sync.core.stopping import StopSignal
+from superinsight_sync.pipeline import merging
+from superinsight_sync.pipeline.capture import Capture
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync_tests.capture.bank import captured, capturing, caught_up, landed, log_of
+from superinsight_sync_tests.capture.bank import QUICK, captured, capturing, caught_up, landed, log_of
 
 
 def test_what_was_there_and_what_changes_is_in_the_raw_table(engine: Engine, bank: str) -> None:
@@ -26,3 +30,16 @@ def test_what_was_there_and_what_changes_is_in_the_raw_table(engine: Engine, ban
     ops = [r["_sis_op"] for r in log_of(engine, source, "accounts")]
     assert ops[0] == "snapshot_begin" and ops.count("snapshot") == 1200
     assert ops[-5:] == ["insert", "update", "delete", "update", "delete"]
+
+
+def test_an_error_that_nobody_foresaw_in_the_merge_stops_the_capture(
+    engine: Engine, bank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(merging, "merge_changes", fail)
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY)")
+    with pytest.raises(RuntimeError, match="broken"):
+        Capture(engine, captured(bank, {"table": "accounts"}), pace=QUICK, merge_s=0.01).run(StopSignal())

@@ -43,4 +43,8 @@ def test_many_commits_leave_few_files_and_every_change(tmp_path: Path) -> None:
         last = f"l{n}"
     data = open_store(str(tmp_path)).dataset(LOG)
     assert len(list(data.get_fragments())) < 80
+    assert len(list((tmp_path / LOG.path / "_checkpoints").iterdir())) < 40
+    assert len(list((tmp_path / LOG.path / "_delta_log").iterdir())) < 160
+    point = open_store(str(tmp_path)).checkpoint(LOG)
+    assert point is not None and point.load_id == last
     assert sorted(data.to_table().column(SEQ).to_pylist()) == list(range(260))
