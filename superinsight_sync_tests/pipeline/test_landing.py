@@ -201,6 +201,28 @@ def test_what_is_no_record_is_kept_and_the_others_land(
     assert len(rows(engine, "id")) == 2 and len(aside(engine)) == 1
 
 
+@pytest.mark.parametrize(
+    ("form", "bad", "good"),
+    [
+        ("json", b'{"id": "1", "_sis_load_id": "mine"}', b'{"id": "2"}'),
+        ("json", b'[{"id": "1", "_SIS_Hash": 5}]', b'[{"id": "2"}]'),
+        ("ndjson", b'{"id": "1", "_sis_seq": 5}\n', b'{"id": "2"}\n'),
+        ("csv", b"id,_sis_seq\n1,5\n", b"id,name\n2,b\n"),
+    ],
+)
+def test_a_field_under_a_name_of_ours_is_set_aside_with_its_record(
+    engine: Engine, form: str, bad: bytes, good: bytes
+) -> None:
+    spec = declared()
+    for body in (bad, good):
+        push(engine, body, form)
+        land(engine, spec)
+    assert rows(engine, "id") == ["2"]
+    ((reason, record),) = aside(engine)
+    assert reason == "a field's name begins with _sis_"
+    assert ("1" in record and "5" in record) or "mine" in record
+
+
 def test_a_delivery_that_cannot_be_taken_apart_holds_nothing_up_and_can_be_replayed(engine: Engine) -> None:
     spec = declared(primary_key=["id"], record="data.object")
     lost = push(engine, b'{"data": {"object": {"id": 1}}')
