@@ -179,7 +179,8 @@ def untimed(db: sqlite3.Connection, request: ReadRequest) -> DataError | None:
         return None
     return DataError(
         f"column '{name}' is the cursor and holds values that are no ISO 8601 time: {row[0]}",
-        hint="Select it with a query that makes it one: strftime('%Y-%m-%dT%H:%M:%SZ', column, 'unixepoch')",
+        hint="Select it with a query that makes it one: of seconds since 1970 by "
+        "strftime('%Y-%m-%dT%H:%M:%SZ', column, 'unixepoch'); numbers that count something else need another one",
     )
 
 
@@ -192,8 +193,12 @@ def mixed_values(db: sqlite3.Connection, request: ReadRequest, columns: Sequence
     if not bad:
         return None
     told = ", ".join(f"'{n}' ({declared[n] or 'no type'}): {count}" for n, count in bad.items())
-    first = next(iter(bad))
+    first = quoted(next(iter(bad)))
+    exact = (
+        f"CASE typeof({first}) WHEN 'real' THEN printf('%!.17g', {first}) WHEN 'blob' THEN quote({first})"
+        f" ELSE CAST({first} AS TEXT) END"
+    )
     return DataError(
         f"values do not fit their column's declared type: {told}",
-        hint=f"Read it with a query that selects CAST({quoted(first)} AS TEXT) and cast it in a refine step",
+        hint=f"Read it with a query that selects {exact} and cast it in a refine step",
     )
