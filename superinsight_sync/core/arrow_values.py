@@ -80,12 +80,28 @@ def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = table.to_pylist()
     except (OverflowError, ValueError):
-        columns = [
-            time_texts(column) if pa.types.is_temporal(column.type) else column.to_pylist()
-            for column in table.columns
-        ]
+        columns = [_shown(column) for column in table.columns]
         found = [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
     return found
+
+
+def _shown(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_temporal(column.type):
+        return time_texts(column)
+    if pa.types.is_nested(column.type):
+        column = column.cast(_times_as_text(column.type))
+    return list(column.to_pylist())
+
+
+def _times_as_text(kind: pa.DataType) -> pa.DataType:
+    """The nested type with text for dates and times."""
+    if pa.types.is_temporal(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([f.with_type(_times_as_text(f.type)) for f in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_times_as_text(kind.key_type), _times_as_text(kind.item_type))
+    return pa.list_(_times_as_text(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 _ARROWS_YEARS = 30_000

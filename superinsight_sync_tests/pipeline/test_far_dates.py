@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,6 +54,35 @@ def test_far_dates_land_and_go_on_to_the_end(
     table = engine.lake.scan(table_of(source, stream, "refined")).read_all().sort_by("id")
     assert table["v"].combine_chunks().equals(values)
     assert rows_of(table)[0]["v"].startswith("12024-01-02")
+
+
+def test_far_dates_of_a_database_land_at_every_depth(engine: Engine, tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "far.duckdb")) as db:
+        db.execute(
+            "CREATE TABLE s AS SELECT 1 AS id, DATE '12024-01-02' AS d, TIMESTAMPTZ '0044-03-15 (BC) 00:00:00+00' AS t,"
+            " [TIMESTAMP '12024-01-02'] AS l, {'a': DATE '0044-03-15 (BC)'} AS st"
+        )
+    source = SourceSpec.model_validate(
+        {
+            "name": "far",
+            "connection": {"kind": "duckdb", "path": str(tmp_path / "far.duckdb")},
+            "streams": [{"name": "s", "table": "s", "sync": {"mode": "incremental", "cursor": "t"}}],
+        }
+    )
+    (stream,) = source.streams
+    pull_stream(engine, source, stream)
+    pull_stream(engine, source, stream)
+    refine_stream(engine, source, stream)
+    describe_stream(engine, source, stream)
+    found = engine.lake.scan(table_of(source, stream, "refined"), columns=["d", "t", "l", "st"]).read_all()
+    assert rows_of(found) == [
+        {
+            "d": "12024-01-02",
+            "t": "-0043-03-15 00:00:00.000000Z",
+            "l": ["12024-01-02 00:00:00.000000"],
+            "st": {"a": "-0043-03-15"},
+        }
+    ]
 
 
 @pytest.mark.parametrize(
