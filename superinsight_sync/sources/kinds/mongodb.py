@@ -240,7 +240,7 @@ def _filter(request: ReadRequest, keys: "Keys | None" = None) -> dict[str, Any]:
         # Unlike $gte, it takes what has no value there, or one of another type.
         bounds["$not"] = {"$lt": bound(request.after)}
     if cursor and request.window is not None:
-        bounds.update({"$gte": bound(request.window.start), "$lt": request.window.end})
+        bounds.update({"$gte": bound(request.window.start), "$lt": bound(request.window.end)})
     return {"$and": [own, {cursor: bounds}]} if bounds else own
 
 
