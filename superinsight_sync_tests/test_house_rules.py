@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,31 @@ def _times(tree: ast.AST) -> list[int]:
             or (node.func.attr in CLOCKS and node.func.value.id == "time")
         )
     ]
+
+
+def _imports(path: Path, known: Collection[str]) -> set[str]:
+    """Modules of ours that a module imports when it runs, at its top or later; not those that only types need."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                found.add(whole if whole in known else node.module)
+    return found & set(known)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    left = {name: _imports(path, modules) - {name} for name, path in modules.items()}
+    while free := {name for name, needs in left.items() if not needs & left.keys()}:
+        for name in free:
+            del left[name]
+    circle = {name for name in left if any(name in needs for needs in left.values())}
+    assert circle == set(), "these import each other, or stand between such"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from superinsight_sync.core.errors import TransientError
+from superinsight_sync.lake.blob_opening import open_blobs
 from superinsight_sync.lake.blobs import BlobStore
 from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
@@ -19,7 +20,6 @@ from superinsight_sync.lake.delta_table import Address, arrow_schema
 from superinsight_sync.lake.delta_write import write_rows, writer_for
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import storage_options, table_address
-from superinsight_sync.lake.opening import open_blobs
 from superinsight_sync.lake.store import ReadBatches
 from superinsight_sync.lake.types import storable_schema
 from superinsight_sync.model.tables import SEQ, Commit, CommitResult, TableRef

@@ -19,6 +19,7 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import quote
+from superinsight_sync.lake.blob_opening import open_blobs
 from superinsight_sync.lake.change_sql import Span, collapsed_sql, incomplete_columns, span_of
 from superinsight_sync.lake.delta import DeltaStore
 from superinsight_sync.lake.delta_compaction import tidy
@@ -27,7 +28,6 @@ from superinsight_sync.lake.delta_log import AFTER_COMMIT, CommitLog
 from superinsight_sync.lake.delta_table import Address, arrow_schema
 from superinsight_sync.lake.delta_write import commit_nothing
 from superinsight_sync.lake.locations import storage_options, table_address
-from superinsight_sync.lake.opening import open_blobs
 from superinsight_sync.lake.system_columns import row_hash
 from superinsight_sync.lake.types import storable_schema, widens
 from superinsight_sync.model.tables import (

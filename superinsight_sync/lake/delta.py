@@ -20,6 +20,7 @@ from deltalake import CommitProperties, DeltaTable
 from superinsight_sync.core.arrow_values import texts
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.lake import delta_maintenance as maintenance
+from superinsight_sync.lake.blob_opening import open_blobs
 from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
 from superinsight_sync.lake.delta_log import (
@@ -43,7 +44,6 @@ from superinsight_sync.lake.delta_table import Address, arrow_schema, in_list, w
 from superinsight_sync.lake.delta_write import commit_nothing, write_rows, write_whole, writer_for
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import checked_path, storage_options, table_address
-from superinsight_sync.lake.opening import open_blobs
 from superinsight_sync.lake.staged_rows import brought_to_rest
 from superinsight_sync.lake.store import ReadBatches, TableVersion
 from superinsight_sync.lake.system_columns import row_hash_algorithm

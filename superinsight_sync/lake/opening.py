@@ -1,13 +1,9 @@
 """From the lake's URL to its stores. Cheap to import: Delta and Arrow load with the first store."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superinsight_sync.lake.locations import filesystem, is_local, local_path, storage_options
-
 if TYPE_CHECKING:
-    from superinsight_sync.lake.blobs import BlobStore
     from superinsight_sync.lake.change_log import ChangeLog
     from superinsight_sync.lake.change_merge import ChangeMerge
     from superinsight_sync.lake.change_view import ChangeView
@@ -44,13 +40,3 @@ def open_change_view(url: str, scratch_dir: Path, memory_limit_bytes: int) -> "C
     from superinsight_sync.lake.change_view import ChangeView
 
     return ChangeView(open_store(url, scratch_dir), scratch_dir, memory_limit_bytes)
-
-
-def open_blobs(url: str, options: Mapping[str, str] | None = None) -> "BlobStore":
-    """The files below a local path or ``s3://…``; `options` override what the environment says."""
-    from superinsight_sync.lake.blob_files import LocalBlobs, ObjectBlobs
-
-    if is_local(url):
-        return LocalBlobs(local_path(url))
-    files, root = filesystem(url, storage_options(url, options))
-    return ObjectBlobs(files, root, url)

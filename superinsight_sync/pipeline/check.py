@@ -13,7 +13,7 @@ from superinsight_sync.model.tables import PARTITION, TableRef
 from superinsight_sync.model.window import window_of_keys
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.quality.run import run_checks
-from superinsight_sync.sources.protocol import open_declared
+from superinsight_sync.sources.opening import open_declared
 
 
 def check_stream(

@@ -13,7 +13,8 @@ from superinsight_sync.model.read import Capabilities
 from superinsight_sync.model.types import arrow_type
 from superinsight_sync.quality.expectations import validate_specs
 from superinsight_sync.security.secrets import holds_literal_secret
-from superinsight_sync.sources.protocol import SOURCE_KINDS, open_declared, options_of
+from superinsight_sync.sources.opening import open_declared, options_of
+from superinsight_sync.sources.protocol import SOURCE_KINDS
 from superinsight_sync.transform.protocol import STEPS
 
 Place = tuple[str | int, ...]

@@ -21,7 +21,7 @@ from superinsight_sync.semantics.dictionary import Described, describe
 from superinsight_sync.semantics.llm import LlmDescriber, LlmSettings, settings_from_env
 from superinsight_sync.semantics.profile import profile_of
 from superinsight_sync.semantics.rules import RULES_VERSION, Shape
-from superinsight_sync.sources.protocol import open_declared
+from superinsight_sync.sources.opening import open_declared
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.state.semantic_cache import Answer, SemanticCache
 

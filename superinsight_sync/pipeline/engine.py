@@ -12,9 +12,9 @@ from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.core.stopping import StopSignal
+from superinsight_sync.lake.blob_opening import open_blobs
 from superinsight_sync.lake.blobs import BlobStore
 from superinsight_sync.lake.opening import (
-    open_blobs,
     open_change_log,
     open_change_merge,
     open_change_view,

@@ -17,7 +17,7 @@ from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.landed_as import check_stream_goes_on
-from superinsight_sync.sources.protocol import open_declared
+from superinsight_sync.sources.opening import open_declared
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
 

@@ -14,7 +14,8 @@ from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.landed_as import check_goes_on
 from superinsight_sync.pipeline.pull_due import Due, due, last_of
 from superinsight_sync.security.secrets import redact
-from superinsight_sync.sources.protocol import Accompanied, Counted, open_declared
+from superinsight_sync.sources.opening import open_declared
+from superinsight_sync.sources.protocol import Accompanied, Counted
 from superinsight_sync.state.opening import is_made
 
 Outcome = Literal["made", "unchanged", "waits", "fails"]

@@ -28,7 +28,8 @@ from superinsight_sync.pipeline.pull_due import Due, due, last_of
 from superinsight_sync.pipeline.same_rows import RowSums
 from superinsight_sync.pipeline.spool import Spool
 from superinsight_sync.pipeline.widening import Rewrites, widen_table
-from superinsight_sync.sources.protocol import Accompanied, Settling, open_declared
+from superinsight_sync.sources.opening import open_declared
+from superinsight_sync.sources.protocol import Accompanied, Settling
 from superinsight_sync.state.leases import Lease
 
 

@@ -7,14 +7,14 @@ from pydantic import ValidationError
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.extras import EXTRAS, need
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.declaration import StreamSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.security.secrets import holds_literal_secret
-from superinsight_sync.sources.protocol import SOURCE_KINDS, Source, StreamOptions
+from superinsight_sync.sources.protocol import SOURCE_KINDS, Owner, Pooling, Source, StreamOptions
 
 _WHERE = "connection"
 
 
-def open_connection(connection: dict[str, Any], settings: Settings) -> Source:
+def open_source(connection: dict[str, Any], settings: Settings) -> Source:
     """The source, not connected yet; references to secrets stay references until it connects.
 
     Raises ConfigError for an unknown kind, a wrong or missing key, a secret that is written out, or a driver that is
@@ -38,8 +38,19 @@ def open_connection(connection: dict[str, Any], settings: Settings) -> Source:
     return SOURCE_KINDS.load(kind)(checked, settings)
 
 
-def checked_options(kind: str, stream: StreamSpec) -> StreamOptions:
-    """The stream's options, validated by the kind's ``Options`` (by an empty one if it has none)."""
+def open_declared(source: SourceSpec, settings: Settings) -> Source:
+    """The source as declared; what it keeps open is for all in this process that open it. Raises as `open_source`."""
+    opened = open_source(source.connection, settings)
+    if isinstance(opened, Pooling):
+        opened.pool_for(Owner(source.tenant, source.name, source.max_concurrency))
+    return opened
+
+
+def options_of(kind: str, stream: StreamSpec) -> Any:
+    """The stream's options, validated by the kind's ``Options`` (by an empty one if it has none).
+
+    Raises ConfigError for a wrong or missing one.
+    """
     model: type[StreamOptions] = getattr(SOURCE_KINDS.module(kind), "Options", StreamOptions)
     _refuse_literal_secrets(stream.options)
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.plugins import PluginConfig, Registry
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 
 if TYPE_CHECKING:
@@ -135,31 +135,9 @@ class Pooling(Protocol):
 SOURCE_KINDS: Registry[Source] = Registry("superinsight_sync.sources.kinds", "source kind")
 
 
-def open_source(connection: dict[str, Any], settings: Settings) -> Source:
-    """The source that a declaration's `connection` describes. Raises ConfigError for a wrong kind or key."""
-    from superinsight_sync.sources.opening import open_connection
-
-    return open_connection(connection, settings)
-
-
-def open_declared(source: SourceSpec, settings: Settings) -> Source:
-    """The source as declared; what it keeps open is for all in this process that open it. Raises as `open_source`."""
-    opened = open_source(source.connection, settings)
-    if isinstance(opened, Pooling):
-        opened.pool_for(Owner(source.tenant, source.name, source.max_concurrency))
-    return opened
-
-
 class KindConfig(PluginConfig):
     """Base of the kinds' `Config`; `kind` itself is not part of it."""
 
 
 class StreamOptions(PluginConfig):
     """Base of the kinds' `Options`: what a stream's `options` may hold. A kind without one takes none."""
-
-
-def options_of(kind: str, stream: StreamSpec) -> Any:
-    """The stream's options as the kind's ``Options``. Raises ConfigError for a wrong or missing one."""
-    from superinsight_sync.sources.opening import checked_options
-
-    return checked_options(kind, stream)

@@ -11,7 +11,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.pipeline.engine import Engine
-from superinsight_sync.sources.protocol import open_source
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync_tests.capture.bank import captured, capturing, caught_up, landed, log_of
 
 VALUES: dict[str, list[str]] = {

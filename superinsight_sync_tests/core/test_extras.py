@@ -68,14 +68,14 @@ def test_a_kind_without_its_driver_says_what_to_install() -> None:
 from pydantic import BaseModel
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
-from superinsight_sync.sources.opening import open_connection
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync.sources.protocol import SOURCE_KINDS
 
 VALUES = {"dsn": "x://h/d", "url": "http://h", "uri": "x://h", "path": "x", "wsdl": "http://h", "bootstrap_servers": "h:1", "user": "{{ env.U }}", "password": "{{ env.P }}"}
 for kind in SOURCE_KINDS.names():
     needed = {n: VALUES.get(n, "x") for n, f in SOURCE_KINDS.config(kind).model_fields.items() if f.is_required()}
     try:
-        open_connection({"kind": kind, **needed}, load_settings())
+        open_source({"kind": kind, **needed}, load_settings())
     except ConfigError as error:
         print(error)
     else:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.lake.blob_opening import open_blobs
 from superinsight_sync.lake.blobs import BlobStore
-from superinsight_sync.lake.opening import open_blobs
 
 
 @pytest.fixture(params=["local", "s3"])

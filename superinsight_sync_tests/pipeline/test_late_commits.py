@@ -191,7 +191,7 @@ def test_ids_are_whole_across_a_wrap(low: int, near: int, whole: int) -> None:
 def test_an_account_that_may_not_see_others_transactions_gets_a_lag_and_is_told(
     engine: Engine, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from superinsight_sync.sources.protocol import open_source
+    from superinsight_sync.sources.opening import open_source
 
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute("DROP ROLE IF EXISTS short_sighted")

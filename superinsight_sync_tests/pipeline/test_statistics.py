@@ -27,7 +27,8 @@ from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.pipeline.read_stats import Extremes
 from superinsight_sync.pipeline.sizes import size_bits
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.shop import shop_source

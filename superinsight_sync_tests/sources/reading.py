@@ -8,7 +8,8 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.records.batches import schema_of
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 
 INCREMENTAL = {"mode": "incremental", "cursor": "updated_at"}
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.shop import change, make_shop
 

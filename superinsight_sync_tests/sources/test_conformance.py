@@ -19,7 +19,8 @@ from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.window import Window
 from superinsight_sync.records.batches import schema_of
 from superinsight_sync.sources.http import client as http_client
-from superinsight_sync.sources.protocol import SOURCE_KINDS, Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import SOURCE_KINDS, Source
 from superinsight_sync_tests.sources.customers import FIRST, ROWS, Customer, rows
 from superinsight_sync_tests.sources.reading import INCREMENTAL, read, stream
 from superinsight_sync_tests.waiting import until

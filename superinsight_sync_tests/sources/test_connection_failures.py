@@ -15,7 +15,8 @@ import pytest
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.deaf import garbage_port, mute_port
 from superinsight_sync_tests.servers.mariadb import PASSWORD, MariadbServer
 from superinsight_sync_tests.servers.ports import free_port

@@ -15,7 +15,8 @@ import yaml
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.sources.reading import INCREMENTAL, read, stream
 
 

@@ -12,7 +12,8 @@ from superinsight_sync.core.errors import ConfigError, DataError, TransientError
 from superinsight_sync.core.rejects import sent
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync.sources.topics import kafka_topic
 from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
 from superinsight_sync_tests.servers.ports import free_port

@@ -11,7 +11,7 @@ import pytest
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import open_source
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync_tests.servers.certificates import certificate
 from superinsight_sync_tests.servers.kafka import KafkaServer, running_kafka
 from superinsight_sync_tests.servers.ports import free_port

@@ -21,7 +21,8 @@ from superinsight_sync.pipeline.engine import Engine, open_engine, table_of
 from superinsight_sync.pipeline.pull import pull_stream
 from superinsight_sync.records.bson_records import check_filter
 from superinsight_sync.sources.documents.reading import ahead
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.mongo import MongoServer, running_mongo
 from superinsight_sync_tests.sources.reading import read, stream
 

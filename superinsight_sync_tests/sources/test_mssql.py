@@ -28,7 +28,7 @@ from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.window import Window
 from superinsight_sync.records.batches import shaped
 from superinsight_sync.sources.kinds.mssql import braced, warnings_of
-from superinsight_sync.sources.protocol import open_source
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync_tests.servers.deaf import garbage_port, mute_port
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.sources.reading import INCREMENTAL, stream

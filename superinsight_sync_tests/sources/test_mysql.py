@@ -18,7 +18,8 @@ from superinsight_sync.core.errors import AccessError, ConfigError, DataError, S
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.window import Window
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.mariadb import PASSWORD, MariadbServer, running_mariadb
 from superinsight_sync_tests.sources.reading import column, read, read_all, stream
 from superinsight_sync_tests.waiting import until

@@ -8,7 +8,8 @@ import pytest
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.sources.protocol import SOURCE_KINDS, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import SOURCE_KINDS
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "unknown source kind"),

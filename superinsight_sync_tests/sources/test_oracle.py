@@ -26,7 +26,7 @@ from superinsight_sync.databases.oracle_types import Converter, OraColumn, quote
 from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.model.window import Window
 from superinsight_sync.records.batches import shaped
-from superinsight_sync.sources.protocol import open_source
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync_tests.servers.deaf import garbage_port, mute_port
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.sources.reading import INCREMENTAL, stream

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync.sources.parallel_parts import side_by_side
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.sources.reading import read, stream
 

@@ -18,7 +18,8 @@ from superinsight_sync.databases.mysql_session import access_of
 from superinsight_sync.databases.pool import Pool
 from superinsight_sync.databases.postgres_session import driver
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Owner, Pooling, Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Owner, Pooling, Source
 from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.sources.reading import read, stream

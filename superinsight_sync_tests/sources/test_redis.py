@@ -14,7 +14,8 @@ from superinsight_sync.core.errors import ConfigError, DataError, ThresholdError
 from superinsight_sync.core.rejects import sent
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.valkey import ValkeyServer, running_valkey
 from superinsight_sync_tests.sources.reading import column, read, stream
 

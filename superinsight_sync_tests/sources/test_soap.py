@@ -13,7 +13,8 @@ import pytest
 from superinsight_sync.core.errors import AccessError, ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync.sources.soap.wsdl import reads_by_name
 from superinsight_sync_tests.servers.soap import SoapServer, running_soap
 from superinsight_sync_tests.sources.reading import column, read, stream

@@ -11,7 +11,7 @@ from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.read import Probe, ReadRequest, StreamShape
 from superinsight_sync.records.sampled_shape import Sampled
 from superinsight_sync.sources.http.options import HttpConfig, HttpOptions
-from superinsight_sync.sources.protocol import options_of
+from superinsight_sync.sources.opening import options_of
 
 if TYPE_CHECKING:
     from superinsight_sync.records.json_document import Page

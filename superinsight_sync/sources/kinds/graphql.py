@@ -14,7 +14,7 @@ from superinsight_sync.sources.http.options import (
     Pagination,
 )
 from superinsight_sync.sources.http.source import ApiSource
-from superinsight_sync.sources.protocol import options_of
+from superinsight_sync.sources.opening import options_of
 
 if TYPE_CHECKING:
     from superinsight_sync.records.json_document import Page

@@ -12,7 +12,8 @@ from superinsight_sync.core.errors import ConfigError, NothingYetError, SisError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Size, StreamSpec
 from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
-from superinsight_sync.sources.protocol import KindConfig, StreamOptions, options_of
+from superinsight_sync.sources.opening import options_of
+from superinsight_sync.sources.protocol import KindConfig, StreamOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa

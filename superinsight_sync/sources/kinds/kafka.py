@@ -12,7 +12,8 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import Duration, StreamSpec
 from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import KindConfig, options_of
+from superinsight_sync.sources.opening import options_of
+from superinsight_sync.sources.protocol import KindConfig
 from superinsight_sync.sources.topics.options import TopicOptions, topic_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadR
 from superinsight_sync.model.results import ColumnInfo
 from superinsight_sync.records.sampled_shape import Sampled
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import KindConfig, StreamOptions, options_of
+from superinsight_sync.sources.opening import options_of
+from superinsight_sync.sources.protocol import KindConfig, StreamOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa

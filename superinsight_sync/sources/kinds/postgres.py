@@ -13,7 +13,8 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
 from superinsight_sync.security.secrets import resolve
-from superinsight_sync.sources.protocol import Owner, StreamOptions, options_of
+from superinsight_sync.sources.opening import options_of
+from superinsight_sync.sources.protocol import Owner, StreamOptions
 from superinsight_sync.sources.server_config import ServerConfig
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.read import Capabilities, FoundStream, ReadRequest
 from superinsight_sync.sources.http.options import HttpConfig, RestOptions
 from superinsight_sync.sources.http.source import ApiSource
-from superinsight_sync.sources.protocol import options_of
+from superinsight_sync.sources.opening import options_of
 
 if TYPE_CHECKING:
     from superinsight_sync.records.json_document import Page

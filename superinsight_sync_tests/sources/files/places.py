@@ -14,7 +14,8 @@ import pytest
 
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.read import ReadRequest
-from superinsight_sync.sources.protocol import Source, open_source
+from superinsight_sync.sources.opening import open_source
+from superinsight_sync.sources.protocol import Source
 from superinsight_sync_tests.servers.ftp import PASSWORD, USER, running_ftp
 from superinsight_sync_tests.servers.s3 import S3Server
 from superinsight_sync_tests.servers.sftp import SftpServer

@@ -16,7 +16,7 @@ from superinsight_sync.core.errors import AccessError, ConfigError, DataError, T
 from superinsight_sync.model.read import FoundStream, ReadRequest
 from superinsight_sync.model.window import Window
 from superinsight_sync.sources.kinds.files import Config, FilesSource
-from superinsight_sync.sources.protocol import open_source
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync_tests.sources.files import folder as folders
 from superinsight_sync_tests.sources.files.folder import read, rows, source, stream
 from superinsight_sync_tests.sources.files.test_delimited import rejected

@@ -41,7 +41,7 @@ def wrong(protocol: str, port: int, host: str = "127.0.0.1", **keys: Any) -> dic
 
 
 def said(connection: dict[str, Any], project: Settings, cls: type[SisError], calls: int = 3) -> str:
-    from superinsight_sync.sources.protocol import open_source
+    from superinsight_sync.sources.opening import open_source
 
     texts = []
     ways = (lambda s: s.probe(), lambda s: s.describe(stream(path="a.csv")), lambda s: list(s.discover()))
@@ -141,7 +141,7 @@ def test_tls_that_is_missing_demanded_or_not_trusted_is_told(
 
 
 def test_an_account_that_can_write_is_warned_of(project: Settings) -> None:
-    from superinsight_sync.sources.protocol import open_source
+    from superinsight_sync.sources.opening import open_source
 
     os.environ["TEST_FTP_PASSWORD"] = PASSWORD
     with running_ftp(rights="elradfmw") as ftp:
@@ -181,7 +181,7 @@ def test_a_wrong_declaration_is_told(keys: dict[str, Any], says: str, project: S
              {"path": "s3://b/", "secret_access_key": SECRET}],
 )  # fmt: skip
 def test_secrets_that_are_written_out_are_refused(keys: dict[str, Any], project: Settings) -> None:
-    from superinsight_sync.sources.protocol import open_source
+    from superinsight_sync.sources.opening import open_source
 
     with pytest.raises(ConfigError) as caught:
         open_source({"kind": "files", **keys}, project)

@@ -12,7 +12,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.push import PushFormat
 from superinsight_sync.model.read import ReadRequest
 from superinsight_sync.receive.parsing import parse
-from superinsight_sync.sources.protocol import open_source
+from superinsight_sync.sources.opening import open_source
 from superinsight_sync_tests.sources.reading import stream
 
 CELLS = st.sampled_from(
