@@ -8,6 +8,8 @@ from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.pipeline import merging
 from superinsight_sync.pipeline.capture import Capture
 from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.reset import reset_stream
+from superinsight_sync.pipeline.retain import maintain_lake
 from superinsight_sync_tests.capture.bank import QUICK, captured, capturing, caught_up, landed, log_of
 
 
@@ -43,3 +45,20 @@ def test_an_error_that_nobody_foresaw_in_the_merge_stops_the_capture(
         db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY)")
     with pytest.raises(RuntimeError, match="broken"):
         Capture(engine, captured(bank, {"table": "accounts"}), pace=QUICK, merge_s=0.01).run(StopSignal())
+
+
+def test_upkeep_and_a_reset_leave_a_capture_that_goes_on(engine: Engine, bank: str) -> None:
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY); INSERT INTO accounts VALUES (1)")
+        source = captured(bank, {"table": "accounts"})
+        with capturing(engine, source) as running:
+            caught_up(engine, source, bank, running)
+            maintain_lake(engine, [source])
+            db.execute("INSERT INTO accounts VALUES (2)")
+            caught_up(engine, source, bank, running)
+        assert landed(engine, source, "accounts").column("id").to_pylist() == [1, 2]
+        reset_stream(engine, source, source.streams[0])
+        db.execute("INSERT INTO accounts VALUES (3); DELETE FROM accounts WHERE id = 1")
+        with capturing(engine, source) as running:
+            caught_up(engine, source, bank, running)
+        assert landed(engine, source, "accounts").column("id").to_pylist() == [2, 3]
