@@ -7,7 +7,10 @@ import pytest
 from superinsight_sync.core.stopping import StopSignal
 from superinsight_sync.pipeline import merging
 from superinsight_sync.pipeline.capture import Capture
-from superinsight_sync.pipeline.engine import Engine
+from superinsight_sync.pipeline.engine import Engine, table_of
+from superinsight_sync.pipeline.refine import refine_stream
+from superinsight_sync.pipeline.reset import reset_stream
+from superinsight_sync.pipeline.retain import maintain_lake
 from superinsight_sync_tests.capture.bank import QUICK, captured, capturing, caught_up, landed, log_of
 
 
@@ -43,3 +46,42 @@ def test_an_error_that_nobody_foresaw_in_the_merge_stops_the_capture(
         db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY)")
     with pytest.raises(RuntimeError, match="broken"):
         Capture(engine, captured(bank, {"table": "accounts"}), pace=QUICK, merge_s=0.01).run(StopSignal())
+
+
+def test_upkeep_and_a_reset_leave_a_capture_that_goes_on(engine: Engine, bank: str) -> None:
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY); INSERT INTO accounts VALUES (1)")
+        source = captured(bank, {"table": "accounts"})
+        with capturing(engine, source) as running:
+            caught_up(engine, source, bank, running)
+            maintain_lake(engine, [source])
+            db.execute("INSERT INTO accounts VALUES (2)")
+            caught_up(engine, source, bank, running)
+        assert landed(engine, source, "accounts").column("id").to_pylist() == [1, 2]
+        reset_stream(engine, source, source.streams[0])
+        db.execute("INSERT INTO accounts VALUES (3); DELETE FROM accounts WHERE id = 1")
+        with capturing(engine, source) as running:
+            caught_up(engine, source, bank, running)
+        assert landed(engine, source, "accounts").column("id").to_pylist() == [2, 3]
+
+
+@pytest.mark.parametrize("deletes", ["hard", "soft"])
+def test_what_is_refined_follows(engine: Engine, bank: str, deletes: str) -> None:
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY, v int)")
+        db.execute("INSERT INTO accounts VALUES (1, 1), (2, 2), (3, 3)")
+        source = captured(bank, {"table": "accounts", "sync": {"deletes": deletes}})
+        stream = source.streams[0]
+        with capturing(engine, source) as running:
+            caught_up(engine, source, bank, running)
+            landed(engine, source, "accounts")
+            refine_stream(engine, source, stream)
+            db.execute("DELETE FROM accounts WHERE id = 1; UPDATE accounts SET v = 22 WHERE id = 2")
+            caught_up(engine, source, bank, running)
+        landed(engine, source, "accounts")
+        refine_stream(engine, source, stream)
+    rows = engine.lake.scan(table_of(source, stream, "refined")).read_all().sort_by("id").to_pylist()
+    alive = [(r["id"], r["v"]) for r in rows if r.get("_sis_deleted_at") is None]
+    assert alive == [(2, 22), (3, 3)]
+    assert len(rows) == (2 if deletes == "hard" else 3)
+    assert refine_stream(engine, source, stream).unchanged
