@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from superinsight_sync.core.errors import ConfigError, DataError
 from superinsight_sync.core.extras import need
+from superinsight_sync.core.rejects import record_texts
 from superinsight_sync.lake.joined_types import joined_type
 from superinsight_sync.records.rejects import Rejects
 from superinsight_sync.sources.files.columnar import TypedLayout
@@ -164,8 +165,8 @@ def _sound(batch: pa.RecordBatch, errors: Any, facts: SheetFacts, *, headers: in
     bad = []
     for row, reason in sorted(reasons.items()):
         there = row < batch.num_rows
-        values = batch.slice(row, 1).to_pylist()[0] if there else {}
-        text = json.dumps({**values, **shown.get(row, {})}, ensure_ascii=False, default=str)
+        values = json.loads(next(record_texts(batch.slice(row, 1)))) if there else {}
+        text = json.dumps({**values, **shown.get(row, {})}, ensure_ascii=False)
         bad.append((first + row, reason, text))
     keep = pa.array([i not in reasons for i in range(batch.num_rows)], pa.bool_())
     if batch.num_columns:
