@@ -38,7 +38,7 @@ def cron_name(cron: str) -> str:
 
 def _normal(field: str, place: int) -> str:
     """One way to write a field: numbers without leading zeros, months and weekdays as words, ``*`` for all."""
-    field = "*" if field in ("?", "*/1") else field
+    field = "*" if re.fullmatch(r"\?|\*/0*1", field) else field
     parts = []
     for part in field.split(","):
         head, slash, step = part.partition("/")

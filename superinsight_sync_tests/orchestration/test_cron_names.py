@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from superinsight_sync.orchestration.cron_names import cron_name
@@ -43,6 +43,7 @@ def moments(cron: str) -> list[float]:
 
 
 @given(CRONS, CRONS | st.none(), st.sampled_from(["upper", "zeros", "same"]))
+@example("* * * * */1", None, "zeros")
 def test_every_cron_has_one_name_and_one_name_comes_at_one_set_of_moments(
     cron: str, other: str | None, change: str
 ) -> None:
