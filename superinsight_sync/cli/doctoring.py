@@ -22,6 +22,8 @@ from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.security.secrets import redact
 
 _LOW_DISK_BYTES = 2 * 10**9
+_MANY_WAITING = 100_000
+_MANY_COLUMNS = 2_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(settings.home).free
     yield Finding("disk", free > _LOW_DISK_BYTES, f"{human_bytes(free)} free at {settings.home}")
     yield _tried("lake", lambda: _lake(settings))
+    yield _tried("tables", lambda: _tables(settings))
     yield _tried("state database", lambda: _state(settings))
+    yield _tried("inbox", lambda: _inbox(settings))
     yield _tried("declarations", lambda: _declarations(settings))
     yield _tried("dagster", _dagster)
 
@@ -85,6 +89,35 @@ def _lake(settings: Settings) -> str:
     engine.blobs.write(probe, b"ok")
     engine.blobs.delete(probe)
     return f"{sum(1 for _ in engine.lake.tables())} tables at {redact(settings.lake_url)}"
+
+
+def _tables(settings: Settings) -> str:
+    from superinsight_sync.core.errors import ConfigError
+    from superinsight_sync.pipeline.engine import open_engine
+
+    lake = open_engine(settings=settings).lake
+    columns = {str(table): len(lake.schema(table)) for table in lake.tables()}
+    widest = max(columns, key=lambda name: columns[name], default=None)
+    if widest is not None and columns[widest] > _MANY_COLUMNS:
+        raise ConfigError(
+            f"table {widest} has {columns[widest]:,} columns; memory and time are measured up to {_MANY_COLUMNS:,}",
+            hint="Read fewer columns by a query or the `map` step, or nest them in one",
+        )
+    return f"at most {columns[widest]} columns, {widest}" if widest is not None else "none yet"
+
+
+def _inbox(settings: Settings) -> str:
+    from superinsight_sync.core.errors import ConfigError
+    from superinsight_sync.pipeline.engine import open_engine
+    from superinsight_sync.state.inbox import Inbox
+
+    waiting = Inbox(open_engine(settings=settings).state.database, settings.landing_dir).backlog()
+    if waiting.deliveries > _MANY_WAITING:
+        raise ConfigError(
+            f"{waiting.deliveries:,} deliveries wait to be landed, the oldest since {waiting.oldest_at:%F %R} UTC",
+            hint="Run `sis drain` or the sensors' daemon; `sis inbox list` shows what fails",
+        )
+    return f"{waiting.deliveries:,} deliveries wait"
 
 
 def _state(settings: Settings) -> str:

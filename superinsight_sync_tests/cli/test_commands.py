@@ -1,5 +1,6 @@
 """Every command as its user meets it: what it prints, what it changes, how it ends."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
+from superinsight_sync.cli import doctoring
 from superinsight_sync.cli.main import main
+from superinsight_sync.pipeline.engine import open_engine
+from superinsight_sync.state.inbox import Inbox
+from superinsight_sync.state.inbox_writer import Delivery
 from superinsight_sync_tests.cli.commands import sis
 
 
@@ -194,6 +199,22 @@ def test_run_then_look_at_it_take_it_back_and_repair(project: Path) -> None:
     assert sis("maintain", "--json").document["tables"] >= 6
     found = sis("doctor", "--json")
     assert (found.code, found.document["ok"]) == (0, True)
+
+
+def test_the_doctor_warns_before_a_bound_is_reached(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sis("run", "web.pages", "--json").code == 0
+    engine = open_engine()
+    body = b'{"id": 1}'
+    digest = hashlib.sha256(body).hexdigest()
+    made = Delivery("d1", "default", "till", "s", "d1", digest, "json", "", body, len(body), 1)
+    Inbox(engine.state.database, engine.settings.landing_dir).accept(made)
+    monkeypatch.setattr(doctoring, "_MANY_COLUMNS", 2)
+    monkeypatch.setattr(doctoring, "_MANY_WAITING", 0)
+    found = sis("doctor", "--json")
+    assert found.code == 1
+    told = {f["what"]: f["detail"] for f in found.document["findings"] if not f["ok"]}
+    assert told.keys() == {"tables", "inbox"}
+    assert "measured up to 2" in told["tables"] and "1 deliveries wait" in told["inbox"]
 
 
 def test_an_unforeseen_error_is_one_document_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
