@@ -99,6 +99,14 @@ def test_the_same_again_makes_no_new_version(blobs: LocalBlobs, built: Built, tm
     assert len(versions(blobs, PREFIX)) == 1
 
 
+def test_other_files_beside_the_versions_are_left_out(blobs: LocalBlobs, built: Built) -> None:
+    blobs.write(f"{PREFIX}/notes/todo.txt", b"mine")
+    blobs.write(f"{PREFIX}/v0009-abc", b"no folder")
+    version = publish(built, blobs, PREFIX).manifest.version
+    assert versions(blobs, PREFIX) == [version]
+    assert blobs.read(f"{PREFIX}/notes/todo.txt") == b"mine"
+
+
 def test_whether_anything_changed_is_known_without_building(blobs: LocalBlobs, built: Built) -> None:
     manifest = publish(built, blobs, PREFIX).manifest
     assert is_current(manifest, dataset(), {"rows": 1})
