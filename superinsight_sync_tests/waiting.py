@@ -1,6 +1,7 @@
 """Waiting for what another thread or process does, and for nothing else."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +37,10 @@ def next_moment(folder: Path, apart_s: float = 1.1) -> None:
         "the clock of the file system stands still",
     )
     probe.unlink()
+
+
+def heeds_ctrl_c() -> None:
+    """For a child, before it begins: a shell lets what it starts in the background ignore SIGINT, and pytest then
+    ignores SIGTERM, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -11,7 +11,7 @@ import pytest
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.state import open_state
 from superinsight_sync_tests.servers.deaf import mute_port
-from superinsight_sync_tests.waiting import until
+from superinsight_sync_tests.waiting import heeds_ctrl_c, until
 
 SLOW = """type: superinsight_sync.SyncSource
 attributes:
@@ -22,11 +22,6 @@ attributes:
     - {{name: others, endpoint: others}}
 """
 SIS = [sys.executable, "-c", "from superinsight_sync.cli.entry import sis; sis()"]
-
-
-def _heeds_ctrl_c() -> None:
-    """A shell lets what it starts in the background ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -43,7 +38,7 @@ def test_a_run_that_waits_for_its_source_is_stopped(project: Path, how: signal.S
             env=dict(os.environ),
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=_heeds_ctrl_c,
+            preexec_fn=heeds_ctrl_c,
         )
         try:
             until(lambda: len(state.executions.recent(source="slow", status="running")) == 2, "both wait")

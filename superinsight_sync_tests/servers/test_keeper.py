@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from superinsight_sync_tests.servers.postgres import PostgresServer
-from superinsight_sync_tests.waiting import until
+from superinsight_sync_tests.waiting import heeds_ctrl_c, until
 
 RUN = """
 import json, os, threading
@@ -52,6 +52,7 @@ def test_no_server_outlives_its_run(tmp_path: Path, how: signal.Signals, workers
         stdout=(tmp_path / "log").open("wb"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
     )  # fmt: skip
     try:
         until(lambda: told.exists() or run.poll() is not None, "the run starts its servers")
