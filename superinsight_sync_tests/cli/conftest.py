@@ -1,10 +1,10 @@
-"""A project made by `sis init`, with a partitioned stream beside it, that the tests of a module share."""
+"""Projects made by `sis init`, with a partitioned stream beside it."""
 
 import itertools
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,10 +45,9 @@ def make_web(path: Path) -> None:
         db.executemany("INSERT INTO pages VALUES (?,?)", [(f"p{i}", f"[bold] [/x] {i}") for i in range(5)])
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder, which is the current one while the module's tests run."""
-    folder = tmp_path_factory.mktemp("sis") / f"shop{next(_numbers)}"
+@contextmanager
+def made_project(folder: Path) -> Iterator[Path]:
+    """The folder, which is the current one meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("SIS_HOME", "SIS_LAKE_URL", "SIS_DATABASE_URL", "SIS_PROJECT_DIR"):
             patch.delenv(name, raising=False)
@@ -61,3 +60,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("DAGSTER_HOME", str(folder))
         yield folder
     sys.path[:] = [p for p in sys.path if p != str(folder)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project that the tests of a module share: what one runs, the others see."""
+    with made_project(tmp_path_factory.mktemp("sis") / f"shop{next(_numbers)}") as folder:
+        yield folder
+
+
+@pytest.fixture
+def new_project(tmp_path: Path) -> Iterator[Path]:
+    """A project of one test, in which nothing has run."""
+    with made_project(tmp_path / f"shop{next(_numbers)}") as folder:
+        yield folder

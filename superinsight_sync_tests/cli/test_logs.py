@@ -10,7 +10,7 @@ from superinsight_sync_tests.cli.commands import sis
 from superinsight_sync_tests.waiting import until
 
 
-def test_a_run_is_told_line_by_line_with_levels(project: Path) -> None:
+def test_a_run_is_told_line_by_line_with_levels(new_project: Path) -> None:
     assert sis("run", "web.pages").code == 0
     (first,) = open_engine().state.executions.runs()
     shown = sis("logs", first[:8])
@@ -21,12 +21,12 @@ def test_a_run_is_told_line_by_line_with_levels(project: Path) -> None:
     newest = sis("logs", "--json").document
     assert newest["run_id"] != first
     assert {line["message"] for line in newest["lines"] if "began" not in line["message"]} == {"unchanged"}
-    database = project / "data" / "web.db"
-    database.rename(project / "away.db")
+    database = new_project / "data" / "web.db"
+    database.rename(new_project / "away.db")
     try:
         assert sis("run", "web/raw_pages").code != 0
     finally:
-        (project / "away.db").rename(database)
+        (new_project / "away.db").rename(database)
     (line,) = sis("logs", "--level", "warning", "--json").document["lines"]
     assert (line["level"], line["verb"], line["source"], line["stream"]) == ("error", "pull", "web", "pages")
     assert line["message"].startswith("failed: ConfigError: pull web/pages")

@@ -63,10 +63,10 @@ def declared(project: Path, name: str, text: str) -> Iterator[None]:
         file.parent.rmdir()
 
 
-def test_before_the_first_run_every_asset_has_its_line(project: Path) -> None:
-    before = traces(project)
+def test_before_the_first_run_every_asset_has_its_line(new_project: Path) -> None:
+    before = traces(new_project)
     found = plan()
-    assert traces(project) == before
+    assert traces(new_project) == before
     assert set(found) == {
         "shop/raw_orders",
         "shop/orders",
@@ -93,7 +93,7 @@ def test_before_the_first_run_every_asset_has_its_line(project: Path) -> None:
     assert "Plan (nothing was changed)" in sis("plan").out
 
 
-def test_a_selection_is_what_run_takes(project: Path) -> None:
+def test_a_selection_is_what_run_takes(new_project: Path) -> None:
     assert set(plan("web.pages")) == {"web/raw_pages", "web/pages", "web/pages_dictionary"}
     assert set(plan("orders_sample")) == {"datasets/orders_sample"}
     assert set(plan("datasets/orders_sample")) == {"datasets/orders_sample"}
@@ -106,25 +106,25 @@ def test_a_selection_is_what_run_takes(project: Path) -> None:
     assert sis("plan", "web", "--from", "soon", "--json").code == 2
 
 
-def test_what_lacks_its_input_is_told_as_a_run_would(project: Path) -> None:
+def test_what_lacks_its_input_is_told_as_a_run_would(new_project: Path) -> None:
     found = plan("datasets/orders_sample", "web/pages")
     assert {a["outcome"] for a in found.values()} == {"fails"}
     assert "has no table in the lake" in found["datasets/orders_sample"]["would"]
     assert "there are no raw rows yet" in found["web/pages"]["would"]
 
 
-def test_nothing_is_known_of_what_was_never_pushed(project: Path) -> None:
-    with declared(project, "tower", PUSHED):
+def test_nothing_is_known_of_what_was_never_pushed(new_project: Path) -> None:
+    with declared(new_project, "tower", PUSHED):
         assert outcomes("tower") == {
             "tower/raw_events": "waits",
             "tower/events": "waits",
             "tower/events_dictionary": "waits",
         }
-    assert not (project / ".sis").exists()
+    assert not (new_project / ".sis").exists()
 
 
-def test_a_stream_that_cannot_be_planned_harms_only_its_own_lines(project: Path) -> None:
-    with declared(project, "far", DATABASE):
+def test_a_stream_that_cannot_be_planned_harms_only_its_own_lines(new_project: Path) -> None:
+    with declared(new_project, "far", DATABASE):
         found = plan("far", "web.pages")
     assert found["far/raw_gone"]["outcome"] == "fails"
     assert "there is no table 'gone'" in found["far/raw_gone"]["would"]
@@ -134,13 +134,13 @@ def test_a_stream_that_cannot_be_planned_harms_only_its_own_lines(project: Path)
     assert found["web/pages"]["outcome"] == "made"
 
 
-def test_after_a_run_it_says_what_is_new_and_what_is_not(project: Path) -> None:
+def test_after_a_run_it_says_what_is_new_and_what_is_not(new_project: Path) -> None:
     assert sis("run", "--all", "--json").code == 0
-    before = traces(project)
+    before = traces(new_project)
     assert set(outcomes().values()) == {"unchanged"}
-    assert traces(project) == before
+    assert traces(new_project) == before
     assert {a["unchanged"] for a in sis("run", "web", "--json").document["assets"]} == {True}
-    with closing(sqlite3.connect(project / "data" / "web.db")) as db, db:
+    with closing(sqlite3.connect(new_project / "data" / "web.db")) as db, db:
         db.execute("INSERT INTO pages VALUES ('p9', 'nine')")
     found = plan("web.pages", "orders_sample")
     assert found["web/raw_pages"]["rows"] == 6
@@ -154,12 +154,14 @@ def test_after_a_run_it_says_what_is_new_and_what_is_not(project: Path) -> None:
     assert plan("web/pages")["web/pages"]["reads"] == ["default/web/pages/raw version 2"]
 
 
-def test_what_waits_is_counted_without_being_opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_is_counted_without_being_opened(
+    new_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def opened(*_: Any, **__: Any) -> None:
         raise AssertionError("a delivery was opened")
 
     monkeypatch.setattr("superinsight_sync.state.inbox.Inbox.between", opened)
-    with declared(project, "tower", PUSHED):
+    with declared(new_project, "tower", PUSHED):
         for number in range(3):
             body = json.dumps([{"id": number}, {"id": -number}]).encode()
             digest = hashlib.sha256(body).hexdigest()
