@@ -131,6 +131,11 @@ def _far_text(tick: int, kind: pa.DataType) -> str:
     return f"{said}Z" if kind.tz else said
 
 
+def one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The values in one piece."""
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
 def null(kind: pa.DataType) -> pa.Scalar:
     """NULL of any type."""
     return pa.nulls(1, kind)[0]

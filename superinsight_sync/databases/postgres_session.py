@@ -3,15 +3,50 @@
 import contextlib
 import os
 import socket
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.databases.pool import Driver
+from superinsight_sync.security.secrets import resolve
 
 Connection = psycopg.Connection[Any]
 _CANCEL_S = 2.0
+_WRITTEN = (
+    "-c timezone=UTC -c datestyle=ISO -c intervalstyle=iso_8601 -c extra_float_digits=1 -c bytea_output=hex"
+)
+"""How the server writes values as text."""
+
+
+def conninfo(dsn: str, *, connect_timeout: timedelta, settings: str, **more: str) -> str:
+    """A DSN with what our sessions need.
+
+    Args:
+        dsn: a reference, or with references in it.
+        settings: the session's own, as the server's command line has them.
+        more: further parameters of libpq.
+
+    Raises ConfigError for a DSN that cannot be read.
+    """
+    try:
+        params: dict[str, Any] = dict(conninfo_to_dict(resolve(dsn)))
+    except psycopg.ProgrammingError:
+        raise ConfigError(
+            "the DSN cannot be read",
+            where="connection.dsn",
+            hint="Write postgresql://user:password@host:5432/database; escape special characters as %XX",
+        ) from None
+    params["options"] = f"{params.get('options') or ''} {settings} {_WRITTEN}".strip()
+    params["connect_timeout"] = str(max(1, int(connect_timeout.total_seconds())))
+    params["client_encoding"] = "UTF8"
+    params.setdefault("application_name", "superinsight-sync")
+    # A network that swallows everything must not make the look at an idle connection hang.
+    params.setdefault("tcp_user_timeout", str(int(connect_timeout.total_seconds() * 1000)))
+    return make_conninfo(**params, **more)
 
 
 def driver(dsn: str) -> Driver[Connection]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
+from deltalake.table import TableMerger
 
 from superinsight_sync.core.arrow_values import number
 from superinsight_sync.core.clock import utc_now
@@ -214,15 +215,16 @@ class ChangeMerge:
         how: "_How",
         properties: CommitProperties,
     ) -> tuple[int, int, int]:
-        counts, before = (0, 0, 0), table.version()
+        done, before = dict[str, int](), table.version()
         with storage_errors(table.table_uri):
             if source.num_rows or how.gone_before:
                 done = how.merger(table, source, properties).execute()
-                names = ("inserted", "updated", "deleted")
-                counts = tuple(int(done[f"num_target_rows_{n}"]) for n in names)  # type: ignore[assignment]
             if table.version() == before:
                 commit_nothing(table, properties)
-        return counts
+        inserted, updated, deleted = (
+            int(done.get(f"num_target_rows_{what}", 0)) for what in ("inserted", "updated", "deleted")
+        )
+        return inserted, updated, deleted
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ class _How:
     at: datetime
     load_id: str
 
-    def merger(self, table: DeltaTable, source: pa.Table, properties: CommitProperties):  # type: ignore[no-untyped-def]
+    def merger(self, table: DeltaTable, source: pa.Table, properties: CommitProperties) -> TableMerger:
         """Delta's merge, not begun."""
         columns = _table_schema(source.schema).names
         equal = " AND ".join(f"t.{quote(k)} = s.{quote(k)}" for k in self.keys)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
+from superinsight_sync.core.arrow_values import one_array
 from superinsight_sync.model.read import Column
 
 Convert = Callable[[pa.Array, Column], pa.Array]
@@ -27,13 +28,9 @@ def shaped(
     for batch in batches:
         rows = batch if left is None else batch.slice(0, left)
         left = None if left is None else left - rows.num_rows
-        arrays = [_array(convert(rows.column(i), c)) for i, c in enumerate(columns)]
+        arrays = [one_array(convert(rows.column(i), c)) for i, c in enumerate(columns)]
         typed = pa.RecordBatch.from_arrays(arrays, schema=schema)
         for start in range(0, typed.num_rows, batch_rows):
             yield typed.slice(start, batch_rows)
         if left == 0:
             return
-
-
-def _array(value: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return value.combine_chunks() if isinstance(value, pa.ChunkedArray) else value

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError
@@ -17,6 +17,7 @@ from superinsight_sync.state.database import Database, clean, insert_into, match
 from superinsight_sync.state.tables import workers
 
 Wanted = Literal["run", "pause"]
+_FRESH = {"wanted": "run", "anew": 0, "anew_done": 0, "state": "new", "detail": {}}
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,6 @@ class Worker:
     error_class: str | None
     error_text: str | None
     seen_at: datetime | None
-
-    @property
-    def begins_anew(self) -> bool:
-        """Whether it is asked to begin from the start and has not yet."""
-        return self.anew > self.anew_done
 
 
 class WorkerFilter(TypedDict, total=False):
@@ -84,10 +80,10 @@ class Workers:
         """It is to begin from the start, once more."""
         key = {"kind": kind, "tenant": tenant, "target": target}
         asked = {"asked_by": by, "asked_at": utc_now()}
-        self._upsert(key, asked)
         with self._database.write() as connection:
-            where = matching(workers, key)
-            connection.execute(update(workers).where(*where).values(anew=workers.c.anew + 1))
+            statement = insert_into(connection, workers).values(**{**_FRESH, **asked, "anew": 1}, **key)
+            more = {**asked, "anew": workers.c.anew + 1}
+            connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=more))
 
     def report(
         self,
@@ -116,14 +112,7 @@ class Workers:
         with self._database.read() as connection:
             return tuple(Worker(**row) for row in connection.execute(statement).mappings())
 
-    def forget(self, kind: str, tenant: str, target: str) -> None:
-        """Nothing is known of it any more."""
-        found = matching(workers, {"kind": kind, "tenant": tenant, "target": target})
-        with self._database.write() as connection:
-            connection.execute(delete(workers).where(*found))
-
     def _upsert(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        fresh = {"wanted": "run", "anew": 0, "anew_done": 0, "state": "new", "detail": {}}
         with self._database.write() as connection:
-            statement = insert_into(connection, workers).values(**{**fresh, **values}, **key)
+            statement = insert_into(connection, workers).values(**{**_FRESH, **values}, **key)
             connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(values)))

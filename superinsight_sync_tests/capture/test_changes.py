@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake import change_merge
+from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync_tests.capture.bank import (
     QUICK,
@@ -206,6 +207,17 @@ def test_a_stream_added_later_gets_its_snapshot_and_the_others_go_on(engine: Eng
     assert [r["_sis_op"] for r in log_of(engine, both, "a")].count("snapshot") == 1
 
 
+def _is_anew(engine: Engine) -> bool:
+    worker = engine.state.workers.get("capture", "acme", "bank/a")
+    return worker is not None and worker.anew == worker.anew_done == 1
+
+
+def _snapshots(engine: Engine, log: TableRef) -> int:
+    """Those that have ended."""
+    ops: list[str] = engine.lake.scan(log).read_all().column("_sis_op").to_pylist()
+    return ops.count("snapshot_end")
+
+
 def test_a_resnapshot_finds_what_was_never_told_and_loses_nothing(engine: Engine, bank: str) -> None:
     with psycopg.connect(bank, autocommit=True) as db:
         db.execute("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1), (2, 2), (3, 3)")
@@ -224,8 +236,7 @@ def test_a_resnapshot_finds_what_was_never_told_and_loses_nothing(engine: Engine
         assert landed(engine, source, "a").column("v").to_pylist() == [1, 2, 3]
         engine.state.workers.want_anew("capture", "acme", "bank/a")
         with capturing(engine, source) as running:
-            told = lambda: engine.state.workers.get("capture", "acme", "bank/a")  # noqa: E731
-            until(lambda: (w := told()) and not w.begins_anew, "the stream is not read anew")
+            until(lambda: _is_anew(engine), "the stream is not read anew")
             caught_up(engine, source, bank, running)
     assert landed(engine, source, "a").to_pylist() == [
         {"id": n, "v": v} for n, v in ((2, 22), (3, 3), (4, 4))
@@ -338,8 +349,7 @@ def test_changes_merged_a_few_at_a_time_give_the_same_table(
             caught_up(engine, source, bank, running)
             engine.state.workers.want_anew("capture", "acme", "bank/a")
             log = table_of(source, source.stream("a"), "changes")
-            ops = lambda: engine.lake.scan(log).read_all().column("_sis_op").to_pylist()  # noqa: E731
-            until(lambda: ops().count("snapshot_end") == 2 or not running.alive, "it is not read anew")
+            until(lambda: _snapshots(engine, log) == 2 or not running.alive, "it is not read anew")
             db.execute("DELETE FROM a WHERE id = 6; UPDATE a SET v = 9 WHERE id = 7")
             caught_up(engine, source, bank, running)
         rows = rows_of(db, "SELECT * FROM a ORDER BY id")

@@ -48,11 +48,11 @@ def test_a_table_that_cannot_be_captured_is_told_and_mended(
     settings: Settings, bank: str, make: str, said: str
 ) -> None:
     with psycopg.connect(bank, autocommit=True) as db:
-        db.execute(make)  # type: ignore[arg-type]
+        db.execute(make.encode())
         found = lacks(settings, bank)
         assert any(re.search(said, f.what) for f in found), found
         for finding in found:
-            db.execute(finding.statement)  # type: ignore[arg-type]
+            db.execute(finding.statement.encode())
     left = lacks(settings, bank)
     assert not left, left
 
@@ -74,7 +74,7 @@ def test_an_account_with_few_rights_is_told_all_it_lacks(
         found = lacks(settings, theirs)
         assert len(found) == 3, found
         for finding in found:
-            db.execute(finding.statement)  # type: ignore[arg-type]
+            db.execute(finding.statement.encode())
         assert not lacks(settings, theirs)
 
 

@@ -83,7 +83,8 @@ def test_what_differs_lands(engine: Engine, shop: Path, changed: str) -> None:
     change(shop, changed)
     again = pull(engine, source)
     assert not again.unchanged and again.load_id != first.load_id
-    assert engine.lake.checkpoint(RAW).load_id == again.load_id  # type: ignore[union-attr]
+    point = engine.lake.checkpoint(RAW)
+    assert point is not None and point.load_id == again.load_id
 
 
 def test_rows_of_one_kind_more_often_and_another_less_often_differ(engine: Engine, tmp_path: Path) -> None:

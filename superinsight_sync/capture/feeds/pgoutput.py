@@ -10,6 +10,7 @@ from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import SourceSpec
 
 if TYPE_CHECKING:
+    from superinsight_sync.capture.postgres.connecting import Address
     from superinsight_sync.capture.postgres.following import PostgresSession
 
 
@@ -29,13 +30,13 @@ class PostgresFeed:
         from superinsight_sync.capture.postgres.checking import findings
         from superinsight_sync.capture.postgres.connecting import asking
 
-        with asking(self._dsn) as db:
+        with asking(self._address) as db:
             return tuple(findings(db, self._source))
 
     def prepare(self, *, fresh: bool, begun: Collection[str]) -> None:
         from superinsight_sync.capture.postgres.making import prepare
 
-        prepare(self._dsn, self._source, fresh=fresh, begun=begun)
+        prepare(self._address, self._source, fresh=fresh, begun=begun)
 
     @contextmanager
     def follow(self, resume: Resume) -> "Iterator[PostgresSession]":
@@ -45,14 +46,14 @@ class PostgresFeed:
         from superinsight_sync.capture.postgres.making import names_of, start_of
 
         names = names_of(self._source)
-        with asking(self._dsn) as db:
+        with asking(self._address) as db:
             lsn = start_of(db, names.slot, resume)
             tables = {table_oid(db, s): s for s in captured_streams(self._source)}
             streams = {oid: s for oid, s in tables.items() if oid is not None}
-            log = LogConnection(self._dsn)
+            log = LogConnection(self._address)
             try:
                 log.start(names.slot, names.publication, lsn)
-                yield PostgresSession(log, db, streams, resume, self._pace, self._source.connection)
+                yield PostgresSession(log, db, streams, resume, self._pace, self._address)
             finally:
                 log.close()
 
@@ -60,17 +61,19 @@ class PostgresFeed:
         from superinsight_sync.capture.postgres.connecting import asking
         from superinsight_sync.capture.postgres.making import lag_of, names_of
 
-        with asking(self._dsn) as db:
+        with asking(self._address) as db:
             return lag_of(db, names_of(self._source).slot)
 
     def drop(self) -> Collection[str]:
         from superinsight_sync.capture.postgres.making import drop
 
-        return drop(self._dsn, self._source)
+        return drop(self._address, self._source)
 
     @property
-    def _dsn(self) -> str:
-        return str(self._source.connection["dsn"])
+    def _address(self) -> "Address":
+        from superinsight_sync.capture.postgres.connecting import Address
+
+        return Address.model_validate(self._source.connection)
 
 
 PLUGIN = PostgresFeed

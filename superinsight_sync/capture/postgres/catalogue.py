@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 from psycopg import sql
 
-from superinsight_sync.capture.postgres.connecting import Connection, asking
+from superinsight_sync.capture.postgres.connecting import Address, Connection, asking
 from superinsight_sync.capture.postgres.messages import Relation
 from superinsight_sync.databases.postgres_catalogue import TYPES
 from superinsight_sync.databases.postgres_types import PgColumn
@@ -95,14 +95,15 @@ def not_in_log(db: Connection, stream: StreamSpec) -> frozenset[str]:
 class JsonAsker:
     """Has the server write values as JSON, as it does for a pull. Keeps no connection between batches."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, address: Address) -> None:
+        self._address = address
 
     def __call__(self, column: PgColumn, written: pa.Array) -> pa.Array:
-        statement = (
-            f"SELECT to_jsonb(v::{column.source_type})::text FROM unnest(%s::text[]) WITH ORDINALITY t(v, n) "  # noqa: S608 - the server's own name of the type
-            "ORDER BY n"
-        )
-        with asking(self._dsn) as db:
-            rows: Sequence[Any] = db.execute(statement.encode(), (written.to_pylist(),)).fetchall()
+        # The type's name is the server's own, quoted where it must be.
+        name = sql.SQL(column.source_type.replace("%", "%%"))
+        statement = sql.SQL(
+            "SELECT to_jsonb(v::{})::text FROM unnest(%s::text[]) WITH ORDINALITY t(v, n) ORDER BY n"
+        ).format(name)
+        with asking(self._address) as db:
+            rows: Sequence[Any] = db.execute(statement, (written.to_pylist(),)).fetchall()
         return pa.array([row[0] for row in rows], pa.string())

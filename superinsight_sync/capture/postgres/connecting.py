@@ -4,54 +4,59 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from struct import Struct
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import BaseModel, ConfigDict
 
 from superinsight_sync.capture.postgres.messages import lsn_text
 from superinsight_sync.capture.protocol import LogLostError
-from superinsight_sync.core.errors import ConfigError, SisError, TransientError
+from superinsight_sync.core.errors import SisError, TransientError
 from superinsight_sync.databases.errors import mapped
-from superinsight_sync.security.secrets import resolve
+from superinsight_sync.databases.postgres_session import conninfo
+from superinsight_sync.model.declaration import Duration
 
 Connection = psycopg.Connection[Any]
-_WRITTEN = (
-    "-c timezone=UTC -c datestyle=ISO -c intervalstyle=iso_8601 -c extra_float_digits=1 -c bytea_output=hex"
-)
-"""How values are written as text: as a pull reads them."""
-_CONNECT_S = 10
+Special = Literal["fail", "null"]
 _STATUS = Struct("!cqqqqB")
 _HEADER = Struct("!qqq")
 _EPOCH_S = 946_684_800
 _LOST = ("can no longer access", "cannot read from logical replication slot", "has been invalidated")
 
 
-def conninfo(dsn: str, *, replication: bool) -> str:
-    """The DSN with what our sessions need. Raises ConfigError for one that cannot be read."""
-    try:
-        params = conninfo_to_dict(resolve(dsn))
-    except psycopg.ProgrammingError:
-        raise ConfigError(
-            "the DSN cannot be read",
-            where="connection.dsn",
-            hint="Write postgresql://user:password@host:5432/database; escape special characters as %XX",
-        ) from None
-    own = f"{_WRITTEN} -c statement_timeout=0"
-    if not replication:
+class Address(BaseModel):
+    """What a declaration's `connection` says that matters here; all of it is checked when the project is loaded."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dsn: str
+    connect_timeout: Duration = timedelta(seconds=10)
+    special_values: Special = "fail"
+
+    def for_questions(self) -> str:
+        """The DSN of a session that can write no table."""
         # Marks that a server writes to its log when it likes would make each chunk of a snapshot wait.
         # Rows that a policy hides would be missing without a word: then it is an error.
-        own += " -c default_transaction_read_only=on -c synchronous_commit=local -c row_security=off"
-    params["options"] = f"{params.get('options') or ''} {own}".strip()
-    params["client_encoding"] = "UTF8"
-    params.setdefault("connect_timeout", str(_CONNECT_S))
-    params.setdefault("application_name", "superinsight-sync")
-    params.setdefault("keepalives_idle", "30")
-    if replication:
-        params["replication"] = "database"
-    return make_conninfo(**params)  # type: ignore[arg-type]
+        own = "-c default_transaction_read_only=on -c synchronous_commit=local -c row_security=off"
+        return conninfo(
+            self.dsn,
+            connect_timeout=self.connect_timeout,
+            settings=f"{own} -c statement_timeout=0",
+            keepalives_idle="30",
+        )
+
+    def for_the_log(self) -> str:
+        """The DSN of a replication connection."""
+        return conninfo(
+            self.dsn,
+            connect_timeout=self.connect_timeout,
+            settings="-c statement_timeout=0",
+            keepalives_idle="30",
+            replication="database",
+        )
 
 
 @contextmanager
@@ -70,17 +75,17 @@ def driver_errors() -> Iterator[None]:
 
 
 @contextmanager
-def asking(dsn: str) -> Iterator[Connection]:
+def asking(address: Address) -> Iterator[Connection]:
     """A session for questions, in autocommit; it can write no table."""
-    with driver_errors(), psycopg.connect(conninfo(dsn, replication=False), autocommit=True) as connection:
+    with driver_errors(), psycopg.connect(address.for_questions(), autocommit=True) as connection:
         connection.prepare_threshold = None
         yield connection
 
 
 @contextmanager
-def writing(dsn: str) -> Iterator[Connection]:
+def writing(address: Address) -> Iterator[Connection]:
     """A session that may make a publication."""
-    with asking(dsn) as connection:
+    with asking(address) as connection:
         connection.execute("SET default_transaction_read_only = off")
         yield connection
 
@@ -92,9 +97,9 @@ class LogConnection:
         sent_lsn: everything in the log before it has been given.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, address: Address) -> None:
         with driver_errors():
-            self._connection = psycopg.connect(conninfo(dsn, replication=True), autocommit=True)
+            self._connection = psycopg.connect(address.for_the_log(), autocommit=True)
         self._pg = self._connection.pgconn
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)

@@ -4,12 +4,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Literal
 
 import pyarrow as pa
 
 from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of, not_in_log, texts_of
-from superinsight_sync.capture.postgres.connecting import Connection, LogConnection, driver_errors
+from superinsight_sync.capture.postgres.connecting import Address, Connection, LogConnection, driver_errors
 from superinsight_sync.capture.postgres.messages import (
     UNCHANGED,
     Begin,
@@ -45,7 +44,6 @@ class PostgresSession:
         log: has been started.
         db: for questions, and for snapshots.
         streams: by their tables' numbers.
-        special: see `special_values` of the kind.
     """
 
     def __init__(
@@ -55,13 +53,11 @@ class PostgresSession:
         streams: Mapping[int, StreamSpec],
         resume: Resume,
         pace: Pace,
-        connection: Mapping[str, str],
+        address: Address,
     ) -> None:
         self._log, self._db, self._streams, self._pace = log, db, streams, pace
-        self._special: Literal["fail", "null"] = (
-            "null" if connection.get("special_values") == "null" else "fail"
-        )
-        self._to_json = JsonAsker(connection["dsn"])
+        self._special = address.special_values
+        self._to_json = JsonAsker(address)
         self._decoded = Decoded(resume.unsettled)
         self._position = place_of(resume.position) if resume.position else 0
         self._tables: dict[int, TableRows] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psycopg import errors, sql
 
 from superinsight_sync.capture.postgres.catalogue import table_oid, table_sql
-from superinsight_sync.capture.postgres.connecting import Connection, asking, driver_errors, writing
+from superinsight_sync.capture.postgres.connecting import Address, Connection, asking, driver_errors, writing
 from superinsight_sync.capture.postgres.messages import lsn_of
 from superinsight_sync.capture.postgres.rows import place_of
 from superinsight_sync.capture.protocol import Lag, LogLostError, Resume, captured_streams
@@ -75,10 +75,10 @@ def add_tables(publication: str, streams: Sequence[StreamSpec]) -> sql.Composed:
     )
 
 
-def prepare(dsn: str, source: SourceSpec, *, fresh: bool, begun: Collection[str]) -> None:
+def prepare(address: Address, source: SourceSpec, *, fresh: bool, begun: Collection[str]) -> None:
     """See `Feed.prepare`. The publication comes first: a slot cannot decode what was written before it."""
     names, streams = names_of(source), captured_streams(source)
-    with writing(dsn) as db, driver_errors():
+    with writing(address) as db, driver_errors():
         is_there = exists(db, names.publication)
         there = published(db, names.publication) if is_there else set()
         lacking = [s for s in streams if table_oid(db, s) not in there]
@@ -121,10 +121,10 @@ def lag_of(db: Connection, slot: str) -> Lag:
     return Lag(0, 0) if row is None else Lag(int(row[0] or 0), int(row[1] or 0), row[2])
 
 
-def drop(dsn: str, source: SourceSpec) -> list[str]:
+def drop(address: Address, source: SourceSpec) -> list[str]:
     """Takes slot and publication away, as far as they are named by us; what was there."""
     names, done = names_of(source), []
-    with asking(dsn) as db, driver_errors():
+    with asking(address) as db, driver_errors():
         if names.own_slot and db.execute(_SLOT, (names.slot,)).fetchone() is not None:
             try:
                 db.execute("SELECT pg_drop_replication_slot(%s)", (names.slot,))
@@ -134,7 +134,7 @@ def drop(dsn: str, source: SourceSpec) -> list[str]:
                     hint="Stop `sis capture run` first",
                 ) from None
             done.append(f"replication slot {names.slot}")
-    with writing(dsn) as db, driver_errors():
+    with writing(address) as db, driver_errors():
         if names.own_publication and exists(db, names.publication):
             db.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(names.publication)))
             done.append(f"publication {names.publication}")

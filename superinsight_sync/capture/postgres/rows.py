@@ -7,6 +7,7 @@ import pyarrow as pa
 from superinsight_sync.capture.postgres.messages import UNCHANGED, Relation, Row, moment_of
 from superinsight_sync.capture.postgres.values import ToJson, values_of
 from superinsight_sync.capture.protocol import Op
+from superinsight_sync.core.arrow_values import one_array
 from superinsight_sync.databases.postgres_types import Converter, PgColumn
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.tables import COMMITTED_AT, OP, POSITION
@@ -91,7 +92,7 @@ class TableRows:
         arrays = []
         for column, written in zip(self._columns, zip(*self._rows, strict=True), strict=True):
             found = values_of(column, pa.array(written, pa.string()), self._to_json)
-            arrays.append(_one(self._converter.convert(found, column.column)))
+            arrays.append(one_array(self._converter.convert(found, column.column)))
         times = pa.array([t + _EPOCH_US for t in self._times], pa.int64()).cast(CHANGE_FIELDS[2].type)
         unchanged = pa.nulls(len(self._rows), CHANGE_FIELDS[3].type)
         if self._partial:
@@ -101,7 +102,3 @@ class TableRows:
         fields = [pa.field(c.name, c.arrow) for c in self._columns]
         self._clear()
         return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*fields, *CHANGE_FIELDS]))
-
-
-def _one(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

@@ -19,8 +19,9 @@ import pyarrow as pa
 from psycopg import IsolationLevel, sql
 
 from superinsight_sync.capture.postgres.catalogue import not_in_log, table_sql
-from superinsight_sync.capture.postgres.connecting import Connection
+from superinsight_sync.capture.postgres.connecting import Connection, Special
 from superinsight_sync.capture.protocol import SnapshotStep
+from superinsight_sync.core.arrow_values import one_array
 from superinsight_sync.core.postgres_copy import copied
 from superinsight_sync.databases.postgres_catalogue import describe, selected
 from superinsight_sync.databases.postgres_types import Converter, PgColumn
@@ -119,7 +120,7 @@ class Snapshot:
     """
 
     def __init__(
-        self, db: Connection, stream: StreamSpec, step: SnapshotStep, most_rows: int, special: str
+        self, db: Connection, stream: StreamSpec, step: SnapshotStep, most_rows: int, special: Special
     ) -> None:
         self.stream = stream
         self._after, self._again, self._is_read = step.after, step.again, False
@@ -163,7 +164,7 @@ class Snapshot:
     def _read(self, columns: tuple[PgColumn, ...]) -> tuple[pa.RecordBatch, list[pa.Array], int]:
         """The table's next records and those to be read once more; their keys; how many are the next ones."""
         request = ReadRequest(self.stream)
-        converter = Converter(columns, request, "null" if self._special == "null" else "fail")
+        converter = Converter(columns, request, self._special)
         names = self.stream.primary_key
         schema = pa.schema(
             [
@@ -177,14 +178,14 @@ class Snapshot:
                 tables.append(pa.Table.from_batches(list(batches), schema=schema))
         page = 0 if self._is_read else tables[0].num_rows
         table = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
-        arrays = [_one(converter.convert(_one(table.column(c.name)), c.column)) for c in columns]
+        arrays = [one_array(converter.convert(one_array(table.column(c.name)), c.column)) for c in columns]
         rows = pa.RecordBatch.from_arrays(
             arrays, schema=pa.schema([pa.field(c.name, c.arrow) for c in columns])
         )
-        return rows, [_one(table.column(_KEY.format(n))) for n in range(len(names))], page
+        return rows, [one_array(table.column(_KEY.format(n))) for n in range(len(names))], page
 
     def _statements(self, columns: Sequence[PgColumn]) -> Iterator[str]:
-        types = {c.name: c.source_type for c in columns}
+        types = {c.name: sql.SQL(c.source_type) for c in columns}
         names = self.stream.primary_key
         keys = sql.SQL(", ").join(
             sql.SQL(".").join([table_sql(self.stream), sql.Identifier(n)]) for n in names
@@ -197,7 +198,7 @@ class Snapshot:
 
         def key(values: Sequence[str]) -> sql.Composable:
             parts = [
-                sql.SQL("{}::" + types[n]).format(sql.Literal(v)) for n, v in zip(names, values, strict=True)
+                sql.SQL("{}::{}").format(sql.Literal(v), types[n]) for n, v in zip(names, values, strict=True)
             ]
             return sql.SQL("({})").format(sql.SQL(", ").join(parts))
 
@@ -253,7 +254,3 @@ def visibility(db: Connection) -> Visibility:
     row = db.execute("SELECT pg_current_snapshot()::text").fetchone()
     assert row is not None
     return Visibility.of(row[0])
-
-
-def _one(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

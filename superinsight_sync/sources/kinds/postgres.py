@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.declaration import StreamSpec
 from superinsight_sync.model.read import Capabilities, FoundStream, Probe, ReadRequest, StreamShape
-from superinsight_sync.security.secrets import resolve
 from superinsight_sync.sources.opening import options_of
 from superinsight_sync.sources.protocol import Owner, StreamOptions
 from superinsight_sync.sources.server_config import ServerConfig
@@ -63,29 +61,11 @@ class PostgresSource:
         self._owner = Owner()
 
     def _dsn(self) -> str:
-        from psycopg import ProgrammingError
-        from psycopg.conninfo import conninfo_to_dict, make_conninfo
+        from superinsight_sync.databases.postgres_session import conninfo
 
-        try:
-            params = conninfo_to_dict(resolve(self._config.dsn))
-        except ProgrammingError:
-            raise ConfigError(
-                "the DSN cannot be read",
-                where="connection.dsn",
-                hint="Write postgresql://user:password@host:5432/database; escape special characters as %XX",
-            ) from None
         timeout_ms = int(self._config.statement_timeout.total_seconds() * 1000)
-        own = (
-            f"-c default_transaction_read_only=on -c statement_timeout={timeout_ms} -c timezone=UTC "
-            "-c datestyle=ISO -c intervalstyle=iso_8601 -c extra_float_digits=1 -c bytea_output=hex"
-        )
-        params["options"] = f"{params.get('options') or ''} {own}".strip()
-        params["connect_timeout"] = str(max(1, int(self._config.connect_timeout.total_seconds())))
-        params["client_encoding"] = "UTF8"
-        params.setdefault("application_name", "superinsight-sync")
-        # A network that swallows everything must not make the look at an idle connection hang.
-        params.setdefault("tcp_user_timeout", str(int(self._config.connect_timeout.total_seconds() * 1000)))
-        return make_conninfo(**params)  # type: ignore[arg-type]
+        settings = f"-c default_transaction_read_only=on -c statement_timeout={timeout_ms}"
+        return conninfo(self._config.dsn, connect_timeout=self._config.connect_timeout, settings=settings)
 
     def pool_for(self, owner: Owner) -> None:
         self._owner = owner
