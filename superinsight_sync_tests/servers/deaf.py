@@ -53,3 +53,37 @@ def _listening() -> Iterator[socket.socket]:
             yield server
         finally:
             server.close()
+
+
+@contextmanager
+def ssh_cut_at_login() -> Iterator[tuple[int, str]]:
+    """An SSH server that hangs up while it checks a password: its port and its key, as `type base64`."""
+    import paramiko
+
+    key = paramiko.ECDSAKey.generate()
+
+    class Cut(paramiko.ServerInterface):
+        def __init__(self, client: socket.socket) -> None:
+            self._client = client
+
+        def get_allowed_auths(self, username: str) -> str:
+            return "password"
+
+        def check_auth_password(self, username: str, password: str) -> int:
+            self._client.shutdown(socket.SHUT_RDWR)
+            return paramiko.AUTH_FAILED
+
+    with _listening() as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                transport = paramiko.Transport(client)
+                transport.add_server_key(key)
+                transport.start_server(server=Cut(client))
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1], f"{key.get_name()} {key.get_base64()}"

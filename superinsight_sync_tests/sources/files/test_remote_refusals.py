@@ -7,7 +7,7 @@ import pytest
 
 from superinsight_sync.core.errors import AccessError, ConfigError, SisError, TransientError
 from superinsight_sync.core.settings import Settings
-from superinsight_sync_tests.servers.deaf import garbage_port, mute_port
+from superinsight_sync_tests.servers.deaf import garbage_port, mute_port, ssh_cut_at_login
 from superinsight_sync_tests.servers.ftp import PASSWORD, running_ftp
 from superinsight_sync_tests.servers.ports import free_port
 from superinsight_sync_tests.sources.files.places import (
@@ -211,3 +211,8 @@ def test_links_that_leave_the_folder_are_refused_and_others_followed_once(
         for pattern in ("dir/*.csv", "dir/secret.csv"):
             with pytest.raises(ConfigError, match="leads out"):
                 source.describe(stream(path=pattern))
+
+
+def test_a_connection_cut_during_the_login_is_no_refusal(project: Settings) -> None:
+    with ssh_cut_at_login() as (port, key):
+        said(wrong("sftp", port, host_key=key), project, TransientError)

@@ -120,6 +120,13 @@ class SftpServer:
             raise ConfigError(
                 f"'{self._base}' does not exist", where=self.where, hint="Correct `path` of the connection"
             ) from None
+        except paramiko.AuthenticationException as error:
+            transport = ssh.get_transport()
+            refused = transport is not None and transport.is_active()
+            ssh.close()
+            if refused:
+                raise
+            raise EOFError from error
         except (OSError, EOFError, paramiko.SSHException, ConfigError):
             ssh.close()
             sock.close()
