@@ -4,7 +4,7 @@ Those import pandas, where it is installed, when they are first called: a quarte
 process that may have no other use for it. For the data path; elsewhere Arrow's own do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -148,3 +148,13 @@ def falses(count: int) -> pa.BooleanArray:
 
 def _is_unsigned(kind: pa.DataType) -> bool:
     return bool(pa.types.is_unsigned_integer(kind))
+
+
+def cut(batch: pa.RecordBatch, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The batch in parts of at most so many bytes, or of one row. Parts are views."""
+    if batch.num_rows <= 1 or batch.nbytes <= batch_bytes:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from cut(batch.slice(0, half), batch_bytes)
+    yield from cut(batch.slice(half), batch_bytes)

@@ -12,6 +12,7 @@ from superinsight_sync.lake.delta_errors import storage_errors
 from superinsight_sync.lake.locations import checked_path
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.fs
 
 _TEMPORARY = ".sis-tmp-"
@@ -53,6 +54,14 @@ class LocalBlobs:
                 self._publish(temporary, at)
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def create(self, path: str) -> "pa.NativeFile":
+        import pyarrow as pa
+
+        at = self._at(path)
+        with storage_errors(path):
+            at.parent.mkdir(parents=True, exist_ok=True)
+            return pa.OSFile(str(at), "wb")
 
     def exists(self, path: str) -> bool:
         return self._at(path).is_file()
@@ -129,6 +138,10 @@ class ObjectBlobs:
             self._files.open_output_stream(self._at(path)) as stream,
         ):
             shutil.copyfileobj(source, stream, 8 << 20)
+
+    def create(self, path: str) -> "pa.NativeFile":
+        with storage_errors(path):
+            return self._files.open_output_stream(self._at(path))
 
     def exists(self, path: str) -> bool:
         return bool(self._files.get_file_info(self._at(path)).is_file)

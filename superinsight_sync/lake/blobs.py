@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class BlobStore(Protocol):
@@ -22,6 +25,13 @@ class BlobStore(Protocol):
 
     def upload(self, local: Path, path: str) -> None:
         """Copies a local file, atomically per file."""
+        ...
+
+    def create(self, path: str) -> "pa.NativeFile":
+        """A new file that grows as it is written. Readers may see a part of it: for files that a commit names later.
+
+        Its writes raise OSError.
+        """
         ...
 
     def exists(self, path: str) -> bool: ...

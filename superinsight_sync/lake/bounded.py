@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from superinsight_sync.core.arrow_values import cut
+
 MAX_ROWS = 131_072
 _READ_BYTES = 1 << 20
 _LEAST_BYTES_A_VALUE = 4
@@ -28,7 +30,7 @@ def bounded_batches(
                 schema=data.schema, columns=list(columns), batch_size=MAX_ROWS, batch_readahead=0
             )
             for batch in scanner.to_batches():
-                yield from _cut(batch, batch_bytes)
+                yield from cut(batch, batch_bytes)
 
 
 def bounded_reader(data: ds.Dataset, columns: Sequence[str], *, batch_bytes: int) -> pa.RecordBatchReader:
@@ -55,7 +57,7 @@ def _of_parquet(
                 yield from _constant(group.num_rows, schema, constants)
                 continue
             for batch in file.iter_batches(rows, row_groups=[number], columns=inside, use_threads=False):
-                yield from _cut(_fitted(batch, schema, constants), batch_bytes)
+                yield from cut(_fitted(batch, schema, constants), batch_bytes)
 
 
 def _leaves(file: pq.ParquetFile, columns: Sequence[str]) -> list[int]:
@@ -87,13 +89,3 @@ def _constant(rows: int, schema: pa.Schema, constants: dict[str, object]) -> Ite
 
 def _filled(field: pa.Field, rows: int, constants: dict[str, object]) -> pa.Array:
     return pa.repeat(pa.scalar(constants.get(field.name), field.type), rows)
-
-
-def _cut(batch: pa.RecordBatch, batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Halves what is too large; halves are views."""
-    if batch.num_rows <= 1 or batch.nbytes <= batch_bytes:
-        yield batch
-        return
-    half = batch.num_rows // 2
-    yield from _cut(batch.slice(0, half), batch_bytes)
-    yield from _cut(batch.slice(half), batch_bytes)

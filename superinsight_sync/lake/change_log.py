@@ -6,7 +6,6 @@ that it follows, and fails if another one came in between, so that a writer that
 
 from collections import defaultdict, deque
 from collections.abc import Mapping
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -17,7 +16,7 @@ from superinsight_sync.lake.delta_compaction import tidy
 from superinsight_sync.lake.delta_errors import storage_errors, until_committed
 from superinsight_sync.lake.delta_log import CommitLog
 from superinsight_sync.lake.delta_table import Address, arrow_schema
-from superinsight_sync.lake.delta_write import write_rows, writer_for
+from superinsight_sync.lake.delta_write import commit_files, new_files
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import storage_options, table_address
 from superinsight_sync.lake.store import ReadBatches
@@ -36,14 +35,12 @@ class ChangeLog:
 
     Args:
         root_url: a local path or ``s3://bucket/prefix``.
-        scratch_dir: for rows on their way; None: the system's temporary folder.
     """
 
-    def __init__(self, root_url: str, scratch_dir: Path | None = None) -> None:
+    def __init__(self, root_url: str) -> None:
         self._root_url = root_url
         self._options: Mapping[str, str] = storage_options(root_url)
         self._blobs: BlobStore = open_blobs(root_url, self._options)
-        self._scratch_dir = scratch_dir
         self._old: dict[str, deque[int]] = defaultdict(deque)
 
     def append(
@@ -56,9 +53,9 @@ class ChangeLog:
         address = Address(table_address(self._root_url, table.path), self._options, str(table))
         log = CommitLog(self._blobs, table.path)
 
-        def attempt() -> CommitResult:
-            landing = Landing(read)
-            opened = address.open() or address.create(storable_schema(landing.schema), _PROPERTIES)
+        def attempt(landing: Landing) -> CommitResult:
+            incoming = landing.open()
+            opened = address.open() or address.create(storable_schema(incoming), _PROPERTIES)
             last, pointer = log.checkpoint(opened, ""), log.pointer(opened)
             if last is not None and last.load_id == commit.load_id:
                 return CommitResult(opened.version(), 0, 0, repeated=True)
@@ -68,19 +65,20 @@ class ChangeLog:
                     where=str(table),
                     hint="Run one `sis capture run` per project; this one begins again where the other stopped",
                 )
-            schema: pa.Schema = fitted_schema(landing.schema, arrow_schema(opened), str(table))
-            properties = log.properties("append", commit, serial=True, marked=False)
-            with (
-                storage_errors(str(table)),
-                landing.written(schema, partitions=None, where=str(table), scratch=self._scratch_dir) as rows,
-            ):
-                write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
+            schema: pa.Schema = fitted_schema(incoming, arrow_schema(opened), str(table))
+            with storage_errors(str(table)):
+                made = new_files(opened, self._blobs, table.path, schema)
+                files = landing.files(made, where=str(table))
+                properties = log.properties("append", commit, rows=landing.rows, serial=True, marked=False)
+                commit_files(opened, files, properties)
+            landing.keep_files()
             self._forget_old(log, pointer)
             if opened.version() % _TIDY_EVERY == 0:
                 tidy(opened, log, str(table))
             return CommitResult(opened.version(), landing.rows, landing.size_bytes)
 
-        return until_committed(attempt)
+        with Landing(read) as landing:
+            return until_committed(lambda: attempt(landing))
 
     def _forget_old(self, log: CommitLog, pointer: int) -> None:
         """Deletes checkpoints that many commits have followed; who reads a log reads its newest."""

@@ -8,7 +8,7 @@ it was opened, because Delta would let two of them on an empty table both pass a
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,14 @@ from superinsight_sync.lake.delta_merge import (
     merged_schema,
 )
 from superinsight_sync.lake.delta_table import Address, arrow_schema, in_list, without_date_bounds
-from superinsight_sync.lake.delta_write import commit_nothing, write_rows, write_whole, writer_for
+from superinsight_sync.lake.delta_write import (
+    commit_files,
+    commit_nothing,
+    commit_whole,
+    keeps_partitioning,
+    new_files,
+    write_repartitioned,
+)
 from superinsight_sync.lake.landing import Landing, fitted_schema
 from superinsight_sync.lake.locations import checked_path, storage_options, table_address
 from superinsight_sync.lake.staged_rows import brought_to_rest
@@ -82,28 +89,55 @@ class DeltaStore:
     def replace(
         self, table: TableRef, read: ReadBatches, commit: Commit, *, partitions: Sequence[str] | None = None
     ) -> CommitResult:
-        if partitions is None:
-            return self._land(table, read, commit, self._overwrite(table, commit), whole=True)
-        keys = list(partitions)
+        keys = None if partitions is None else list(partitions)
 
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
-            if PARTITION not in schema.names:
+            if keys is not None and PARTITION not in schema.names:
                 raise ConfigError(
                     f"the rows have no {PARTITION} column to replace partitions by", where=str(table)
                 )
-            properties = self._log(table).properties("replace", commit)
-            how = {"mode": "overwrite", "predicate": in_list(PARTITION, keys)}
-            with self._at_rest(table, landing, schema, keys) as rows:
-                write_rows(opened, rows, properties, writer_properties=writer_for(schema, len(keys)), **how)
+            if not keeps_partitioning(opened, schema):
+                self._repartition(table, opened, landing, (schema, keys), commit)
+                return _result(opened, landing)
+            made = new_files(opened, self._blobs, table.path, schema)
+            files = landing.files(made, partitions=keys, where=str(table))
+            properties = self._log(table).properties("replace", commit, rows=landing.rows, serial=True)
+            if keys is None:
+                commit_whole(opened, files, properties)
+            else:
+                commit_files(opened, files, properties, partitions=keys)
+            landing.keep_files()
             return _result(opened, landing)
 
-        return self._land(table, read, commit, write)
+        def noting_hash(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
+            done = write(opened, landing, schema)
+            if opened.metadata().configuration.get(HASH_PROPERTY) != row_hash_algorithm():
+                maintenance.set_row_hash(opened, row_hash_algorithm())
+            return done
+
+        if keys is not None:
+            return self._land(table, read, commit, write)
+        return self._land(table, read, commit, noting_hash, whole=True)
+
+    def _repartition(
+        self,
+        table: TableRef,
+        opened: DeltaTable,
+        landing: Landing,
+        wanted: tuple[pa.Schema, list[str] | None],
+        commit: Commit,
+    ) -> None:
+        schema, keys = wanted
+        fitted = landing.fitted(schema, partitions=keys, where=str(table))
+        with brought_to_rest(fitted, self._scratch_dir) as rows:
+            properties = self._log(table).properties("replace", commit, serial=keys is None)
+            write_repartitioned(opened, rows, properties, keys)
 
     def append(self, table: TableRef, read: ReadBatches, commit: Commit) -> CommitResult:
         def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
-            properties = self._log(table).properties("append", commit)
-            with self._at_rest(table, landing, schema) as rows:
-                write_rows(opened, rows, properties, mode="append", writer_properties=writer_for(schema))
+            files = landing.files(new_files(opened, self._blobs, table.path, schema), where=str(table))
+            commit_files(opened, files, self._log(table).properties("append", commit, rows=landing.rows))
+            landing.keep_files()
             return _result(opened, landing)
 
         return self._land(table, read, commit, write)
@@ -130,23 +164,6 @@ class DeltaStore:
 
         return self._land(table, read, commit, write)
 
-    def _overwrite(self, table: TableRef, commit: Commit) -> _Write:
-        def write(opened: DeltaTable, landing: Landing, schema: pa.Schema) -> CommitResult:
-            properties = self._log(table).properties("replace", commit, serial=True)
-            with self._at_rest(table, landing, schema) as rows:
-                write_whole(opened, rows, properties)
-            done = _result(opened, landing)
-            if opened.metadata().configuration.get(HASH_PROPERTY) != row_hash_algorithm():
-                maintenance.set_row_hash(opened, row_hash_algorithm())
-            return done
-
-        return write
-
-    def _at_rest(
-        self, table: TableRef, landing: Landing, schema: pa.Schema, keys: Sequence[str] | None = None
-    ) -> AbstractContextManager[pa.RecordBatchReader]:
-        return landing.written(schema, partitions=keys, where=str(table), scratch=self._scratch_dir)
-
     def _merge_chunk(
         self, table: TableRef, opened: DeltaTable, commit: Commit, staged: Staged
     ) -> MergeCounts:
@@ -165,9 +182,14 @@ class DeltaStore:
                 return self._repeated(opened, commit.load_id)
             schema = merged_schema(arrow_schema(opened), staged.schema)
             joined = JoinedRows(staged, opened.to_pyarrow_dataset(), schema)
-            properties = self._log(table).properties("merge", commit, serial=True)
-            with storage_errors(str(table)), brought_to_rest(joined.reader(), self._scratch_dir) as rows:
-                write_whole(opened, rows, properties)
+            with storage_errors(str(table)), Landing(joined.reader) as whole:
+                whole.open()
+                made = new_files(opened, self._blobs, table.path, schema)
+                files = whole.files(made, where=str(table))
+                log = self._log(table)
+                changed = joined.inserted + joined.updated
+                commit_whole(opened, files, log.properties("merge", commit, rows=changed, serial=True))
+                whole.keep_files()
             return _result(opened, landing, MergeCounts(joined.inserted, joined.updated))
 
         return until_committed(attempt)
@@ -177,28 +199,26 @@ class DeltaStore:
     ) -> CommitResult:
         """Tries until the commit is in: opens the table anew, looks for the load, reads again if it must."""
         address = self._address(table)
-        landing: Landing | None = None
 
-        def attempt() -> CommitResult:
-            nonlocal landing
+        def attempt(landing: Landing) -> CommitResult:
             opened = address.open()
             if opened is not None and landed(opened, commit.load_id):
                 return self._repeated(opened, commit.load_id)
-            if landing is None or landing.started:
-                landing = Landing(read)
-            stored = storable_schema(landing.schema)
+            incoming = landing.open()
+            stored = storable_schema(incoming)
             if opened is None:
                 opened = address.create(stored)
                 if landed(opened, commit.load_id):
                     return self._repeated(opened, commit.load_id)
             if not whole:
-                stored = fitted_schema(landing.schema, arrow_schema(opened), str(table))
+                stored = fitted_schema(incoming, arrow_schema(opened), str(table))
             with _first_cause(landing), storage_errors(str(table)):
                 done = write(opened, landing, stored)
             tidy(opened, self._log(table), str(table))
             return done
 
-        return until_committed(attempt)
+        with Landing(read) as landing:
+            return until_committed(lambda: attempt(landing))
 
     def _repeated(self, opened: DeltaTable, load_id: str) -> CommitResult:
         found = next((v for v in versions(opened, None) if v.load_id == load_id), None)

@@ -18,9 +18,8 @@ from superinsight_sync.core.arrow_values import number
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError
 from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
-from superinsight_sync.lake.delta_log import AFTER_COMMIT, VERB_KEY, CommitLog
-from superinsight_sync.lake.delta_table import arrow_schema
-from superinsight_sync.lake.delta_write import commit_nothing, writer_for
+from superinsight_sync.lake.delta_log import AFTER_COMMIT, MAINTAIN, VERB_KEY, CommitLog
+from superinsight_sync.lake.delta_write import REWRITING, commit_nothing
 from superinsight_sync.model.tables import PARTITION
 
 _log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ _CLAIM_APP = "sis.compaction"
 _CLAIM_PROPERTY = "sis.compaction_taken_over"
 _CLAIM_TIME = timedelta(hours=2)
 _FREE = 0
-_MAINTAIN = {VERB_KEY: "maintain"}
+_MAINTAIN = {VERB_KEY: MAINTAIN}
 
 
 def tidy(table: DeltaTable, log: CommitLog, name: str) -> None:
@@ -58,7 +57,7 @@ def compact(table: DeltaTable, name: str, *, target_bytes: int | None = None) ->
             done = table.optimize.compact(
                 target_size=target_bytes,
                 max_concurrent_tasks=1,
-                writer_properties=writer_for(arrow_schema(table), 1),
+                writer_properties=REWRITING,
                 commit_properties=CommitProperties(_MAINTAIN),
                 post_commithook_properties=AFTER_COMMIT,
             )

@@ -43,6 +43,9 @@ FOLDER = "_checkpoints"
 
 LOAD_ID_KEY = "sis.load_id"
 VERB_KEY = "sis.verb"
+MAINTAIN, COLUMNS = "maintain", "columns"
+"""The verbs of commits that change no rows: upkeep, and what a load needs in its table before it can land."""
+ROWS_KEY = "sis.rows"
 ROLLED_BACK_KEY = "sis.rolled_back"
 _METADATA_KEY = "sis.metadata"
 
@@ -86,11 +89,18 @@ class CommitLog:
         self.path = path
 
     def properties(
-        self, verb: str, commit: Commit, *, serial: bool = False, marked: bool = True
+        self,
+        verb: str,
+        commit: Commit,
+        *,
+        rows: int | None = None,
+        serial: bool = False,
+        marked: bool = True,
     ) -> CommitProperties:
         """Stages the checkpoints and returns what makes them part of the commit.
 
         Args:
+            rows: how many it adds; None: Delta counts them.
             serial: any commit since the table was opened fails this one instead of being stepped over.
             marked: the load can be found by its id alone. Not for a table that has a commit every second, where the
                 checkpoint says what the last load was: the table's state would grow with each.
@@ -102,6 +112,8 @@ class CommitLog:
             VERB_KEY: verb,
             _METADATA_KEY: json.dumps(dict(commit.metadata), ensure_ascii=False),
         }
+        if rows is not None:
+            metadata[ROWS_KEY] = str(rows)
         return CommitProperties(metadata, 0 if serial else None, marks)
 
     def staged(self, checkpoints: Mapping[str, Checkpoint]) -> list[Transaction]:
@@ -247,7 +259,7 @@ def versions(table: DeltaTable, limit: int | None) -> list[TableVersion]:
 
 def _version(entry: Mapping[str, Any]) -> TableVersion:
     metrics = entry.get("operationMetrics") or {}
-    counts = [metrics.get(k) for k in _ROW_METRICS]
+    counts = [entry.get(ROWS_KEY), *(metrics.get(k) for k in _ROW_METRICS)]
     known = [int(c) for c in counts if c is not None]
     metadata = {k: str(entry[k]) for k in (ROLLED_BACK_KEY,) if entry.get(k)}
     return TableVersion(

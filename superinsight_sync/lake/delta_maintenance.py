@@ -14,7 +14,9 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.delta_compaction import compact
 from superinsight_sync.lake.delta_errors import LostRaceError, storage_errors
 from superinsight_sync.lake.delta_log import (
+    COLUMNS,
     HASH_PROPERTY,
+    MAINTAIN,
     ROLLED_BACK_KEY,
     VERB_KEY,
     CommitLog,
@@ -39,7 +41,7 @@ def loads_since(table: DeltaTable, version: int) -> list[str] | None:
     entries = versions(table, newest - version)
     if [e.version for e in entries] != list(range(newest, version, -1)):
         return None
-    return loads_in(e for e in entries if e.operation != "maintain")
+    return loads_in(e for e in entries if e.operation not in (MAINTAIN, COLUMNS))
 
 
 def rollback(address: Address, log: CommitLog, load_id: str) -> int:
@@ -48,15 +50,18 @@ def rollback(address: Address, log: CommitLog, load_id: str) -> int:
     Raises LostRaceError if another commit came in between.
     """
     table = address.opened()
-    version = _version_of(versions(table, None), load_id, address.name)
-    before = address.open(version - 1)
+    entries = versions(table, None)
+    version = _version_of(entries, load_id, address.name)
+    prepared = {e.version for e in entries if e.operation == COLUMNS}
+    back_to = next(v for v in range(version - 1, -1, -1) if v not in prepared)
+    before = address.open(back_to)
     if before is None:
         raise _gone(address.name, load_id)
     marks = log.undone(before, version, table.version(), load_id)
     properties = CommitProperties({VERB_KEY: "rollback", ROLLED_BACK_KEY: load_id}, 0, marks)
     with storage_errors(address.name):
         try:
-            table.restore(version - 1, commit_properties=properties)
+            table.restore(back_to, commit_properties=properties)
         except CommitFailedError:
             raise
         except DeltaError as error:
@@ -130,7 +135,7 @@ def maintain(address: Address, log: CommitLog, retention: timedelta) -> Mapping[
 def _vacuum(address: Address, age: timedelta, *, full: bool) -> int:
     hours = math.ceil(age / timedelta(hours=1))
     table = address.opened()
-    properties = CommitProperties({VERB_KEY: "maintain"})
+    properties = CommitProperties({VERB_KEY: MAINTAIN})
 
     def vacuum(dry_run: bool) -> list[str]:
         return table.vacuum(

@@ -1,15 +1,15 @@
 """Rows on their way into a table: fitted to its schema, checked, counted, batch by batch."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from superinsight_sync.core.arrow_values import texts
 from superinsight_sync.core.errors import ConfigError, DataError, SisError
-from superinsight_sync.lake.staged_rows import AtRest, brought_to_rest
+from superinsight_sync.lake.data_files import DataFiles
 from superinsight_sync.lake.store import ReadBatches
 from superinsight_sync.lake.types import cast_batch, storable_schema, widens
 from superinsight_sync.model.tables import PARTITION
@@ -35,48 +35,85 @@ def fitted_schema(incoming: pa.Schema, table: pa.Schema, where: str) -> pa.Schem
 
 
 class Landing:
-    """One read of the rows to land. Keeps the error that stopped it, since Arrow's C stream loses the type.
+    """The rows of one load, on their way into a table. A context manager.
+
+    Keeps the error that stopped the read, since Arrow's C stream loses the type.
 
     Attributes:
-        schema: of the rows as they come.
         rows, size_bytes: what has passed so far, as Arrow in memory.
-        at_rest: whether the rows wait for nobody.
-        started: whether the rows have been asked for, so that another try needs another read.
         error: what the source, a cast or a check raised.
     """
 
     def __init__(self, read: ReadBatches) -> None:
-        self._reader = read()
-        self.at_rest = isinstance(read, AtRest)
-        self.schema: pa.Schema = self._reader.schema
+        self._read = read
+        self._files: DataFiles | None = None
+        self._kept = False
+        self._reader: pa.RecordBatchReader | None = None
+        self.error: BaseException | None = None
+
+    def open(self) -> pa.Schema:
+        """Begins a try: opens the rows, unless they wait already or a try before has put them into files.
+
+        Returns their schema as they come.
+        """
+        if self._reader is None or (self._started and self._files is None):
+            self._begin()
+        assert self._reader is not None
+        return self._reader.schema
+
+    def _begin(self) -> None:
+        self._reader = self._read()
+        self._started = False
         self.rows = 0
         self.size_bytes = 0
-        self.started = False
-        self.error: BaseException | None = None
+        self.error = None
 
     def fitted(
         self, schema: pa.Schema, *, partitions: Collection[str] | None, where: str
     ) -> pa.RecordBatchReader:
         """The rows in `schema`. A row outside `partitions` raises DataError."""
+        self._forget_files()
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema, partitions, where))
 
-    @contextmanager
-    def written(
-        self, schema: pa.Schema, *, partitions: Collection[str] | None, where: str, scratch: Path | None
-    ) -> Iterator[pa.RecordBatchReader]:
-        """The same rows, which a library's own threads may ask for: they are at rest."""
-        rows = self.fitted(schema, partitions=partitions, where=where)
-        if self.at_rest:
-            yield rows
-            return
-        with brought_to_rest(rows, scratch) as still:
-            yield still
+    def files(self, made: DataFiles, *, partitions: Collection[str] | None = None, where: str) -> DataFiles:
+        """The rows in files of the table: in `made`, or in those of a try before that serve as well."""
+        before = self._files
+        if before and before.schema == made.schema and before.partitioned == made.partitioned:
+            return before
+        self._forget_files()
+        try:
+            made.write(self._batches(made.schema, partitions, where))
+        except BaseException:
+            made.remove()
+            raise
+        self._files = made
+        return made
+
+    def _forget_files(self) -> None:
+        if self._files is not None:
+            self._files.remove()
+            self._files = None
+            self._begin()
+
+    def keep_files(self) -> None:
+        """From now on they belong to the table."""
+        self._kept = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._files is not None and not self._kept:
+            self._files.remove()
 
     def _batches(
         self, schema: pa.Schema, partitions: Collection[str] | None, where: str
     ) -> Iterator[pa.RecordBatch]:
-        self.started = True
+        self._started = True
         allowed = None if partitions is None else texts(list(partitions))
+        assert self._reader is not None
         try:
             for batch in self._reader:
                 fitted = cast_batch(batch, schema)

@@ -21,11 +21,11 @@ def open_store(url: str, scratch_dir: Path | None = None) -> "DeltaStore":
     return DeltaStore(url, scratch_dir=scratch_dir)
 
 
-def open_change_log(url: str, scratch_dir: Path | None = None) -> "ChangeLog":
+def open_change_log(url: str) -> "ChangeLog":
     """The change logs of captured streams in the same lake."""
     from superinsight_sync.lake.change_log import ChangeLog
 
-    return ChangeLog(url, scratch_dir)
+    return ChangeLog(url)
 
 
 def open_change_merge(url: str, scratch_dir: Path, memory_limit_bytes: int) -> "ChangeMerge":

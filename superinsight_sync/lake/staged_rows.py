@@ -1,14 +1,12 @@
-"""Rows that lie still: what a library's own threads are given to write waits for nobody.
+"""Rows put aside, in memory or, beyond a few megabytes, on disk.
 
-Delta asks for rows from the threads that also do its reading and writing. Rows that are still being read from a
-source, or from another table, would make such a thread wait, and as many of them as there are threads would wait
-for each other for ever. So whatever is not at rest is first put into memory or, beyond a few megabytes, on disk.
+What is put aside can be read more than once, and waits for nobody: Delta and DuckDB ask for rows from threads that
+also do their reading and writing, and as many rows still under way as there are threads would wait for each other.
 """
 
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,19 +15,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from superinsight_sync.core.errors import TransientError
-from superinsight_sync.lake.store import ReadBatches
 
 _IN_MEMORY_BYTES = 16 << 20
-
-
-@dataclass(frozen=True)
-class AtRest:
-    """Opens rows that are in memory, in a local file, or in a database of this process. A `ReadBatches`."""
-
-    open: ReadBatches
-
-    def __call__(self) -> pa.RecordBatchReader:
-        return self.open()
 
 
 class StagedRows:
@@ -73,11 +60,6 @@ class StagedRows:
         with _disk_errors():
             self._end_writing()
             return pa.ipc.open_stream(pa.OSFile(str(self._path), "rb"))
-
-    @property
-    def at_rest(self) -> AtRest:
-        """The same for a store."""
-        return AtRest(self.open)
 
     @property
     def _path(self) -> Path:

@@ -73,7 +73,7 @@ class Engine:
     @cached_property
     def change_log(self) -> "ChangeLog":
         """Where changes land that captured streams' logs tell."""
-        return open_change_log(self.settings.lake_url, self.settings.scratch_dir)
+        return open_change_log(self.settings.lake_url)
 
     @cached_property
     def change_merge(self) -> "ChangeMerge":

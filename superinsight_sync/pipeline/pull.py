@@ -199,7 +199,7 @@ def _land_window(pull: PullAttempt, found: Due, *, force: bool) -> _Landed:
         if replaces and not force and _holds(pull, sums, spool.schema):
             return _Landed(reading, None, _kept(pull, commit))
         if replaces:
-            done = pull.store.replace(pull.table, spool.at_rest, commit, partitions=pull.partitions or None)
+            done = pull.store.replace(pull.table, spool.open, commit, partitions=pull.partitions or None)
         else:
             done = _add(pull, spool, commit)
     return _Landed(reading, done, commit)
@@ -226,8 +226,8 @@ def _kept(pull: PullAttempt, commit: Commit) -> Commit:
 
 def _add(pull: PullAttempt, spool: Spool, commit: Commit) -> CommitResult:
     if pull.stream.disposition == "merge":
-        return pull.merge(spool.at_rest, commit)
-    return pull.store.append(pull.table, spool.at_rest, commit)
+        return pull.merge(spool.open, commit)
+    return pull.store.append(pull.table, spool.open, commit)
 
 
 def _land_increment(pull: PullAttempt, found: Due) -> _Landed:

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, ThresholdError
-from superinsight_sync.lake.staged_rows import AtRest
 from superinsight_sync.lake.store import ReadBatches, Store
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.results import RefineResult
@@ -304,9 +303,9 @@ def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commi
     if rows.loads is not None and before and job.stream.disposition == "merge":
         kept = refined.keep_quarantined(lake.scan(table), job.stream.primary_key)
     if kept < before or rows.loads is None:
-        lake.replace(table, AtRest(refined.open_quarantine), commit, partitions=job.partitions or None)
+        lake.replace(table, refined.open_quarantine, commit, partitions=job.partitions or None)
     elif refined.quarantined:
-        lake.append(table, AtRest(lambda: refined.open_quarantine(only_new=True)), commit)
+        lake.append(table, lambda: refined.open_quarantine(only_new=True), commit)
     told(
         "the records set aside are in the lake, but not counted in our state",
         lambda: job.engine.state.quarantine.record(table, commit.load_id, refined.quarantined, job.key),
@@ -315,13 +314,12 @@ def _land_quarantine(job: _Refine, rows: _Input, refined: Refined, commit: Commi
 
 
 def _land_refined(job: _Refine, refined: Refined, commit: Commit, *, incremental: bool) -> CommitResult:
-    rows = AtRest(refined.open)
     if not incremental:
         _widen_other_partitions(job, refined)
-        return job.store.replace(job.table, rows, commit, partitions=job.partitions or None)
+        return job.store.replace(job.table, refined.open, commit, partitions=job.partitions or None)
     if job.stream.disposition == "merge":
-        return job.store.merge(job.table, rows, commit, keys=job.stream.primary_key)
-    return job.store.append(job.table, rows, commit)
+        return job.store.merge(job.table, refined.open, commit, keys=job.stream.primary_key)
+    return job.store.append(job.table, refined.open, commit)
 
 
 def _widen_other_partitions(job: _Refine, refined: Refined) -> None:

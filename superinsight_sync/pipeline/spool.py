@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from superinsight_sync.core.arrow_buffers import Ints, fixed
 from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.settings import Settings
-from superinsight_sync.lake.staged_rows import AtRest, StagedRows
+from superinsight_sync.lake.staged_rows import StagedRows
 from superinsight_sync.lake.system_columns import row_hash
 from superinsight_sync.model.tables import HASH, is_system
 from superinsight_sync.pipeline.cursors import Seen
@@ -60,11 +60,6 @@ class Spool:
         """Of what was read."""
         assert self._rows
         return self._rows.schema
-
-    @property
-    def at_rest(self) -> AtRest:
-        """The rows, for a store."""
-        return AtRest(self.open)
 
     def fill(
         self,

@@ -3,7 +3,6 @@
 import pyarrow as pa
 
 from superinsight_sync.core.clock import utc_now
-from superinsight_sync.lake.staged_rows import AtRest
 from superinsight_sync.lake.system_columns import add_system_columns
 from superinsight_sync.model.tables import LOAD_ID, Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine
@@ -31,7 +30,7 @@ def keep_unreadable(engine: Engine, raw: TableRef, found: pa.Table, *, load_id: 
         held = engine.lake.scan(table, columns=[LOAD_ID]).read_all()
         load_id = held[LOAD_ID][0].as_py() if held.num_rows else load_id
     elif anew:
-        engine.lake.replace(table, AtRest(read), commit)
+        engine.lake.replace(table, read, commit)
     else:
         engine.lake.merge(table, read, commit, keys=found.schema.names)
     told(

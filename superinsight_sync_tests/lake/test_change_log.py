@@ -8,17 +8,17 @@ import pytest
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import TransientError
 from superinsight_sync.lake.opening import open_change_log, open_store
-from superinsight_sync.lake.staged_rows import AtRest
+from superinsight_sync.lake.store import ReadBatches
 from superinsight_sync.model.tables import SEQ, Checkpoint, Commit, TableRef
 
 LOG = TableRef("acme", "bank", "accounts", "changes")
 
 
-def rows(first: int, count: int = 2) -> AtRest:
+def rows(first: int, count: int = 2) -> ReadBatches:
     table = pa.table(
         {"id": pa.array(range(first, first + count)), SEQ: pa.array(range(first, first + count))}
     )
-    return AtRest(lambda: table.to_reader())
+    return lambda: table.to_reader()
 
 
 def commit(load_id: str) -> Commit:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from superinsight_sync.model.tables import Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.own_tables import land_table, read_table
 from superinsight_sync.pipeline.project import load_project
+from superinsight_sync_tests.lake.rows import reads
 from superinsight_sync_tests.orchestration.test_loading import project
 from superinsight_sync_tests.servers.postgres import PostgresServer
 
@@ -93,23 +95,31 @@ def test_a_table_is_read_from_where_its_stream_keeps_it(engine: Engine, stream: 
     engine.release()
 
 
-def test_a_reader_is_not_landed_twice(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a commit lost a race the rows would have to be read again: nothing may land as if they were none."""
-    from superinsight_sync.lake import delta
+def meanwhile(rows: pa.Table, work: Callable[[], object]) -> pa.RecordBatchReader:
+    """A reader, before whose end something else happens."""
 
-    real, lost = delta.write_whole, []
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from rows.to_batches()
+        work()
 
-    def lose(*args: object, **kwargs: object) -> None:
-        if not lost:
-            lost.append(True)
-            list(args[1])  # type: ignore[call-overload]
-            raise delta_errors.LostRaceError("another writer committed at the same time")
-        real(*args, **kwargs)  # type: ignore[arg-type]
+    return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
-    from superinsight_sync.lake import delta_errors
 
-    monkeypatch.setattr(delta, "write_whole", lose)
+def test_a_reader_lands_also_where_another_process_wrote_at_the_same_time(engine: Engine) -> None:
+    land_table(engine, OWN, pa.table({"a": [0]}))
+    late = meanwhile(pa.table({"a": [1, 2]}), lambda: land_table(engine, OWN, pa.table({"a": [9]})))
+    assert land_table(engine, OWN, late).rows == 2
+    assert read_table(engine, OWN).read_all()["a"].to_pylist() == [1, 2]
+
+
+def test_a_reader_is_not_landed_as_if_it_were_empty(engine: Engine) -> None:
+    """Where the rows would have to be read again."""
+    land_table(engine, OWN, pa.table({"a": [0]}))
+
+    def repartition() -> None:
+        rows = pa.table({"a": [9], "_sis_partition": ["k"]})
+        engine.lake.replace(OWN, reads(rows, "two", by=None), Commit("two"))
+
     with pytest.raises(TransientError, match="the rows are gone by"):
-        land_table(engine, OWN, pa.table({"a": [1]}).to_reader())
-    lost.clear()
-    assert land_table(engine, OWN, pa.table({"a": [1, 2]})).rows == 2
+        land_table(engine, OWN, meanwhile(pa.table({"a": [1]}), repartition))
+    assert read_table(engine, OWN).read_all()["a"].to_pylist() == [9]
