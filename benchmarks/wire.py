@@ -3,7 +3,7 @@
     BENCH_DSN=… BENCH_TABLE=… BENCH_DIR=… python benchmarks/wire.py copy|save|write
 
 `copy` reads the table by COPY … (FORMAT binary) with psycopg and keeps nothing. `save` puts what our source reads into
-a file, and `write` writes that file, mapped into memory, as a Delta table with the settings that our lake uses.
+a file, and `write` writes that file, mapped into memory, as a Delta table by its own writer.
 """
 
 import json
@@ -38,10 +38,10 @@ def save() -> Path:
     from superinsight_sync.core.settings import load_settings
     from superinsight_sync.model.declaration import StreamSpec
     from superinsight_sync.model.read import ReadRequest
-    from superinsight_sync.sources.opening import open_connection
+    from superinsight_sync.sources.opening import open_source
 
     settings = load_settings({"SIS_PROJECT_DIR": str(FOLDER)})
-    source = open_connection(json.loads(os.environ["BENCH_CONNECTION"]), settings)
+    source = open_source(json.loads(os.environ["BENCH_CONNECTION"]), settings)
     stream = StreamSpec.model_validate({"name": "lineitem", **json.loads(os.environ["BENCH_STREAM"])})
     with (
         source.read(ReadRequest(stream)) as reader,
@@ -58,13 +58,13 @@ def write() -> Path:
     import pyarrow as pa
     from deltalake import write_deltalake
 
-    from superinsight_sync.lake.delta_write import writer_for
+    from superinsight_sync.lake.delta_write import REWRITING
 
     target = FOLDER / "written"
     with pa.memory_map(str(ARROW)) as file, pa.ipc.open_file(file) as found:
         batches = (found.get_batch(n) for n in range(found.num_record_batches))
         rows = pa.RecordBatchReader.from_batches(found.schema, batches)
-        write_deltalake(target, rows, writer_properties=writer_for(found.schema))
+        write_deltalake(target, rows, writer_properties=REWRITING)
     return target
 
 

@@ -1,9 +1,10 @@
 """Pull: read one stream of a source and land it with its checkpoint, exactly once in effect."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -192,11 +193,16 @@ def _land_window(pull: PullAttempt, found: Due, *, force: bool) -> _Landed:
     reading, sums = pull.reading(found.request), RowSums()
     commit = pull.commit(token=found.token)
     replaces = pull.stream.disposition == "replace"
+    if replaces and (force or not _comparable(pull)):
+        with reading:
+            read = partial(_until_ours, pull, reading)
+            done = pull.store.replace(pull.table, read, commit, partitions=pull.partitions or None)
+        return _Landed(reading, done, commit)
     with Spool(pull.engine.settings, pull.motion.moved) as spool:
         with reading:
             spool.fill(reading(), cursor=None, look=sums.add if replaces else None)
         still_ours(pull.lease)
-        if replaces and not force and _holds(pull, sums, spool.schema):
+        if replaces and sums.are_of(pull.store, pull.table, spool.schema, pull.partitions):
             return _Landed(reading, None, _kept(pull, commit))
         if replaces:
             done = pull.store.replace(pull.table, spool.open, commit, partitions=pull.partitions or None)
@@ -205,12 +211,23 @@ def _land_window(pull: PullAttempt, found: Due, *, force: bool) -> _Landed:
     return _Landed(reading, done, commit)
 
 
-def _holds(pull: PullAttempt, sums: RowSums, read: pa.Schema) -> bool:
-    """Whether the table holds just what was read. Where rows go by their age, what is read again is young again."""
+def _until_ours(pull: PullAttempt, reading: Reading) -> pa.RecordBatchReader:
+    """The rows as they are read. After the last one the lease must still be ours."""
+    rows = reading()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from rows
+        still_ours(pull.lease)
+
+    return pa.RecordBatchReader.from_batches(rows.schema, batches())
+
+
+def _comparable(pull: PullAttempt) -> bool:
+    """Whether the table may hold just what is read. Where rows go by their age, what is read again is young again."""
     saves = pull.stream.saves
     known = pull.held is not None and all(key in pull.points for key in pull.partitions or ("",))
     ages = saves.raw.retention is not None or saves.refined.retention is not None
-    return known and not ages and sums.are_of(pull.store, pull.table, read, pull.partitions)
+    return known and not ages
 
 
 def _kept(pull: PullAttempt, commit: Commit) -> Commit:
