@@ -9,12 +9,14 @@ names, peak memory is of the whole process, which also made the data. Nothing fa
 import argparse
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ from superinsight_sync.pipeline.refine import refine_stream
 
 BY_FILE = {"mode": "incremental", "cursor": "_sis_file_modified_at"}
 Step = Callable[[], object]
+LEAST_CPU_S = 0.01
+"""Below it a clock of hundredths shows nothing."""
 
 
 class Shop:
@@ -85,6 +89,71 @@ def rows_refined(folder: Path, rows: int) -> Step:
         shop.file(f"p{part}", numbers(min(250_000, rows - part), 12, part))
     shop.pull()
     return shop.refine
+
+
+PYPROJECT = """
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "growing"
+code_location_target_module = "growing.definitions"
+defs_module = "growing.defs"
+"""
+DEFINITIONS = """
+from pathlib import Path
+import dagster as dg
+from superinsight_sync.orchestration.loading import load_project_definitions
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return load_project_definitions(Path(__file__).parent)
+"""
+
+
+def project(folder: Path, streams: int, crons: int) -> None:
+    """A project of so many streams of ten rows each, ten of a source, on so many schedules."""
+    package = folder / "growing"
+    (package / "defs").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "dagster.yaml").write_text((HERE / "dagster.yaml").read_text())
+    (package / "__init__.py").touch()
+    (package / "defs" / "__init__.py").touch()
+    (package / "definitions.py").write_text(DEFINITIONS)
+    for first in range(0, streams, 10):
+        entries = []
+        for n in range(first, min(first + 10, streams)):
+            (folder / "data" / f"s{n}").mkdir(parents=True)
+            pq.write_table(numbers(10, 4), folder / "data" / f"s{n}" / "a.parquet")
+            schedule = {"schedule": f"{n % crons % 60} {n % crons // 60} * * *"} if crons else {}
+            entries.append({"name": f"s{n}", "path": f"s{n}/*.parquet", **schedule})
+        connection = {"kind": "files", "path": str(folder / "data"), "settle": "0s"}
+        attributes = {"name": f"f{first}", "connection": connection, "streams": entries}
+        (package / "defs" / f"f{first}").mkdir()
+        (package / "defs" / f"f{first}" / "defs.yaml").write_text(
+            json.dumps({"type": "superinsight_sync.SyncSource", "attributes": attributes})
+        )
+    os.environ |= {"SIS_PROJECT_DIR": str(folder), "DAGSTER_HOME": str(folder)}
+
+
+def project_loaded(folder: Path, streams: int) -> Step:
+    """The code location, with a schedule for each five streams."""
+    project(folder, streams, max(1, streams // 5))
+    from superinsight_sync.cli.project_definitions import definitions
+
+    return lambda: definitions().get_repository_def()
+
+
+def streams_run(folder: Path, streams: int, *, again: bool) -> Step:
+    """Raw, refined and dictionary of each, in one run; `again` where nothing is new."""
+    project(folder, streams, 0)
+    from superinsight_sync.cli.project_definitions import definitions
+    from superinsight_sync.orchestration.running import plan_runs, run_all, select
+
+    defs = definitions()
+    step: Step = partial(run_all, defs, plan_runs(defs, select(defs, "*")))
+    if again:
+        step()
+    return step
 
 
 def columns_described(folder: Path, columns: int) -> Step:
@@ -157,14 +226,17 @@ def deliveries_waiting(folder: Path, waiting: int) -> Step:
 
 
 LINES: dict[str, tuple[Callable[[Path, int], Step], tuple[int, int, int]]] = {
-    "rows refined": (rows_refined, (250_000, 500_000, 1_000_000)),
+    "rows refined": (rows_refined, (1_000_000, 2_000_000, 4_000_000)),
     "columns described": (columns_described, (100, 400, 1_600)),
     "columns exported": (columns_exported, (50, 100, 200)),
-    "long cells pulled (100 kB)": (long_cells_pulled, (500, 1_000, 2_000)),
+    "long cells pulled (100 kB)": (long_cells_pulled, (2_500, 5_000, 10_000)),
     "10 new rows refined": (lambda f, n: ten_new_rows(f, n, "refine"), (25_000, 100_000, 400_000)),
     "10 new rows described": (lambda f, n: ten_new_rows(f, n, "describe"), (25_000, 100_000, 400_000)),
     "100 looks at what waits": (deliveries_waiting, (1_000, 4_000, 16_000)),
     "a pull after so many": (small_commits, (10, 40, 160)),
+    "a project loaded, crons a fifth": (project_loaded, (50, 200, 800)),
+    "streams in a run": (partial(streams_run, again=False), (10, 30, 90)),
+    "streams in a run, nothing new": (partial(streams_run, again=True), (10, 30, 90)),
 }
 
 
@@ -187,21 +259,20 @@ def main() -> None:
     if asked.child is not None:
         child(asked.lines[0], asked.child)
         return
-    sys.stdout.write(f"{'line':<30}{'size':>10}{'CPU s':>9}{'peak MB':>9}{'exponent':>10}\n")
+    sys.stdout.write(f"{'line':<34}{'size':>10}{'CPU s':>9}{'peak MB':>9}{'exponent':>10}\n")
     for line in asked.lines or LINES:
         last: tuple[int, float] | None = None
         for size in (max(1, int(n * asked.scale)) for n in LINES[line][1]):
             command = [sys.executable, __file__, line, "--child", str(size)]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
             found = json.loads(said)
-            exponent = (
-                "" if last is None else f"{math.log(found['cpu_s'] / last[1]) / math.log(size / last[0]):.2f}"
-            )
+            used = max(found["cpu_s"], LEAST_CPU_S)
+            exponent = "" if last is None else f"{math.log(used / last[1]) / math.log(size / last[0]):.2f}"
             sys.stdout.write(
-                f"{line:<30}{size:>10,}{found['cpu_s']:>9.2f}{found['peak_mb']:>9.0f}{exponent:>10}\n"
+                f"{line:<34}{size:>10,}{found['cpu_s']:>9.2f}{found['peak_mb']:>9.0f}{exponent:>10}\n"
             )
             sys.stdout.flush()
-            last = size, found["cpu_s"]
+            last = size, used
 
 
 if __name__ == "__main__":
