@@ -22,6 +22,8 @@ class Settings:
         lease_wait_s: how long work waits for another process that is at it.
         web_url: where Dagster's web UI is, for the links in alerts.
         stall_s: a pull that takes no step for so long raises an alert.
+        audit_dir: where checkpoints of the audit log are kept: best on another disk (``<home>/audit``).
+        audit_key: the private Ed25519 key (PEM) that signs them; made if it is not there (``<home>/keys/audit.pem``).
         source_silence_s: a pull whose source sends nothing for so long ends. Not set: it waits.
     """
 
@@ -35,6 +37,8 @@ class Settings:
     web_url: str = "http://127.0.0.1:3000"
     stall_s: float = 600.0
     source_silence_s: float | None = None
+    audit_dir: Path | None = None
+    audit_key: Path | None = None
 
     def run_url(self, run_id: str) -> str:
         """The page of a run."""
@@ -44,6 +48,11 @@ class Settings:
     def scratch_dir(self) -> Path:
         """For files that may be deleted at any time when no run is going on."""
         return self.home / "scratch"
+
+    @property
+    def audit_places(self) -> tuple[Path, Path]:
+        """Where checkpoints of the audit log are kept, and the key that signs them."""
+        return self.audit_dir or self.home / "audit", self.audit_key or self.home / "keys" / "audit.pem"
 
     @property
     def landing_dir(self) -> Path:
@@ -69,7 +78,13 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         source_silence_s=_number(env, "SIS_SOURCE_SILENCE_S", 3600.0)
         if env.get("SIS_SOURCE_SILENCE_S")
         else None,
+        audit_dir=_path(env, "SIS_AUDIT_DIR"),
+        audit_key=_path(env, "SIS_AUDIT_KEY"),
     )
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]).resolve() if env.get(name) else None
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from sqlalchemy import select, update
 
 from superinsight_sync.core.clock import utc_now
+from superinsight_sync.state.audit import Entry, note
 from superinsight_sync.state.database import Database, clean, insert_one, matching
 from superinsight_sync.state.tables import dead_letters
 
@@ -101,7 +102,11 @@ class DeadLetters:
         """Closes an open letter. False if somebody else was first: the replay is theirs."""
         is_open = (dead_letters.c.id == letter_id, dead_letters.c.state == "open")
         with self._database.write() as connection:
-            done = connection.execute(
-                update(dead_letters).where(*is_open).values(state=state, marked_at=utc_now())
-            )
-            return done.rowcount == 1
+            closed = update(dead_letters).where(*is_open).values(state=state, marked_at=utc_now())
+            told = closed.returning(dead_letters.c.tenant, dead_letters.c.verb, dead_letters.c.target)
+            row = connection.execute(told).first()
+            if row is None:
+                return False
+            detail = {"verb": row.verb, "target": row.target}
+            note(connection, row.tenant, Entry(f"dead_letter.{state}", str(letter_id), detail))
+            return True

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NotRequired, TypedDict, Unpack
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.state.audit import Entry, Phase, note
 from superinsight_sync.state.database import Database, clean, insert_one, matching, now
 from superinsight_sync.state.tables import executions, leases, logs
 
@@ -130,6 +131,7 @@ class Executions:
             key = insert_one(connection, executions, row)
             begun = f"{row['verb']} {row['source']}/{row['stream']}{partition} began"
             connection.execute(insert(logs).values(_line(key, "info", begun)))
+            _note(connection, key, "begun")
         return key
 
     def finish(
@@ -156,6 +158,7 @@ class Executions:
             done = connection.execute(update(executions).where(executions.c.id == execution_id).values(row))
             if done.rowcount:
                 connection.execute(insert(logs).values(_ending(execution_id, status, error, result)))
+                _note(connection, execution_id, status)
         if done.rowcount == 0:
             raise ConfigError(
                 f"execution {execution_id} is not there",
@@ -239,6 +242,7 @@ class Executions:
                 return False
             connection.execute(insert(logs).values(_line(execution_id, "error", f"failed: {ORPHANED}")))
             connection.execute(delete(leases).where(leases.c.name == lease_of(execution_id)))
+            _note(connection, execution_id, "interrupted")
             return True
 
 
@@ -276,6 +280,17 @@ class Logs:
         )
         with self._database.read() as connection:
             return tuple(RunLine(**row) for row in connection.execute(statement).mappings())
+
+
+def _note(connection: Connection, execution_id: int, result: str) -> None:
+    """A load's intent or outcome, for the audit log: one each, however many records there are."""
+    is_it = executions.c.id == execution_id
+    row = connection.execute(select(executions).where(is_it)).mappings().one()
+    names = ("run_id", "partition", "rows", "size_bytes", "load_id", "version")
+    told = {"execution": execution_id, **{n: row[n] for n in names if row[n]}}
+    phase: Phase = "intent" if result == "begun" else "outcome"
+    entry = Entry(f"load.{row['verb']}", f"{row['source']}/{row['stream']}", told, result, phase)
+    note(connection, row["tenant"], entry)
 
 
 def _line(execution_id: int, level: Level, message: str) -> dict[str, object]:

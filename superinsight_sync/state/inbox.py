@@ -15,6 +15,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
+from superinsight_sync.state.audit import Entry, note
 from superinsight_sync.state.database import Database, clean
 from superinsight_sync.state.deliveries import (
     Backlog,
@@ -198,7 +199,9 @@ class Inbox:
         of_stream = (t.c.tenant == tenant, t.c.source == source, t.c.stream == stream)
         values = {"marked_at": utc_now(), "error_text": None}
         with self._database.write() as connection:
-            return connection.execute(update(t).where(*of_stream, waits()).values(values)).rowcount
+            count = connection.execute(update(t).where(*of_stream, waits()).values(values)).rowcount
+            note(connection, tenant, Entry("delivery.try_again", f"{source}/{stream}", {"deliveries": count}))
+            return count
 
     def replay(self, delivery_id: str, *, only: Collection[int] | None = None) -> str | None:
         """Puts a delivery into the inbox once more, behind all others; the new id. None if there is no such.
@@ -219,6 +222,8 @@ class Inbox:
                 values["records"] = len(only)
             extra = {"id": new_id, "key": f"replay:{new_id}", "replay_of": row["seq"]}
             connection.execute(insert(t).values(**values, **extra, received_at=utc_now(), state="received"))
+            told = {"as": new_id, "records": None if only is None else len(only)}
+            note(connection, row["tenant"], Entry("delivery.replay", delivery_id, told))
         return new_id
 
     def get(self, delivery_id: str) -> StoredDelivery | None:

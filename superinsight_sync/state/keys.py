@@ -13,6 +13,7 @@ from superinsight_sync.security import api_keys as keys
 from superinsight_sync.security.api_keys import ApiKey, Credential, digest
 from superinsight_sync.security.networks import Networks
 from superinsight_sync.security.roles import ROLES, Role
+from superinsight_sync.state.audit import Entry, note
 from superinsight_sync.state.database import Database, insert_into
 from superinsight_sync.state.tables import api_keys, refresh_tokens
 
@@ -69,6 +70,8 @@ class ApiKeys:
                 new = insert_into(connection, api_keys).values(id=made.id, hash=made.hash, **row)
                 # The row count of an INSERT is not the same on all drivers; what it returns is.
                 if connection.scalar(new.on_conflict_do_nothing().returning(api_keys.c.id)) is not None:
+                    told = {name: row[name] for name in ("role", "name", "sources", "networks", "not_after")}
+                    note(connection, tenant, Entry("key.make", made.id, told))
                     return made
         raise TransientError("no free id was found for the key", where="state database")
 
@@ -99,9 +102,12 @@ class ApiKeys:
         if tenant is not None:
             mine.append(api_keys.c.tenant == tenant)
         with self._database.write() as connection:
-            if connection.execute(update(api_keys).where(*mine).values(revoked_at=now)).rowcount != 1:
+            ended = update(api_keys).where(*mine).values(revoked_at=now).returning(api_keys.c.tenant)
+            whose = connection.scalar(ended)
+            if whose is None:
                 return False
             _end(connection, refresh_tokens.c.key_id == key_id, now)
+            note(connection, whose, Entry("key.revoke", key_id))
             return True
 
     def used(self, at: Mapping[str, datetime]) -> None:
@@ -128,7 +134,9 @@ class RefreshTokens:
     def begin(self, key_id: str, not_after: datetime) -> str:
         """The first token of a new family, which ends at `not_after` however often it is renewed."""
         with self._database.write() as connection:
-            return _issue(connection, secrets.token_hex(8), key_id, not_after)
+            token = _issue(connection, secrets.token_hex(8), key_id, not_after)
+            _note_session(connection, "session.begin", key_id)
+            return token
 
     def rotate(self, token: str) -> tuple[str, str] | None:
         """Uses a token up: the id of its API key, and the family's next token.
@@ -154,16 +162,18 @@ class RefreshTokens:
                 return str(row["key_id"]), following
             if row["used_at"] is not None:
                 _end(connection, refresh_tokens.c.family == row["family"], now)
+                _note_session(connection, "session.stolen", row["key_id"])
             return None
 
     def end(self, token: str) -> bool:
         """Ends the family of a token (a logout); False if it is not one of ours."""
-        wanted = select(refresh_tokens.c.family).where(refresh_tokens.c.hash == digest(token))
+        columns = (refresh_tokens.c.family, refresh_tokens.c.key_id)
         with self._database.write() as connection:
-            family = connection.scalar(wanted)
-            if family is None:
+            found = connection.execute(select(*columns).where(refresh_tokens.c.hash == digest(token))).first()
+            if found is None:
                 return False
-            _end(connection, refresh_tokens.c.family == family, utc_now())
+            _end(connection, refresh_tokens.c.family == found.family, utc_now())
+            _note_session(connection, "session.end", found.key_id)
             return True
 
 
@@ -184,6 +194,11 @@ def _end(connection: Connection, which: Any, at: datetime) -> None:
     connection.execute(
         update(refresh_tokens).where(which, refresh_tokens.c.revoked_at.is_(None)).values(revoked_at=at)
     )
+
+
+def _note_session(connection: Connection, action: str, key_id: str) -> None:
+    whose = connection.execute(select(api_keys.c.tenant).where(api_keys.c.id == key_id)).scalar_one()
+    note(connection, whose, Entry(action, key_id))
 
 
 def _key(row: RowMapping) -> ApiKey:

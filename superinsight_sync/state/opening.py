@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from superinsight_sync.state.audit import Audit
 from superinsight_sync.state.checkpoints import Checkpoints
 from superinsight_sync.state.database import Database
 from superinsight_sync.state.dead_letters import DeadLetters
@@ -37,6 +38,7 @@ class State:
         self.api_keys = ApiKeys(database)
         self.refresh_tokens = RefreshTokens(database)
         self.workers = Workers(database)
+        self.audit = Audit(database)
 
     def purge(self, before: datetime, nouns: tuple[Noun, ...] = HISTORY) -> Mapping[str, int]:
         """Deletes rows older than `before`; how many of each noun (see `state.purge`)."""

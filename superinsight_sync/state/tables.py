@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -15,9 +16,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
+from superinsight_sync.state.audit_guard import GUARDS
 from superinsight_sync.state.column_types import CanonicalJson, UtcDateTime
 
 metadata = MetaData(
@@ -277,3 +280,32 @@ workers = Table(
     CheckConstraint("wanted IN ('run', 'pause')", name="wanted"),
 )
 """What is wanted of those who work all the time, and what they say of themselves; a row each."""
+
+audit = Table(
+    "sis_audit",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    PrimaryKeyConstraint("tenant", "seq"),
+)
+"""A chain for each tenant, only appended to. `body` is the record itself, `hash` its SHA-256."""
+
+audit_open = Table(
+    "sis_audit_open",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("tenant", "seq"),
+)
+"""Intents whose outcome is not written yet."""
+
+
+def _guard(_: Table, connection: Connection, **__: object) -> None:
+    for statement in GUARDS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+
+
+event.listen(audit, "after_create", _guard)

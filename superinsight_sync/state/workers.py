@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import SisError
+from superinsight_sync.state.audit import Entry, note
 from superinsight_sync.state.database import Database, clean, insert_into, matching
 from superinsight_sync.state.tables import workers
 
@@ -74,7 +75,10 @@ class Workers:
     def want(self, kind: str, tenant: str, target: str, wanted: Wanted, by: str | None = None) -> None:
         """From now on this is wanted of it."""
         asked = {"wanted": wanted, "asked_by": by, "asked_at": utc_now()}
-        self._upsert({"kind": kind, "tenant": tenant, "target": target}, asked)
+        action = f"{kind}.{'resume' if wanted == 'run' else wanted}"
+        with self._database.write() as connection:
+            _upsert(connection, {"kind": kind, "tenant": tenant, "target": target}, asked)
+            note(connection, tenant, Entry(action, target))
 
     def want_anew(self, kind: str, tenant: str, target: str, by: str | None = None) -> None:
         """It is to begin from the start, once more."""
@@ -84,6 +88,7 @@ class Workers:
             statement = insert_into(connection, workers).values(**{**_FRESH, **asked, "anew": 1}, **key)
             more = {**asked, "anew": workers.c.anew + 1}
             connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=more))
+            note(connection, tenant, Entry(f"{kind}.anew", target))
 
     def report(
         self,
@@ -99,7 +104,8 @@ class Workers:
             "error_text": clean(str(error)) if error else None,
             "seen_at": utc_now(),
         }
-        self._upsert({"kind": kind, "tenant": tenant, "target": target}, {**report, **said})
+        with self._database.write() as connection:
+            _upsert(connection, {"kind": kind, "tenant": tenant, "target": target}, {**report, **said})
 
     def get(self, kind: str, tenant: str, target: str) -> Worker | None:
         """What is known of it."""
@@ -112,7 +118,7 @@ class Workers:
         with self._database.read() as connection:
             return tuple(Worker(**row) for row in connection.execute(statement).mappings())
 
-    def _upsert(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        with self._database.write() as connection:
-            statement = insert_into(connection, workers).values(**{**_FRESH, **values}, **key)
-            connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+
+def _upsert(connection: Connection, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    statement = insert_into(connection, workers).values(**{**_FRESH, **values}, **key)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
