@@ -11,6 +11,8 @@ SETTINGS = (
     ("SIS_WEB_URL", "web_url", "`http://127.0.0.1:3000`; `sis dev` sets its own"),
     ("SIS_STALL_S", "stall_s", "`600` (seconds)"),
     ("SIS_SOURCE_SILENCE_S", "source_silence_s", "not set"),
+    ("SIS_AUDIT_DIR", "audit_dir", "`<home>/audit`"),
+    ("SIS_AUDIT_KEY", "audit_key", "`<home>/keys/audit.pem`"),
 )
 OTHERS = {
     "Checks of declarations": (

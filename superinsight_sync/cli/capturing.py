@@ -230,7 +230,8 @@ def drop_command(source: str, as_json: bool) -> None:
     from superinsight_sync.capture.protocol import open_feed
 
     spec = _source(source)
-    done = list(open_feed(spec, load_settings()).drop())
+    with _state().audit.act(spec.tenant, "capture.drop", spec.name) as act:
+        done = act.detail["dropped"] = list(open_feed(spec, load_settings()).drop())
     if as_json:
         show_json({"dropped": done})
     else:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from superinsight_sync.cli.output import errors_shown, json_option, show_json, show_table, tell
-from superinsight_sync.core.canonical import decode
+from superinsight_sync.core.canonical import decode, fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
@@ -125,8 +125,10 @@ def state_set(stream: str, cursor: str, kind: str, partition: str, as_json: bool
             f"'{stream}' has landed nothing yet", hint="Run it first; then its checkpoint can be set"
         )
     point = Checkpoint(new_load_id(), utc_now(), cursor=value)
-    store.set_checkpoint(table, point, partition)
-    engine.state.checkpoints.record(table, partition, point)
+    told = {"partition": partition, "cursor": fingerprint(value), "load_id": point.load_id}
+    with engine.state.audit.act(table.tenant, "checkpoint.set", f"{table.source}/{table.stream}", **told):
+        store.set_checkpoint(table, point, partition)
+        engine.state.checkpoints.record(table, partition, point)
     if as_json:
         done = {"stream": stream, "partition": partition or None, "cursor": value, "load_id": point.load_id}
         show_json(done)
@@ -148,9 +150,11 @@ def state_reset(stream: str, partition: str, as_json: bool) -> None:
     """
     _check_partition(stream, partition)
     engine, table, store = _raw(stream)
-    if store.exists(table):
-        store.set_checkpoint(table, None, partition)
-    engine.state.checkpoints.forget(table, partition)
+    about = f"{table.source}/{table.stream}"
+    with engine.state.audit.act(table.tenant, "checkpoint.reset", about, partition=partition):
+        if store.exists(table):
+            store.set_checkpoint(table, None, partition)
+        engine.state.checkpoints.forget(table, partition)
     if as_json:
         show_json({"stream": stream, "partition": partition or None, "reset": True})
         return

@@ -97,7 +97,7 @@ def preview_command(
     from superinsight_sync.core.arrow_values import rows_of
     from superinsight_sync.pipeline.engine import open_engine, table_of
     from superinsight_sync.pipeline.inspect import landed as landed_rows
-    from superinsight_sync.pipeline.inspect import preview
+    from superinsight_sync.pipeline.inspect import note_read, preview
     from superinsight_sync.pipeline.project import load_project
 
     if version is not None and landed is None:
@@ -113,6 +113,8 @@ def preview_command(
                 table = rows.read_all()
         else:
             table = landed_rows(engine, where, limit=limit, version=version)
+    seen = {"of": landed or ("refined preview" if refined else "source"), "version": version}
+    note_read(engine, table_of(source, spec, "raw"), "rows.read", table.num_rows, **seen)
     if as_json:
         show_json({"columns": {f.name: str(f.type) for f in table.schema}, "rows": rows_of(table)})
         return

@@ -32,6 +32,7 @@ _COMMANDS = {
     "inbox": "inbox",
     "dead-letters": "letters",
     "receive": "receive",
+    "audit": "auditing",
     "doctor": "doctoring",
 }
 

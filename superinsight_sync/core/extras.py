@@ -10,7 +10,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "avro": ("fastavro",),
     "excel": ("fastexcel",),
     "gateway": (
-        "cryptography",
         "fastapi",
         "httptools",
         "jwt",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from superinsight_sync.lake.change_log import ChangeLog
     from superinsight_sync.lake.change_merge import ChangeMerge
     from superinsight_sync.lake.change_view import ChangeView
+    from superinsight_sync.security.audit_signing import Checkpoints
     from superinsight_sync.state import State
     from superinsight_sync.state.inbox import Inbox
 
@@ -94,6 +95,7 @@ class Engine:
         state = open_state(self.settings.database_url)
         try:
             state.executions.sweep_orphans(self._alive_ttl_s)
+            state.audit.settle(self._alive_ttl_s)
         except SisError as error:  # whoever works next does it
             _log.warning("what ended without a word is not told: %s", error)
         return state
@@ -110,8 +112,16 @@ class Engine:
         return self.state.leases.hold(lease_of(execution), self._alive_ttl_s)
 
     def end_orphans(self) -> int:
-        """Marks the executions of dead processes as failed; how many."""
+        """Marks the executions of dead processes as failed; how many. Their open intents get an outcome too."""
+        self.state.audit.settle(self._alive_ttl_s)
         return self.state.executions.sweep_orphans(self._alive_ttl_s)
+
+    @cached_property
+    def audit_checkpoints(self) -> "Checkpoints":
+        """Where the ends of the audit log's chains are signed."""
+        from superinsight_sync.security.audit_signing import Checkpoints
+
+        return Checkpoints(*self.settings.audit_places)
 
     @cached_property
     def inbox(self) -> "Inbox":

@@ -18,6 +18,7 @@ from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.landed_as import check_stream_goes_on
 from superinsight_sync.sources.opening import open_declared
+from superinsight_sync.state.audit import Entry
 from superinsight_sync.transform.engine import plan as plan_steps
 from superinsight_sync.transform.protocol import StepContext
 
@@ -204,7 +205,14 @@ def set_aside(engine: Engine, table: TableRef, limit: int) -> list[dict[str, Any
         told = f"{where}: {record['reason']}" if where else record["reason"]
         found = {"rule": "unreadable", "step": "read", "reason": told, "column": None}
         rows.append({**found, "load_id": record["_sis_load_id"], "record": record["record"]})
+    note_read(engine, table, "quarantine.read", len(rows))
     return rows
+
+
+def note_read(engine: Engine, table: TableRef, action: str, rows: int, **detail: Any) -> None:
+    """Writes down in the audit log that rows are about to be shown. What cannot be written down is not shown."""
+    told = {"rows": rows, **detail}
+    engine.state.audit.record(table.tenant, Entry(action, f"{table.source}/{table.stream}", told))
 
 
 def _head(engine: Engine, table: TableRef, columns: Sequence[str] | None, limit: int) -> list[dict[str, Any]]:

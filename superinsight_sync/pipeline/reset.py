@@ -42,6 +42,9 @@ def reset_stream(engine: Engine, source: SourceSpec, stream: StreamSpec) -> tupl
     assert set(_ORDER) == set(get_args(Stage))
     settings, raw = engine.settings, table_of(source, stream, "raw")
     with ExitStack() as held:
+        act = held.enter_context(
+            engine.state.audit.act(raw.tenant, "stream.reset", f"{source.name}/{stream.name}")
+        )
         for verb in ("pull", "refine", "describe"):
             lease = Task.on(verb, raw).lease
             held.enter_context(
@@ -53,6 +56,7 @@ def reset_stream(engine: Engine, source: SourceSpec, stream: StreamSpec) -> tupl
             store.drop(table)
             engine.state.checkpoints.forget(table)
         engine.state.quarantine.forget(raw)
+        act.detail["rows"] = {f"{f.table.stage} ({f.strategy})": f.rows for f in removed}
     return removed
 
 

@@ -9,6 +9,8 @@ from superinsight_sync.model.declaration import SourceSpec
 from superinsight_sync.model.tables import Stage
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.merging import merge_changes
+from superinsight_sync.state.audit import INSTALLATION
+from superinsight_sync.state.audit_checkpoints import make_checkpoints
 
 FILE_RETENTION = timedelta(days=7)
 """How long files of old versions stay, so that rollback and reading as of a version work."""
@@ -40,16 +42,21 @@ def maintain_lake(
 def maintain_state(engine: Engine) -> dict[str, int]:
     """Ends executions whose process died without a word, and purges history past `HISTORY_RETENTION`.
 
-    The room is given back to the disk where our state is SQLite; PostgreSQL's autovacuum uses it again by itself."""
+    The room is given back to the disk where our state is SQLite; PostgreSQL's autovacuum uses it again by itself.
+    Chains of the audit log that have grown get a signed checkpoint."""
     ended = engine.end_orphans()
-    purged = engine.state.purge(utc_now() - HISTORY_RETENTION)
-    forgotten = engine.inbox.purge(utc_now() - INBOX_RETENTION)
+    with engine.state.audit.act(INSTALLATION, "state.purge", "history, inbox") as act:
+        purged = engine.state.purge(utc_now() - HISTORY_RETENTION)
+        forgotten = engine.inbox.purge(utc_now() - INBOX_RETENTION)
+        act.detail |= {**purged, "deliveries": forgotten}
     pages = engine.state.database.give_back()
+    signed = make_checkpoints(engine.state, engine.audit_checkpoints)
     return {
         "orphans_ended": ended,
         "history_rows_purged": sum(purged.values()),
         "deliveries_forgotten": forgotten,
         "pages_given_back": pages,
+        "audit_checkpoints": len(signed),
     }
 
 
@@ -66,5 +73,7 @@ def _expire(engine: Engine, source: SourceSpec) -> int:
             table = table_of(source, stream, stage)
             store = engine.store(source, stream, stage)
             if save.retention is not None and store.exists(table):
-                expired += store.expire(table, older_than=utc_now() - save.retention)
+                with engine.state.audit.act(table.tenant, "rows.expire", str(table)) as act:
+                    act.detail["rows"] = store.expire(table, older_than=utc_now() - save.retention)
+                expired += act.detail["rows"]
     return expired

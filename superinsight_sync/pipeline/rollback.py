@@ -20,4 +20,10 @@ def tables_of_load(engine: Engine, load_id: str) -> list[TableRef]:
 
 def rollback(engine: Engine, load_id: str) -> dict[TableRef, int]:
     """Restores each table the load wrote to the state before it; the new version of each."""
-    return {table: engine.lake.rollback(table, load_id) for table in tables_of_load(engine, load_id)}
+    return {table: _taken_back(engine, table, load_id) for table in tables_of_load(engine, load_id)}
+
+
+def _taken_back(engine: Engine, table: TableRef, load_id: str) -> int:
+    with engine.state.audit.act(table.tenant, "load.rollback", str(table), load_id=load_id) as act:
+        act.detail["version"] = engine.lake.rollback(table, load_id)
+    return int(act.detail["version"])

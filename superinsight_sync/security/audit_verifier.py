@@ -18,6 +18,7 @@ from typing import Any
 
 FIRST = "0" * 64
 """What the first record of a chain, and the first checkpoint, name as the one before."""
+_FOLLOWS = "it does not follow the record before it: it was changed with its hash"
 _TIME = len("2026-01-31T23:59:59.123456Z")
 
 
@@ -75,6 +76,7 @@ def verify_chain(
         rows: number, body, and hash as kept, in the order of the numbers.
         pins: the chain's checkpoints, oldest first.
     """
+    rows = iter(rows)
     lead = opening(tenant, 0, "").partition("0,")[0]
     waiting = iter(pins)
     pin, trusted = next(waiting, None), 0
@@ -87,7 +89,14 @@ def verify_chain(
         result.records += 1
         start = f'{lead}{seq},"prev":"{prev}","at":"'
         if not body.startswith(start):
-            return found(*_broken(tenant, seq, body, kept, prev, last))
+            at_seq, what = _broken(tenant, seq, body, kept, prev, last)
+            if what is _FOLLOWS and trusted < last and _said(next(rows, (0, "", ""))[1]).get("prev") == kept:
+                # The next one follows this one, and no checkpoint holds the one before: that one is not the one it was.
+                at_seq, what = (
+                    last,
+                    f"it was changed with its hash: record {seq} follows another record {last}",
+                )
+            return found(at_seq, what)
         now = hashlib.sha256(body.encode()).hexdigest()
         if now != kept:
             return found(seq, "its body or its hash was changed")
@@ -100,11 +109,11 @@ def verify_chain(
             trusted, pin = pin.seq, next(waiting, None)
         prev, last, at = now, seq, said
     if pin is not None:
+        newest = pins[-1]
+        signed = f"checkpoint {newest.number} signed record {newest.seq}"
         if last == 0:
-            return found(1, f"the whole chain is gone; checkpoint {pin.number} signed record {pin.seq}")
-        return found(
-            last + 1, f"records {last + 1} to {pin.seq} are gone; checkpoint {pin.number} signed them"
-        )
+            return found(1, f"the whole chain is gone; {signed}")
+        return found(last + 1, f"records {last + 1} to {newest.seq} are gone; {signed}")
     result.unsigned += last - trusted
     return None
 
@@ -133,9 +142,9 @@ def _broken(tenant: str, seq: int, body: str, kept: str, prev: str, last: int) -
         return seq, "its body is not written as the format says"
     if seq > last + 1:
         return last + 1, f"records {last + 1} to {seq - 1} are gone"
-    if last:
-        return last, f"record {seq} follows another record {last}: this one was changed with its hash"
-    return seq, "it is the first record and follows another: the chain was cut at its beginning"
+    if last == 0:
+        return seq, "it is the first record and follows another: the chain was cut at its beginning"
+    return seq, _FOLLOWS
 
 
 def read_checkpoints(

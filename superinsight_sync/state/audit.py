@@ -24,6 +24,8 @@ from superinsight_sync.state.tables import audit as t
 from superinsight_sync.state.tables import audit_open, leases
 
 Phase = Literal["done", "intent", "outcome"]
+INSTALLATION = ""
+"""The chain of what is done to the installation as a whole: no tenant has this name."""
 _LOCK = 730_511_348  # any fixed number will do
 _LEASE_S = 15.0
 _AT_ONCE = 5_000
@@ -110,7 +112,7 @@ def _plain(value: Any) -> Any:
 def end_of(connection: Connection, tenant: str) -> tuple[int, str, str]:
     """Number, hash and time of a chain's last record, which stays the last until the transaction ends."""
     if connection.dialect.name == "postgresql":
-        key = zlib.crc32(tenant.encode()) - (1 << 31)
+        key = zlib.crc32(tenant.encode()) >> 1
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK, key)))
     last = select(t.c.seq, t.c.hash, t.c.body).where(t.c.tenant == tenant).order_by(t.c.seq.desc()).limit(1)
     row = connection.execute(last).first()

@@ -238,12 +238,13 @@ class Inbox:
         return None if parts is None else b"".join(parts)
 
     def body_parts(self, delivery_id: str) -> Iterator[bytes] | None:
-        """As `body`, part by part: a big one is never whole in memory."""
-        wanted = select(t.c.body, t.c.fingerprint).where(t.c.id == delivery_id)
-        with self._database.read() as connection:
+        """As `body`, part by part: a big one is never whole in memory. The audit log has it before the first."""
+        wanted = select(t.c.tenant, t.c.body, t.c.fingerprint).where(t.c.id == delivery_id)
+        with self._database.write() as connection:
             row = connection.execute(wanted).first()
-        if row is None:
-            return None
+            if row is None:
+                return None
+            note(connection, row.tenant, Entry("delivery.read", delivery_id))
         return iter([row.body]) if row.body is not None else self.files.parts(row.fingerprint)
 
     def list(

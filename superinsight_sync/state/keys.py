@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import ConfigError, TransientError
 from superinsight_sync.security import api_keys as keys
+from superinsight_sync.security.acting import acting_as, current_actor
 from superinsight_sync.security.api_keys import ApiKey, Credential, digest
 from superinsight_sync.security.networks import Networks
 from superinsight_sync.security.roles import ROLES, Role
@@ -198,7 +200,11 @@ def _end(connection: Connection, which: Any, at: datetime) -> None:
 
 def _note_session(connection: Connection, action: str, key_id: str) -> None:
     whose = connection.execute(select(api_keys.c.tenant).where(api_keys.c.id == key_id)).scalar_one()
-    note(connection, whose, Entry(action, key_id))
+    actor = current_actor()
+    if actor.kind == "key" and not actor.name:  # the credential itself said whose it is
+        actor = replace(actor, name=key_id)
+    with acting_as(actor):
+        note(connection, whose, Entry(action, key_id))
 
 
 def _key(row: RowMapping) -> ApiKey:

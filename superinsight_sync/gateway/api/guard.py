@@ -11,6 +11,7 @@ from superinsight_sync.gateway.api.context import ROOT
 from superinsight_sync.gateway.batches import asked_for
 from superinsight_sync.gateway.bodies import read_body
 from superinsight_sync.security.access import Access
+from superinsight_sync.security.acting import Actor, acting_as
 
 OPEN = frozenset({f"{ROOT}/auth/token", f"{ROOT}/auth/revoke"})
 """Addresses that take credentials in their body. All others, also those that are not there, want them first."""
@@ -32,11 +33,16 @@ class Door:
         headers = headers_of(scope)
         if scope["path"] not in OPEN:
             check_credentials(headers)
-            scope["principal"] = await asyncio.to_thread(self._access.identify, headers, client_ip(scope))
+            caller = await asyncio.to_thread(self._access.identify, headers, client_ip(scope))
+            scope["principal"] = caller
+            actor = Actor("key", caller.key_id, str(self._access.entering(headers, client_ip(scope))))
+        else:
+            actor = Actor("key", "", str(self._access.entering(headers, client_ip(scope))))
         asked_for(scope)
         has_body = "content-length" in headers or "transfer-encoding" in headers
         body = await read_body(receive, headers, _MOST_BODY_BYTES) if has_body else b""
-        await self.app(scope, _told_again(body, receive), send)
+        with acting_as(actor):
+            await self.app(scope, _told_again(body, receive), send)
 
 
 def _told_again(body: bytes, receive: Receive) -> Receive:
