@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 Role = Literal["admin", "operator", "viewer", "pusher"]
-Action = Literal["push", "read", "read_records", "control", "manage_keys"]
+Action = Literal["push", "read", "read_records", "control", "manage_keys", "read_audit"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -20,7 +20,8 @@ ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 """Actions by role: `push` sends data in, `read` sees states, numbers and schemas, `read_records` sees customers'
-records, `control` starts, stops and replays work, `manage_keys` makes and revokes keys."""
+records, `control` starts, stops and replays work, `manage_keys` makes and revokes keys,
+`read_audit` sees who did what."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from sqlalchemy import JSON, ColumnElement, Connection, Text, cast, delete, func, insert, select, type_coerce
 
+from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.retry import OWN_STORES, with_retry
 from superinsight_sync.security.acting import current_actor
 from superinsight_sync.security.audit_verifier import FIRST, hash_of, opening
@@ -116,7 +117,16 @@ def end_of(connection: Connection, tenant: str) -> tuple[int, str, str]:
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK, key)))
     last = select(t.c.seq, t.c.hash, t.c.body).where(t.c.tenant == tenant).order_by(t.c.seq.desc()).limit(1)
     row = connection.execute(last).first()
-    return (row.seq, row.hash, str(json.loads(row.body)["at"])) if row else (0, FIRST, "")
+    if row is None:
+        return 0, FIRST, ""
+    try:
+        return row.seq, row.hash, str(json.loads(row.body)["at"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"the last record of tenant '{tenant}' is no record: somebody changed it",
+            where="audit log",
+            hint="Run `sis audit verify`. Nothing is done that cannot be written down",
+        ) from error
 
 
 @dataclass

@@ -26,6 +26,7 @@ MAY = {
     ("admin", "read_records"),
     ("admin", "control"),
     ("admin", "manage_keys"),
+    ("admin", "read_audit"),
     ("operator", "read"),
     ("operator", "read_records"),
     ("operator", "control"),

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from superinsight_sync.core.errors import SisError
-from superinsight_sync.gateway.api import auth, deliveries, keys, problems, sources
+from superinsight_sync.gateway.api import audit, auth, deliveries, keys, problems, sources
 from superinsight_sync.gateway.api.context import ROOT, Reach, needs
 from superinsight_sync.gateway.api.deliveries import Octets
 from superinsight_sync.gateway.api.guard import Door
@@ -58,6 +58,7 @@ _WAYS = (
         (404, 409),
         status=202,
     ),
+    _Way("GET", "/audit", audit.list_audit, "read_audit"),
     _Way("GET", "/keys", keys.list_keys, "manage_keys"),
     _Way("POST", "/keys", keys.make_key, "manage_keys", status=201),
     _Way("DELETE", "/keys/{key_id}", keys.revoke_key, "manage_keys", (404,), status=204, answer=Response),

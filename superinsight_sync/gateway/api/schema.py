@@ -133,7 +133,7 @@ def document(api: FastAPI, refused: Mapping[str, Iterable[int]]) -> JsonObject:
         openapi_version="3.1.0",
         description=_TEXT,
         routes=api.routes,
-        tags=[{"name": n} for n in ("push", "inbox", "sources", "keys", "auth", "me", "health")],
+        tags=[{"name": n} for n in ("push", "inbox", "sources", "keys", "audit", "auth", "me", "health")],
     )
     for item in told["paths"].values():
         for operation in item.values():

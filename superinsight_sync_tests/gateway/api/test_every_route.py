@@ -81,6 +81,7 @@ LINES = (
     Line("GET", f"{API}/inbox/deliveries/{{delivery_id}}", READERS, 200, bound=404),
     Line("GET", f"{API}/inbox/deliveries/{{delivery_id}}/body", OPERATORS, 200, bound=404),
     Line("POST", f"{API}/inbox/deliveries/{{delivery_id}}/replay", OPERATORS, 409, bound=404),
+    Line("GET", f"{API}/audit", ADMINS, 200, 200),
     Line("GET", f"{API}/keys", ADMINS, 200, 200),
     Line("POST", f"{API}/keys", ADMINS, 201, 201, request=_NAMED),
     Line("DELETE", f"{API}/keys/{{key_id}}", ADMINS, 204),
