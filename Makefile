@@ -14,7 +14,7 @@ export TOWER_SECRET ?= whsec_dGhlIGRlbW8ncyB3ZWJob29rcyBhcmUgbm90IHNlY3JldA==
 TEST_WORKERS ?= 2
 TEST_OPTIONS ?=
 
-.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills mutants bench bench-env bench-kinds bench-streams bench-receive bench-drain bench-capture bench-growth format lock clean
+.PHONY: help install install-dev install-servers demo-data demo dev gateway test check drills mutants bench bench-env bench-kinds bench-streams bench-receive bench-drain bench-capture bench-growth bench-audit format lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -95,6 +95,9 @@ bench-capture: install-dev ## From a commit at a PostgreSQL to the lake by a cap
 
 bench-growth: install-dev ## How cost grows with rows, columns, long cells, runs and what waits: about ten minutes.
 	$(BIN)/python benchmarks/growth.py
+
+bench-audit: install-dev ## Records a second appended to the audit log and verified, beside the plain insert.
+	$(BIN)/python benchmarks/audit.py
 
 bench-streams: install-dev ## A hundred streams of one source, as one run and as a run each.
 	$(BIN)/python benchmarks/hundred_streams.py

@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import JSON, ColumnElement, Connection, Text, cast, delete, func, insert, select, type_coerce
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    type_coerce,
+)
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.retry import OWN_STORES, with_retry
@@ -95,8 +107,7 @@ def _body(tenant: str, seq: int, prev: str, at: str, doer: Mapping[str, str], en
         "ref": entry.ref,
         "detail": entry.detail,
     }
-    rest = json.dumps(said, separators=(",", ":"), default=_plain, allow_nan=False)
-    return f'{opening(tenant, seq, prev)}{at}",{rest[1:]}'
+    return f'{opening(tenant, seq, prev)}{at}",{_encode(said)[1:]}'
 
 
 def _plain(value: Any) -> Any:
@@ -115,8 +126,7 @@ def end_of(connection: Connection, tenant: str) -> tuple[int, str, str]:
     if connection.dialect.name == "postgresql":
         key = zlib.crc32(tenant.encode()) >> 1
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK, key)))
-    last = select(t.c.seq, t.c.hash, t.c.body).where(t.c.tenant == tenant).order_by(t.c.seq.desc()).limit(1)
-    row = connection.execute(last).first()
+    row = connection.execute(_LAST, {"whose": tenant}).first()
     if row is None:
         return 0, FIRST, ""
     try:
@@ -127,6 +137,15 @@ def end_of(connection: Connection, tenant: str) -> tuple[int, str, str]:
             where="audit log",
             hint="Run `sis audit verify`. Nothing is done that cannot be written down",
         ) from error
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_plain, allow_nan=False).encode
+_LAST = (
+    select(t.c.seq, t.c.hash, t.c.body)
+    .where(t.c.tenant == bindparam("whose"))
+    .order_by(t.c.seq.desc())
+    .limit(1)
+)
 
 
 @dataclass
@@ -240,9 +259,8 @@ class Audit:
                 rows = connection.execute(page.order_by(t.c.seq).limit(_AT_ONCE)).all()
             if not rows:
                 return
-            for row in rows:
-                yield row._t
-            last = rows[-1].seq
+            for last, body, digest in rows:
+                yield last, body, digest
 
 
 def _close(connection: Connection, tenant: str, outcome: Entry) -> bool:
