@@ -37,6 +37,15 @@ OTHERS = {
             "Prices of input and output, `0.25,2`, dollars a million tokens, to estimate costs.",
         ),
     ),
+    "Encryption at rest": (
+        (
+            "SIS_MASTER_KEY_FILE",
+            "not set: nothing is sealed",
+            "A file with the master key; older ones follow, each on a line. `sis encryption new-key` makes one.",
+        ),
+        ("SIS_MASTER_KEY", "not set", "The master key itself, instead of a file."),
+        ("SIS_MASTER_KEY_COMMAND", "not set", "A command that prints it, such as one of your key service."),
+    ),
     "The gateway": (
         (
             "SIS_TOKEN_SECRET",

@@ -33,6 +33,7 @@ _COMMANDS = {
     "dead-letters": "letters",
     "receive": "receive",
     "audit": "auditing",
+    "encryption": "encrypting",
     "doctor": "doctoring",
 }
 

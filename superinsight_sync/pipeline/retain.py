@@ -11,6 +11,7 @@ from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.merging import merge_changes
 from superinsight_sync.state.audit import INSTALLATION
 from superinsight_sync.state.audit_checkpoints import make_checkpoints
+from superinsight_sync.state.resealing import reseal
 
 FILE_RETENTION = timedelta(days=7)
 """How long files of old versions stay, so that rollback and reading as of a version work."""
@@ -43,19 +44,23 @@ def maintain_state(engine: Engine) -> dict[str, int]:
     """Ends executions whose process died without a word, and purges history past `HISTORY_RETENTION`.
 
     The room is given back to the disk where our state is SQLite; PostgreSQL's autovacuum uses it again by itself.
-    Chains of the audit log that have grown get a signed checkpoint."""
+    Bodies that a replaced key sealed are sealed anew. Chains of the audit log that have grown are signed."""
     ended = engine.end_orphans()
     with engine.state.audit.act(INSTALLATION, "state.purge", "history, inbox") as act:
         purged = engine.state.purge(utc_now() - HISTORY_RETENTION)
         forgotten = engine.inbox.purge(utc_now() - INBOX_RETENTION)
         act.detail |= {**purged, "deliveries": forgotten}
     pages = engine.state.database.give_back()
+    resealed = 0
+    if engine.inbox.bodies.keys.is_on:
+        resealed = reseal(engine.state.database, engine.inbox)["sealed"]
     signed = make_checkpoints(engine.state, engine.audit_checkpoints)
     return {
         "orphans_ended": ended,
         "history_rows_purged": sum(purged.values()),
         "deliveries_forgotten": forgotten,
         "pages_given_back": pages,
+        "bodies_sealed_anew": resealed,
         "audit_checkpoints": len(signed),
     }
 

@@ -16,6 +16,8 @@ from sqlalchemy import delete, func, insert, select, update
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.state.audit import Entry, note
+from superinsight_sync.state.bodies import Bodies
+from superinsight_sync.state.data_keys import DataKeys
 from superinsight_sync.state.database import Database, clean
 from superinsight_sync.state.deliveries import (
     Backlog,
@@ -48,7 +50,12 @@ class Inbox:
 
     def __init__(self, database: Database, files: Path) -> None:
         self._database = database
-        self.files = LandingFiles(files)
+        self.bodies = Bodies(LandingFiles(files), DataKeys(database))
+
+    @property
+    def files(self) -> LandingFiles:
+        """Where big bodies are."""
+        return self.bodies.files
 
     @property
     def folders(self) -> list[Path]:
@@ -57,13 +64,13 @@ class Inbox:
 
     def writer(self, **limits: int) -> InboxWriter:
         """What deliveries are stored with; one for a process that receives."""
-        return InboxWriter(self._database, **limits)
+        return InboxWriter(self._database, self.bodies.sealed if self.bodies.keys.is_on else None, **limits)
 
     def prepared(self, delivery: Delivery) -> Delivery:
         """The delivery as `InboxWriter.submit` takes it: a big body is on the disk, as a file."""
         if delivery.body is None or len(delivery.body) <= BIG_BODY_BYTES:
             return delivery
-        self.files.keep(delivery.body, delivery.fingerprint)
+        self.bodies.keep(delivery.tenant, delivery.body, delivery.fingerprint)
         return delivery._replace(body=None)
 
     def accept(self, delivery: Delivery) -> Outcome:
@@ -136,14 +143,14 @@ class Inbox:
                 rows = connection.execute(statement).all()
             for row in rows:
                 stored = _stored(row)
-                yield stored, row.body if row.body is not None else self._kept(stored.fingerprint)
+                yield stored, self._opened(stored, row.body)
                 after = stored.seq
             if len(rows) < _PAGE_ROWS:
                 return
 
-    def _kept(self, fingerprint: str) -> bytes | DataError:
+    def _opened(self, stored: StoredDelivery, kept: bytes | None) -> bytes | DataError:
         try:
-            return self.files.read(fingerprint)
+            return self.bodies.opened(stored.tenant, stored.fingerprint, kept)
         except DataError as error:
             return error
 
@@ -245,7 +252,7 @@ class Inbox:
             if row is None:
                 return None
             note(connection, row.tenant, Entry("delivery.read", delivery_id))
-        return iter([row.body]) if row.body is not None else self.files.parts(row.fingerprint)
+        return self.bodies.parts(row.tenant, row.fingerprint, row.body)
 
     def list(
         self,
@@ -350,13 +357,11 @@ class Inbox:
         limit = min(before, utc_now() - SHORTEST_KEPT)
         is_old = (t.c.state == "landed", t.c.received_at < limit)
         with self._database.write() as connection:
-            files = set(
-                connection.scalars(select(t.c.fingerprint).where(*is_old, t.c.body.is_(None)).distinct())
-            )
+            named = select(t.c.tenant, t.c.fingerprint).where(t.c.body.is_(None)).distinct()
+            files = {(row.tenant, row.fingerprint) for row in connection.execute(named.where(*is_old))}
             count = connection.execute(delete(t).where(*is_old)).rowcount
-            used = connection.scalars(select(t.c.fingerprint).where(t.c.body.is_(None)).distinct())
-            files.difference_update(used)
-        self.files.forget(files)
+            used = {(row.tenant, row.fingerprint) for row in connection.execute(named)}
+        self.bodies.forget(files, used)
         return count
 
 

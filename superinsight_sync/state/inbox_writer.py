@@ -84,12 +84,19 @@ class InboxWriter:
     """One thread that writes. Anything may submit from any thread.
 
     Args:
+        seal: makes of a delivery what its row is written with; None: nothing.
         max_waiting, max_waiting_bytes: how much may wait in memory for the next transaction.
     """
 
     def __init__(
-        self, database: Database, *, max_waiting: int = 20_000, max_waiting_bytes: int = 256 << 20
+        self,
+        database: Database,
+        seal: Callable[[Delivery], Delivery] | None = None,
+        *,
+        max_waiting: int = 20_000,
+        max_waiting_bytes: int = 256 << 20,
     ) -> None:
+        self._seal = seal
         self._is_sqlite = database.url.get_backend_name() == "sqlite"
         self._kept = database.keep(*(_SQLITE_SETTINGS if self._is_sqlite else _POSTGRES_SETTINGS))
         self._max_waiting, self._max_waiting_bytes = max_waiting, max_waiting_bytes
@@ -186,8 +193,9 @@ class InboxWriter:
 
     def _commit(self, batch: list[Delivery]) -> Sequence[Result]:
         try:
+            rows = batch if self._seal is None else [self._seal(d) for d in batch]
             with self._kept.single() if self._is_sqlite else self._kept.write() as connection:
-                return self._store(connection, batch)
+                return self._store(connection, rows)
         except SisError as error:
             return [error] * len(batch)
         except (SQLAlchemyError, ArithmeticError, LookupError, TypeError, ValueError, OSError) as error:

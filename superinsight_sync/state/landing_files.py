@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Collection, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,10 +34,7 @@ class LandingFiles:
             if path.exists() and path.stat().st_size == len(body):
                 os.utime(path)  # `forget` leaves what was touched a short while ago
             else:
-                with open_private(temporary, "xb") as file:
-                    file.write(body)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _write(temporary, body)
                 temporary.rename(path)
             for folder in (path.parent, self.folder):
                 _sync_folder(folder)
@@ -46,34 +44,52 @@ class LandingFiles:
                 f"a delivery's body cannot be kept: {error.strerror}", where=f"folder {self.folder}"
             ) from error
 
-    def read(self, digest: str) -> bytes:
-        """What was kept. Raises DataError if it is gone or is not what was kept."""
+    def replace(self, body: bytes, name: str) -> None:
+        """Puts `body` in the place of what is kept under a name, whole or not at all."""
+        path = self._path(name)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
-            body = self._path(digest).read_bytes()
-        except FileNotFoundError:
-            raise DataError("a delivery's body is gone", where=str(self._path(digest))) from None
+            make_private_folder(self.folder)
+            make_private_folder(path.parent)
+            _write(temporary, body)
+            temporary.rename(path)
+            _sync_folder(path.parent)
         except OSError as error:
+            temporary.unlink(missing_ok=True)
             raise TransientError(
-                f"a delivery's body cannot be read: {error.strerror}", where=str(self._path(digest))
+                f"a delivery's body cannot be kept: {error.strerror}", where=f"folder {self.folder}"
             ) from error
-        if hashlib.sha256(body).hexdigest() != digest:
-            raise DataError("a delivery's body is damaged", where=str(self._path(digest)))
-        return body
 
-    def parts(self, digest: str) -> Iterator[bytes]:
-        """What was kept, part by part, in the memory of one part. Raises as `read`, before the first part."""
-        path = self._path(digest)
+    def has(self, name: str) -> bool:
+        """Whether something is kept under that name."""
+        return self._path(name).exists()
+
+    def open(self, name: str) -> BufferedReader:
+        """What is kept under a name, unread. Raises DataError if it is gone."""
+        path = self._path(name)
         try:
-            file = path.open("rb")
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                file.close()
-                raise DataError("a delivery's body is damaged", where=str(path))
+            return path.open("rb")
         except FileNotFoundError:
             raise DataError("a delivery's body is gone", where=str(path)) from None
         except OSError as error:
             raise TransientError(
                 f"a delivery's body cannot be read: {error.strerror}", where=str(path)
             ) from error
+
+    def parts(self, digest: str) -> Iterator[bytes]:
+        """What was kept, part by part, in the memory of one part. Raises DataError before the first part if it is gone
+        or is not what was kept."""
+        path, file = self._path(digest), self.open(digest)
+        try:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            file.close()
+            raise TransientError(
+                f"a delivery's body cannot be read: {error.strerror}", where=str(path)
+            ) from error
+        if found != digest:
+            file.close()
+            raise DataError("a delivery's body is damaged", where=str(path))
         file.seek(0)
         return _parts(file)
 
@@ -100,6 +116,13 @@ def _parts(file: BinaryIO) -> Iterator[bytes]:
     with file:
         while part := file.read(_PART_BYTES):
             yield part
+
+
+def _write(path: Path, body: bytes) -> None:
+    with open_private(path, "xb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -309,3 +309,18 @@ def _guard(_: Table, connection: Connection, **__: object) -> None:
 
 
 event.listen(audit, "after_create", _guard)
+
+_IS_CURRENT = text("replaced_at IS NULL")
+
+data_keys = Table(
+    "sis_data_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("master", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("replaced_at", UtcDateTime),
+    Index(None, "tenant", unique=True, sqlite_where=_IS_CURRENT, postgresql_where=_IS_CURRENT),
+)
+"""Keys that bodies are sealed with, wrapped by a master key that is not here. One of a tenant is not replaced."""
