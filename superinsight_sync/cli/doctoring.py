@@ -69,6 +69,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _tried("state database", lambda: _state(settings))
     yield _tried("inbox", lambda: _inbox(settings))
     yield _tried("declarations", lambda: _declarations(settings))
+    yield _tried("secrets", lambda: _secrets(settings))
+    yield _tried("private files", lambda: _private(settings))
     yield _tried("dagster", _dagster)
 
 
@@ -135,6 +137,33 @@ def _declarations(settings: Settings) -> str:
     if project.problems:
         raise ConfigError(str(project.problems[0]), hint="Run `sis check`")
     return f"{len(project.sources)} sources, {len(project.datasets)} datasets"
+
+
+def _secrets(settings: Settings) -> str:
+    from superinsight_sync.core.errors import ConfigError
+    from superinsight_sync.pipeline.project import written_out_secrets
+
+    found = written_out_secrets(settings)
+    if found:
+        raise ConfigError(
+            f"{found[0]} holds a secret in plain text; {len(found)} such places",
+            hint='Put it into the environment or a file and write "{{ env.NAME }}"',
+        )
+    return "none is written out in a declaration"
+
+
+def _private(settings: Settings) -> str:
+    from superinsight_sync.core.errors import ConfigError
+
+    held = [settings.home / name for name in ("state.db", "keys", "landing", "uploads", "audit")]
+    held += [inner for folder in held for inner in folder.glob("*")]
+    found = [path for path in held if path.exists() and path.stat().st_mode & 0o077]
+    if found:
+        raise ConfigError(
+            f"others of this machine can reach {found[0]}; {len(found)} such files and folders",
+            hint=f"Run: chmod -R go-rwx {settings.home}",
+        )
+    return "only this user can read them"
 
 
 def _dagster() -> str:

@@ -17,6 +17,7 @@ from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.pipeline.declaration_checks import findings
 from superinsight_sync.pipeline.yaml_lines import Problem, line_of, read_documents
+from superinsight_sync.security.secrets import plain_secrets
 
 COMPONENTS: dict[str, type[BaseModel]] = {
     "superinsight_sync.SyncSource": SourceSpec,
@@ -99,6 +100,16 @@ def defs_dir(settings: Settings) -> Path:
 def load_project(settings: Settings) -> Project:
     """Reads and validates every ``defs.yaml``."""
     return load_folder(defs_dir(settings))
+
+
+def written_out_secrets(settings: Settings) -> list[str]:
+    """File and line of each secret that a declaration holds in plain text."""
+    return [
+        f"{file}:{line_of(node, place)}"
+        for file in sorted(defs_dir(settings).rglob("*.y*ml"))
+        for node, data in read_documents(file, [])
+        for place in plain_secrets(data)
+    ]
 
 
 def load_folder(folder: Path) -> Project:

@@ -4,21 +4,16 @@ import base64
 import binascii
 import hashlib
 import os
-import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.security.secrets import secret_of
 
 MASTER_KEY = "SIS_MASTER_KEY"
 MASTER_KEY_FILE = "SIS_MASTER_KEY_FILE"
-MASTER_KEY_COMMAND = "SIS_MASTER_KEY_COMMAND"
-_NAMES = (MASTER_KEY, MASTER_KEY_FILE, MASTER_KEY_COMMAND)
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
-_COMMAND_S = 30
 
 
 @dataclass(frozen=True)
@@ -67,25 +62,24 @@ def load_master_keys(env: Mapping[str, str] | None = None) -> MasterKeys | None:
     Raises:
         ConfigError: several are set, the file or command fails, or what they give is no key.
     """
-    env = os.environ if env is None else env
-    given = [name for name in _NAMES if env.get(name)]
-    if not given:
+    env = {name: value for name, value in (os.environ if env is None else env).items() if value}
+    try:
+        text = secret_of(MASTER_KEY, env)
+    except ConfigError as error:
+        raise error.at("encryption") from error
+    if text is None:
         return None
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} are set", where="encryption", hint="Set one of them")
-    name = given[0]
-    texts = _read(name, env[name]).split()
     secrets: dict[str, bytes] = {}
-    for text in texts:
+    for word in text.split():
         try:
-            secret = base64.b64decode(text, altchars=b"-_", validate=True)
+            secret = base64.b64decode(word, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             secret = b""
         if len(secret) != _KEY_BYTES:
-            raise _no_key(name)
+            raise _no_key()
         secrets[hashlib.sha256(b"sis master key" + secret).hexdigest()[:8]] = secret
     if not secrets:
-        raise _no_key(name)
+        raise _no_key()
     return MasterKeys(secrets)
 
 
@@ -94,28 +88,9 @@ def new_master_key() -> str:
     return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 
 
-def _read(name: str, value: str) -> str:
-    try:
-        match name:
-            case "SIS_MASTER_KEY_FILE":
-                return Path(value).read_text("ascii")
-            case "SIS_MASTER_KEY_COMMAND":
-                done = subprocess.run(
-                    shlex.split(value), capture_output=True, text=True, timeout=_COMMAND_S, check=True
-                )
-                return done.stdout
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise ConfigError(
-            f"{name} gives no master key: {type(error).__name__}",
-            where="encryption",
-            hint="Check that this user can read the file, or that the command ends with 0",
-        ) from error
-    return value
-
-
-def _no_key(name: str) -> ConfigError:
+def _no_key() -> ConfigError:
     return ConfigError(
-        f"what {name} gives is no master key",
+        f"what {MASTER_KEY} or its file or command gives is no master key",
         where="encryption",
         hint="`sis encryption new-key` makes one: 32 bytes in base64. Older ones follow, each on a line",
     )

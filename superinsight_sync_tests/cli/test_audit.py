@@ -75,3 +75,19 @@ def test_what_cannot_be_written_down_is_not_shown(new_project: Path) -> None:
     state.close()
     refused = sis("preview", "web.pages", "--landed", "raw")
     assert refused.code != 0 and refused.out == ""
+
+
+def test_doctor_finds_secrets_in_plain_text_and_files_that_others_can_read(new_project: Path) -> None:
+    def found(what: str) -> tuple[bool, str]:
+        findings = sis("doctor", "--json").document["findings"]
+        return next((f["ok"], f["detail"]) for f in findings if f["what"] == what)
+
+    assert found("secrets")[0] and found("private files")[0]
+    file = next(new_project.rglob("web/defs.yaml"))
+    declared = file.read_text()
+    file.write_text(declared.replace("path: data/web.db", 'path: data/web.db, password: "hunter2"'))
+    (new_project / ".sis" / "state.db").chmod(0o644)
+    ok, detail = found("secrets")
+    assert not ok and "defs.yaml:5" in detail and "hunter2" not in detail
+    ok, detail = found("private files")
+    assert not ok and "state.db" in detail

@@ -170,8 +170,8 @@ def test_no_key_and_no_secret_is_in_the_database_in_plain(inbox: Inbox, state: S
     ("env", "said"),
     [
         ({"SIS_MASTER_KEY": "short"}, "is no master key"),
-        ({"SIS_MASTER_KEY_FILE": "/nowhere/key"}, "gives no master key"),
-        ({"SIS_MASTER_KEY_COMMAND": "false"}, "gives no master key"),
+        ({"SIS_MASTER_KEY_FILE": "/nowhere/key"}, "gives no secret"),
+        ({"SIS_MASTER_KEY_COMMAND": "false"}, "gives no secret"),
         ({"SIS_MASTER_KEY_COMMAND": "echo"}, "is no master key"),
         ({"SIS_MASTER_KEY": "a", "SIS_MASTER_KEY_FILE": "b"}, "are set"),
     ],
