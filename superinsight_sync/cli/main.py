@@ -23,6 +23,7 @@ _COMMANDS = {
     "history": "keeping",
     "logs": "logs",
     "quarantine": "keeping",
+    "verify": "verifying",
     "maintain": "keeping",
     "dev": "dev",
     "keys": "keys",
