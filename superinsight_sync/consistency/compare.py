@@ -117,11 +117,21 @@ class Comparing:
                 f"SELECT {keys}, found AS _sis_found FROM pairs WHERE found <> 'same'"  # noqa: S608 - quoted names
                 f" AND (NOT newer OR found = 'extra') ORDER BY ALL LIMIT {_SHOWN}"
             )
-            .to_arrow_reader()
+            .to_arrow_table()
             .read_all()
         )
         columns = {n: c for n, c in zip(self._columns, counts[7:], strict=True) if c}
-        return Comparison(*counts[:7], columns=columns, keys=shown)
+        return Comparison(
+            source=counts[0],
+            lake=counts[1],
+            missing=counts[2],
+            extra=counts[3],
+            different=counts[4],
+            in_flight_missing=counts[5],
+            in_flight_different=counts[6],
+            columns=columns,
+            keys=shown,
+        )
 
     def _join(self) -> str:
         """One row for each key: how often each side has it, and in which columns the sums of hashes differ."""
