@@ -112,14 +112,10 @@ class Comparing:
         assert row is not None
         counts = [int(n) for n in row]
         keys = ", ".join(f"k{i} AS {quote(k)}" for i, k in enumerate(self._keys))
-        shown = (
-            self._duck.execute(
-                f"SELECT {keys}, found AS _sis_found FROM pairs WHERE found <> 'same'"  # noqa: S608 - quoted names
-                f" AND (NOT newer OR found = 'extra') ORDER BY ALL LIMIT {_SHOWN}"
-            )
-            .to_arrow_table()
-            .read_all()
-        )
+        shown = self._duck.sql(
+            f"SELECT {keys}, found AS _sis_found FROM pairs WHERE found <> 'same'"  # noqa: S608 - quoted names
+            f" AND (NOT newer OR found = 'extra') ORDER BY ALL LIMIT {_SHOWN}"
+        ).to_arrow_table()
         columns = {n: c for n, c in zip(self._columns, counts[7:], strict=True) if c}
         return Comparison(
             source=counts[0],
