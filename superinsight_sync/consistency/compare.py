@@ -103,13 +103,12 @@ class Comparing:
         differ = [
             f"count(*) FILTER (found = 'different' AND NOT newer AND d{i})" for i in range(len(self._columns))
         ]
-        row = self._duck.execute(
+        (row,) = self._duck.execute(
             "SELECT coalesce(sum(s), 0), coalesce(sum(l), 0),"  # noqa: S608 - names of ours
             " coalesce(sum(s - l) FILTER (s > l AND NOT newer), 0), coalesce(sum(l - s) FILTER (l > s), 0),"
             " count(*) FILTER (found = 'different' AND NOT newer), coalesce(sum(s - l) FILTER (s > l AND newer), 0),"
             f" count(*) FILTER (found = 'different' AND newer) {''.join(', ' + d for d in differ)} FROM pairs"
-        ).fetchone()
-        assert row is not None
+        ).fetchall()
         counts = [int(n) for n in row]
         keys = ", ".join(f"k{i} AS {quote(k)}" for i, k in enumerate(self._keys))
         shown = self._duck.sql(
