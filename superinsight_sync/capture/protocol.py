@@ -1,8 +1,8 @@
 """What every change feed implements; one file in `feeds/` follows one kind of log."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -85,6 +85,13 @@ class Settled:
 
 
 @dataclass(frozen=True)
+class Reread:
+    """Records of the stream may have got values that no change tells of: it needs a snapshot."""
+
+    stream: str
+
+
+@dataclass(frozen=True)
 class Lag:
     """How far the log is ahead.
 
@@ -106,10 +113,12 @@ class Resume:
     Attributes:
         position: what has landed; None before the first time.
         unsettled: of the newest `Settled` that has landed.
+        shapes: of each stream what `Session.shape` gave when its last snapshot began.
     """
 
     position: str | None = None
     unsettled: tuple[int, ...] = ()
+    shapes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,7 @@ class Pace:
         window_s: how long changes are gathered before they can be committed.
         batch_rows, batch_bytes: at most so much in a batch.
         chunk_rows: records in a chunk of a snapshot.
+        look_s: how often tables are looked at for what their log does not tell.
     """
 
     window_s: float = 0.2
@@ -128,14 +138,17 @@ class Pace:
     window_rows: int = 100_000
     chunk_rows: int = 20_000
     idle_s: float = 1.0
+    look_s: float = 5.0
 
 
 class Session(Protocol):
     """A log that is being followed. Used by one thread."""
 
-    def items(self) -> Iterator[ChangeBatch | Settled]:
-        """Batches, and where they may be committed; for ever. While nothing happens, `Settled` comes every second or
-        so. Whoever gets it may take as long as it needs inside `kept_alive`.
+    def items(self) -> Iterator[ChangeBatch | Settled | Reread]:
+        """Batches, where they may be committed, and which streams need a snapshot; for ever.
+
+        While nothing happens, `Settled` comes every second or so. Whoever gets it may take as long as it needs
+        inside `kept_alive`.
 
         Raises LogLostError, TransientError, AccessError, ConfigError, DataError.
         """
@@ -144,6 +157,10 @@ class Session(Protocol):
     def snapshot(self, stream: StreamSpec, step: SnapshotStep) -> None:
         """From now on also gives the records there are from this step on, chunk by chunk, in an order with the
         changes that makes the last one of a key its newest. One stream at a time."""
+        ...
+
+    def shape(self, stream: StreamSpec) -> str:
+        """What the stream's columns are at the source now, in the feed's own words."""
         ...
 
     @property

@@ -131,11 +131,12 @@ class ChangeMerge:
             last = None if opened is None else commits.checkpoint(opened, "")
             after, begun = reached(last)
             with open_duckdb(self._memory, self._scratch) as duck:
-                duck.register("log", self._store.dataset(log))
+                landed = self._opened(log)  # columns and rows of one version: a new one may land meanwhile
+                duck.register("log", self._store.dataset(log, version=landed.version()))
                 span = span_of(duck, after, after + self._most(log, after), begun)
                 if span is None:
                     return None
-                source, partial = self._source(duck, self._store.schema(log), keys, span, load_id, deletes)
+                source, partial = self._source(duck, arrow_schema(landed), keys, span, load_id, deletes)
             schema = _table_schema(source.schema)
             if opened is None:
                 opened = address.create(schema)
@@ -174,9 +175,12 @@ class ChangeMerge:
 
         return until_committed(attempt)
 
+    def _opened(self, log: TableRef) -> DeltaTable:
+        return Address(table_address(self._root_url, log.path), self._options, str(log)).opened()
+
     def _most(self, log: TableRef, after: int) -> int:
         """How many changes after a number are merged at once: so many that they fit into memory."""
-        opened = Address(table_address(self._root_url, log.path), self._options, str(log)).opened()
+        opened = self._opened(log)
         files = pa.RecordBatchReader.from_stream(opened.get_add_actions(flatten=True)).read_all()
         if f"max.{SEQ}" in files.column_names:
             files = files.filter(pc.greater(files[f"max.{SEQ}"], number(after, pa.int64())))

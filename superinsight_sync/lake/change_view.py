@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,6 +14,9 @@ from superinsight_sync.lake.change_merge import Deletes, reached
 from superinsight_sync.lake.change_sql import Span, collapsed_sql, incomplete_columns, span_of
 from superinsight_sync.lake.store import Store
 from superinsight_sync.model.tables import COMMITTED_AT, DELETED_AT, OP, SEQ, TableRef, is_system
+
+if TYPE_CHECKING:
+    import duckdb
 
 _NEWEST = 2**62
 
@@ -38,27 +42,34 @@ class ChangeView:
             at_most = "" if limit is None else f" LIMIT {limit:d}"
             has_base = self._store.exists(table)
             last = self._store.checkpoint(table) if has_base else None
-            if has_base:
-                duck.register("base", self._store.dataset(table))
+            known = self._registered(duck, "base", table)
+            told = self._registered(duck, "log", log)
             after, begun = reached(last)
             span = None
-            if self._store.exists(log) and set(keys) <= set(self._store.schema(log).names):
-                duck.register("log", self._store.dataset(log))
+            if set(keys) <= set(told.names):
                 span = span_of(duck, after, _NEWEST, begun)
             if span is None:
-                base = self._store.schema(table)  # says that there is no table
+                base = known if has_base else self._store.schema(table)  # says that there is no table
                 found = duck.sql(f"SELECT {_listed(base.names)} FROM base{at_most}").to_arrow_reader(65_536)  # noqa: S608
                 yield _typed(found, base)
                 return
-            names = self._store.schema(log).names
+            names = told.names
             data = [n for n in names if not is_system(n)]
             partial = incomplete_columns(duck, span)
             duck.execute(f"CREATE TEMP VIEW tail AS {collapsed_sql(data, keys, span, partial)}").fetchall()
-            known = self._store.schema(table) if has_base else pa.schema([])
-            schema = _schema(known, self._store.schema(log), data, deletes)
+            schema = _schema(known, told, data, deletes)
             both = _Both(tuple(keys), deletes, span, tuple(partial), tuple(known.names), tuple(names))
             sql = _sql(schema, both)
             yield _typed(duck.sql(sql + at_most).to_arrow_reader(65_536), schema)
+
+    def _registered(self, duck: "duckdb.DuckDBPyConnection", name: str, table: TableRef) -> pa.Schema:
+        """A table's newest version under a name; its columns. None of both if there is no such table."""
+        version = self._store.version(table)
+        if version is None:
+            return pa.schema([])
+        found = self._store.dataset(table, version=version)
+        duck.register(name, found)
+        return found.schema
 
 
 def _schema(base: pa.Schema, log: pa.Schema, data: Sequence[str], deletes: Deletes) -> pa.Schema:

@@ -61,6 +61,7 @@ class Address:
         table = self.open()
         if table is not None:
             return table
+        _check_names(schema, self.name)
         partition_by = [PARTITION] if PARTITION in schema.names else None
         with storage_errors(self.name):
             try:
@@ -100,3 +101,15 @@ def without_date_bounds(table: DeltaTable) -> "pyarrow.dataset.FileSystemDataset
     others = pa.schema([f for f in schema if "date32" not in str(f.type)])
     found = table.to_pyarrow_dataset(schema=others)
     return ds.FileSystemDataset(list(found.get_fragments()), schema, found.format, found.filesystem)
+
+
+def _check_names(schema: pa.Schema, where: str) -> None:
+    """Delta tells no columns apart that differ in case only."""
+    seen: dict[str, str] = {}
+    for name in schema.names:
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            raise ConfigError(
+                f"the columns '{other}' and '{name}' differ in case only, and the lake cannot tell them apart",
+                where=where,
+                hint="Rename or leave out one of them: give the stream a `query`",
+            )

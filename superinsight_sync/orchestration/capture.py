@@ -47,9 +47,10 @@ class Captures:
             s for s in project.sources.values() if captured_streams(s) and (not only or s.name in only)
         ]
         if not self._sources:
-            raise ConfigError(
-                "no stream is captured", hint="Declare sync: {mode: capture}; others are read by runs"
-            )
+            hint = "Declare sync: {mode: capture}; others are read by runs"
+            if project.problems:
+                hint = f"{len(project.problems)} declarations are broken, the first: {project.problems[0]}"
+            raise ConfigError("no stream is captured", hint=hint)
         self._engine, self._instance = engine, instance
         self.changes = 0
         self._landings: dict[tuple[str, str], list[Told]] = {}

@@ -16,6 +16,7 @@ from superinsight_sync.capture.protocol import (
     Lag,
     LogLostError,
     Pace,
+    Reread,
     Resume,
     Session,
     Settled,
@@ -156,6 +157,9 @@ class Capture:
                 if isinstance(item, ChangeBatch):
                     tables[item.stream].add(item)
                     continue
+                if isinstance(item, Reread):
+                    self._want_anew(item.stream)
+                    continue
                 merging.check()
                 self._settle(session, tables, item, lease)
                 if time.monotonic() - self._looked_at_s >= _LOOK_S:
@@ -178,7 +182,8 @@ class Capture:
         position = max([*landed, acknowledged])
         unsettled = {xid for t in tables.values() for xid in t.progress.unsettled}
         self._acknowledged = acknowledged
-        return Resume(position or None, tuple(sorted(unsettled)))
+        shapes = {n: t.progress.shape for n, t in tables.items() if t.progress.shape}
+        return Resume(position or None, tuple(sorted(unsettled)), shapes)
 
     def _settle(
         self, session: Session, tables: dict[str, CapturedTable], settled: Settled, lease: Lease
@@ -211,12 +216,21 @@ class Capture:
         for table in tables.values():
             step = table.progress.step
             if step is None or self._wants_anew(table):
-                table.begin_snapshot(self._anew(table), position)
+                table.begin_snapshot(self._anew(table), position, session.shape(table.stream))
                 session.snapshot(table.stream, SnapshotStep())
                 return
             if not step.done:
                 session.snapshot(table.stream, step)
                 return
+
+    def _want_anew(self, stream: str) -> None:
+        """Written down at once: the log may tell of it only once."""
+        target = f"{self._source.name}/{stream}"
+        self._engine.state.workers.want_anew(KIND, self._source.tenant, target, by="capture")
+        self._asked_at_s = float("-inf")
+        _log.warning(
+            "%s is read anew: its columns were changed, and with them values that no log has", target
+        )
 
     def _wants_anew(self, table: CapturedTable) -> bool:
         return self._anew(table) > table.progress.anew

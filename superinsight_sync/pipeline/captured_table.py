@@ -52,6 +52,7 @@ class Progress:
         anew: how often its snapshot was asked for when it began.
         step: how far the snapshot is; None before it begins.
         unsettled: see `Settled`.
+        shape: what the source's columns were when the snapshot began.
     """
 
     position: str = ""
@@ -60,6 +61,7 @@ class Progress:
     step: SnapshotStep | None = None
     unsettled: tuple[int, ...] = ()
     load_id: str | None = None
+    shape: str = ""
 
     @classmethod
     def of(cls, point: Checkpoint | None) -> "Progress":
@@ -71,7 +73,8 @@ class Progress:
         if "done" in d:
             again = tuple(tuple(key) for key in d.get("again", ()))
             step = SnapshotStep(None if after is None else tuple(after), bool(d["done"]), again)
-        return cls(d["position"], d["seq"], d["anew"], step, tuple(d.get("unsettled", ())), point.load_id)
+        unsettled, shape = tuple(d.get("unsettled", ())), d.get("shape", "")
+        return cls(d["position"], d["seq"], d["anew"], step, unsettled, point.load_id, shape)
 
     @property
     def detail(self) -> dict[str, Any]:
@@ -81,6 +84,8 @@ class Progress:
             found |= {"after": after, "done": self.step.done}
             if self.step.again:
                 found["again"] = [list(key) for key in self.step.again]
+        if self.shape:
+            found["shape"] = self.shape
         if self.unsettled:
             found["unsettled"] = list(self.unsettled)
         return found
@@ -124,9 +129,9 @@ class CapturedTable:
         """The log is another one from now on: what it tells has not landed, whatever its positions look like."""
         self.progress = self._next = replace(self.progress, position="", unsettled=())
 
-    def begin_snapshot(self, anew: int, position: str) -> None:
+    def begin_snapshot(self, anew: int, position: str, shape: str) -> None:
         """From here on every record is given once more."""
-        self._next = replace(self._next, step=SnapshotStep(), anew=anew)
+        self._next = replace(self._next, step=SnapshotStep(), anew=anew, shape=shape)
         self._add_marker("snapshot_begin", position)
 
     def add(self, batch: ChangeBatch) -> None:

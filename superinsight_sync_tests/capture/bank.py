@@ -12,14 +12,14 @@ from superinsight_sync.capture.protocol import Pace
 from superinsight_sync.core.arrow_values import rows_of
 from superinsight_sync.core.errors import SisError, StopRequested
 from superinsight_sync.core.stopping import StopSignal
-from superinsight_sync.model.declaration import SourceSpec
+from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.tables import is_system
 from superinsight_sync.pipeline.capture import Capture
 from superinsight_sync.pipeline.engine import Engine, table_of
 from superinsight_sync.pipeline.merging import merge_changes
 from superinsight_sync_tests.waiting import until
 
-QUICK = Pace(window_s=0.02, chunk_rows=500, idle_s=0.05)
+QUICK = Pace(window_s=0.02, chunk_rows=500, idle_s=0.05, look_s=0.05)
 
 
 def captured(dsn: str, *streams: dict[str, Any], **source: Any) -> SourceSpec:
@@ -94,6 +94,14 @@ def landed(engine: Engine, source: SourceSpec, stream: str, *, system: bool = Fa
         marks = (t.column("_sis_deleted_at").is_null() for t in (seen, table))
         assert next(marks) == next(marks)
     return table if system else data
+
+
+def seen(engine: Engine, source: SourceSpec, stream: StreamSpec) -> pa.Table:
+    """What a reader of table and log together sees, also while changes come."""
+    raw = table_of(source, stream, "raw")
+    with engine.change_view.current(raw, stream.primary_key, stream.sync.deletes) as rows:
+        found = rows.read_all().sort_by([(k, "ascending") for k in stream.primary_key])
+    return found.select([n for n in found.column_names if not is_system(n)])
 
 
 def log_of(engine: Engine, source: SourceSpec, stream: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync_tests.servers.postgres import PostgresServer
+from superinsight_sync_tests.waiting import until
 
 
 @pytest.fixture
@@ -26,10 +27,14 @@ def bank(log_server: PostgresServer) -> Iterator[str]:
     dsn = log_server.create_database()
     yield dsn
     with psycopg.connect(dsn, autocommit=True) as db:
-        db.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-            " WHERE database = current_database() AND active"
-        )
-        db.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"
-        )
+        until(lambda: _slots_dropped(db), "a slot is still followed")
+
+
+def _slots_dropped(db: "psycopg.Connection[tuple[object, ...]]") -> bool:
+    ours = "FROM pg_replication_slots WHERE database = current_database()"
+    db.execute(f"SELECT pg_terminate_backend(active_pid) {ours} AND active".encode())
+    try:
+        db.execute(f"SELECT pg_drop_replication_slot(slot_name) {ours}".encode())
+    except psycopg.errors.ObjectInUse:
+        return False
+    return True

@@ -29,6 +29,13 @@ def lacks(settings: Settings, dsn: str, **stream: Any) -> list[Finding]:
         ("CREATE TABLE a (id int NOT NULL)", "no key in its log"),
         ("CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE a REPLICA IDENTITY NOTHING", "no key in its log"),
         ("CREATE TABLE a (id int NOT NULL, other int PRIMARY KEY)", r"has the key \(other\)"),
+        ("CREATE TABLE a (id int, n int, PRIMARY KEY (id, n))", r"no index keeps \(id\) unique"),
+        ("CREATE TABLE a (id int NOT NULL); ALTER TABLE a REPLICA IDENTITY FULL", "no index keeps"),
+        ("CREATE TABLE a (id int PRIMARY KEY DEFERRABLE)", "DEFERRABLE does not"),
+        (
+            "CREATE TABLE a (id int PRIMARY KEY DEFERRABLE); ALTER TABLE a REPLICA IDENTITY FULL",
+            "DEFERRABLE does not",
+        ),
         ("CREATE UNLOGGED TABLE a (id int PRIMARY KEY)", "unlogged"),
         (
             "CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION sis_acme_bank FOR TABLE a WITH (publish = 'insert')",
@@ -62,6 +69,30 @@ def test_a_view_and_a_table_that_is_not_there_are_told(settings: Settings, bank:
         assert "there is no table" in lacks(settings, bank)[0].what
         db.execute("CREATE VIEW a AS SELECT 1 AS id")
     assert "is no table" in lacks(settings, bank)[0].what
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        ("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b () INHERITS (a)", "inherit from it"),
+        ('CREATE TABLE a (id int PRIMARY KEY, v int, "V" int)', "cannot tell the columns 'v' and 'V' apart"),
+        ("CREATE TABLE a (id int[] PRIMARY KEY)", "is an array"),
+    ],
+)
+def test_a_table_that_no_statement_mends_is_refused(
+    settings: Settings, bank: str, make: str, said: str
+) -> None:
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute(make.encode())
+    assert [said in f.what for f in lacks(settings, bank)] == [True]
+
+
+def test_two_streams_of_one_table_are_refused(settings: Settings, bank: str) -> None:
+    with psycopg.connect(bank, autocommit=True) as db:
+        db.execute("CREATE TABLE a (id int PRIMARY KEY)")
+    source = captured(bank, {"table": "a"}, {"table": "public.a", "name": "again"})
+    missing = [f.what for f in open_feed(source, settings).check() if f.level == "missing"]
+    assert missing == ["'a' and 'again' are streams of one table: keep one"]
 
 
 def test_an_account_with_few_rights_is_told_all_it_lacks(

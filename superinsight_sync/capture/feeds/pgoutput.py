@@ -43,6 +43,7 @@ class PostgresFeed:
         from superinsight_sync.capture.postgres.catalogue import table_oid
         from superinsight_sync.capture.postgres.connecting import LogConnection, asking
         from superinsight_sync.capture.postgres.following import PostgresSession
+        from superinsight_sync.capture.postgres.looking import Tables
         from superinsight_sync.capture.postgres.making import names_of, start_of
 
         names = names_of(self._source)
@@ -53,7 +54,8 @@ class PostgresFeed:
             log = LogConnection(self._address)
             try:
                 log.start(names.slot, names.publication, lsn)
-                yield PostgresSession(log, db, streams, resume, self._pace, self._address)
+                known = Tables(db, names.publication, streams, resume.shapes)
+                yield PostgresSession(log, db, known, resume, self._pace, self._address)
             finally:
                 log.close()
 

@@ -16,6 +16,7 @@ from superinsight_sync.model.naming import split_table
 _GENERATED = (
     "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attgenerated <> '' AND NOT attisdropped"
 )
+_THERE = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
 _DIMENSIONS = (
     "SELECT attname, attndims FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
 )
@@ -68,13 +69,16 @@ def columns_of(db: Connection, relation: Relation) -> tuple[PgColumn, ...]:
 def texts_of(
     db: Connection, stream: StreamSpec, columns: Sequence[str], key: Mapping[str, str]
 ) -> tuple[str | None, ...] | None:
-    """Columns of one record as it is now, as the log would write them; None if it is gone.
+    """Columns of one record as it is now, as the log would write them: NULL for those dropped, None if it is gone.
 
     Args:
         key: the record's key, as the log writes it.
     """
+    there = {name for (name,) in db.execute(_THERE, (table_oid(db, stream),))}
     shown = [
         sql.SQL("CASE WHEN {0} IS NOT NULL THEN format('%s', {0}) END").format(sql.Identifier(c))
+        if c in there
+        else sql.SQL("NULL")
         for c in columns
     ]
     same = [

@@ -1,9 +1,11 @@
 """What a PostgreSQL server needs for its log to be followed, looked at without changing anything."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
+from psycopg.rows import class_row
 
 from superinsight_sync.capture.postgres.catalogue import not_in_log, table_oid, table_sql
 from superinsight_sync.capture.postgres.connecting import Connection
@@ -25,14 +27,20 @@ _ROLE = "SELECT rolname, rolsuper OR rolreplication FROM pg_roles WHERE rolname 
 _SLOTS = """
     SELECT plugin, database = current_database(), wal_status, active, slot_type
     FROM pg_replication_slots WHERE slot_name = %s"""
-_KEYS = """
-    SELECT c.relreplident::text, has_table_privilege(c.oid, 'SELECT'), pg_has_role(c.relowner, 'USAGE'),
-           c.relkind::text, c.relpersistence::text,
-           (SELECT array_agg(a.attname ORDER BY k.n) FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(num, n)
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num
-            WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END),
-           (SELECT array_agg(a.attname) FROM pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attnotnull)
+_TABLE = """
+    SELECT c.relreplident::text AS identity, has_table_privilege(c.oid, 'SELECT') AS readable,
+           pg_has_role(c.relowner, 'USAGE') AS owned, c.relkind::text AS kind, c.relpersistence::text AS persistence,
+           EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) AS has_children,
+           (SELECT json_agg(json_build_array(a.attname, a.attnotnull, t.typcategory) ORDER BY a.attnum)
+            FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+           (SELECT json_agg(json_build_array(
+                i.indisprimary, i.indisreplident, i.indimmediate,
+                (SELECT json_agg(a.attname ORDER BY k.n) FROM unnest(i.indkey) WITH ORDINALITY k(num, n)
+                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num WHERE k.n <= i.indnkeyatts)))
+            FROM pg_index i
+            WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+              AND i.indpred IS NULL AND i.indexprs IS NULL) AS indexes
     FROM pg_class c WHERE c.oid = %s"""
 _PUBLICATION = """
     SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM pg_publication WHERE pubname = %s"""
@@ -53,8 +61,12 @@ def findings(db: Connection, source: SourceSpec) -> Iterator[Finding]:
         return
     yield Finding(f"PostgreSQL {version // 10_000}")
     yield from _server(db, names)
+    seen: dict[int | None, str] = {}
     for stream in captured_streams(source):
         yield from _table(db, stream)
+        oid = table_oid(db, stream)
+        if oid is not None and seen.setdefault(oid, stream.name) != stream.name:
+            yield Finding(f"'{seen[oid]}' and '{stream.name}' are streams of one table: keep one", "missing")
     yield from _publication(db, source, names)
 
 
@@ -128,59 +140,128 @@ def _free_slot(db: Connection) -> Iterator[Finding]:
             yield Finding(f"{most - taken} of {most} {setting} are free")
 
 
+@dataclass(frozen=True)
+class _Table:
+    """What the catalogue says of a table.
+
+    Attributes:
+        columns: name, whether NOT NULL, category of its type.
+        indexes: of those that make records unique: whether it is the primary key, whether it was chosen as replica
+            identity, whether it is checked at once, its columns.
+    """
+
+    identity: str
+    readable: bool
+    owned: bool
+    kind: str
+    persistence: str
+    has_children: bool
+    columns: list[tuple[str, bool, str]] | None
+    indexes: list[tuple[bool, bool, bool, list[str]]] | None
+
+    @classmethod
+    def of(cls, db: Connection, oid: int | None) -> "_Table":
+        with db.cursor(row_factory=class_row(cls)) as cursor:
+            found = cursor.execute(_TABLE, (oid,)).fetchone()
+        assert found is not None
+        return found
+
+    @property
+    def logged(self) -> list[str]:
+        """The columns that the log has of a record that was changed or deleted."""
+        if self.identity == "f":
+            return [name for name, *_ in self.columns or ()]
+        for is_primary, is_identity, at_once, names in self.indexes or ():
+            if at_once and (is_identity if self.identity == "i" else is_primary and self.identity == "d"):
+                return names
+        return []
+
+    @property
+    def has_primary_key(self) -> bool:
+        return any(is_primary for is_primary, *_ in self.indexes or ())
+
+    def is_unique(self, names: Collection[str]) -> bool:
+        """Whether no two records have the same values there, at any moment."""
+        return any(at_once and set(own) <= set(names) for _, _, at_once, own in self.indexes or ())
+
+
 def _table(db: Connection, stream: StreamSpec) -> Iterator[Finding]:
     oid = table_oid(db, stream)
     table = table_sql(stream).as_string(db)
     if oid is None:
         yield Finding(f"there is no table {table}, or the account may not see its schema", "missing")
         return
-    identity, may_read, _, kind, persistence, key, required = _one(db, _KEYS, oid)
-    quoted_role = (
-        "CURRENT_ROLE" if may_read else sql.Identifier(_one(db, "SELECT current_user")).as_string(db)
-    )
+    found = _Table.of(db, oid)
+    if found.kind not in "rp":
+        yield Finding(f"{table} is no table: views and foreign tables are in no log", "missing")
+        return
     if absent := not_in_log(db, stream):
         names = ", ".join(sorted(absent))
         yield Finding(f"{table}: computed columns are in no log and are left out: {names}", "warning")
-    if kind == "p":
+    if found.kind == "p":
         yield Finding(
             f"{table} is partitioned: that a single partition is truncated, dropped or detached is in no log",
             "warning",
         )
-    if kind not in "rp":
-        yield Finding(f"{table} is no table: views and foreign tables are in no log", "missing")
-        return
-    if persistence != "p":
-        yield Finding(f"{table} is unlogged or temporary", "missing", f"ALTER TABLE {table} SET LOGGED;")
-    if not may_read:
-        yield Finding(f"{table} may not be read", "missing", f"GRANT SELECT ON {table} TO {quoted_role};")
-    wanted = ", ".join(sql.Identifier(k).as_string(db) for k in stream.primary_key)
-    nullable = [k for k in stream.primary_key if k not in (required or ())]
-    if nullable:
+    elif found.has_children:
         yield Finding(
-            f"{table}: '{nullable[0]}' of the declared primary_key may be NULL",
-            "missing",
-            f"ALTER TABLE {table} ADD PRIMARY KEY ({wanted});",
+            f"{table} has tables that inherit from it: capture those, as streams of their own", "missing"
         )
-    elif identity == "n" and key:
+    if found.persistence != "p":
+        yield Finding(f"{table} is unlogged or temporary", "missing", f"ALTER TABLE {table} SET LOGGED;")
+    if not found.readable:
+        role = sql.Identifier(_one(db, "SELECT current_user")).as_string(db)
+        yield Finding(f"{table} may not be read", "missing", f"GRANT SELECT ON {table} TO {role};")
+    yield from _columns(table, stream, found)
+    yield from _key(db, table, stream, found)
+
+
+def _columns(table: str, stream: StreamSpec, found: _Table) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for name, _, category in found.columns or ():
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            yield Finding(
+                f"{table}: the lake cannot tell the columns '{other}' and '{name}' apart", "missing"
+            )
+        if name in stream.primary_key and category == "A":
+            yield Finding(f"{table}: '{name}' of the declared primary_key is an array", "missing")
+
+
+def _key(db: Connection, table: str, stream: StreamSpec, found: _Table) -> Iterator[Finding]:
+    key = stream.primary_key
+    wanted = ", ".join(sql.Identifier(k).as_string(db) for k in key)
+    add = f"ALTER TABLE {table} ADD PRIMARY KEY ({wanted});"
+    required = [name for name, is_required, _ in found.columns or () if is_required]
+    if nullable := [k for k in key if k not in required]:
+        yield Finding(f"{table}: '{nullable[0]}' of the declared primary_key may be NULL", "missing", add)
+        return
+    if not found.logged and not found.has_primary_key and found.identity == "d":
+        what = "has no key in its log: updates and deletes of it would fail once it is published"
+        yield Finding(f"{table} {what}", "missing", add)
+        return
+    unique = found.is_unique(key)
+    if not unique:
+        yield Finding(
+            f"{table}: no index keeps ({', '.join(key)}) unique at every moment; one that is DEFERRABLE does not",
+            "missing",
+            f"CREATE UNIQUE INDEX ON {table} ({wanted});" if found.has_primary_key else add,
+        )
+    if set(key) <= set(found.logged):
+        if unique:
+            yield Finding(f"{table} has the key ({', '.join(key)}) in its log")
+    elif found.identity == "n" and found.has_primary_key:
         yield Finding(
             f"{table} has no key in its log: its replica identity is NOTHING",
             "missing",
             f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT;",
         )
-    elif identity != "f" and not key:
-        yield Finding(
-            f"{table} has no key in its log: updates and deletes of it would fail once it is published",
-            "missing",
-            f"ALTER TABLE {table} ADD PRIMARY KEY ({wanted}); -- or: ALTER TABLE {table} REPLICA IDENTITY FULL;",
-        )
-    elif identity != "f" and not set(stream.primary_key) <= set(key):
-        yield Finding(
-            f"{table} has the key ({', '.join(key)}) in its log, declared is ({', '.join(stream.primary_key)})",
-            "missing",
-            f"ALTER TABLE {table} REPLICA IDENTITY FULL; -- or declare primary_key: [{', '.join(key)}]",
-        )
     else:
-        yield Finding(f"{table} has the key ({', '.join(stream.primary_key)}) in its log")
+        logged = f"the key ({', '.join(found.logged)})" if found.logged else "no key"
+        yield Finding(
+            f"{table} has {logged} in its log, declared is ({', '.join(key)})",
+            "missing",
+            f"ALTER TABLE {table} REPLICA IDENTITY FULL;",
+        )
 
 
 def _publication(db: Connection, source: SourceSpec, names: Names) -> Iterator[Finding]:
@@ -248,4 +329,4 @@ def _to_make(db: Connection, names: Names, streams: list[StreamSpec]) -> Iterato
 
 
 def _owns(db: Connection, streams: list[StreamSpec]) -> bool:
-    return all(_one(db, _KEYS, table_oid(db, s))[2] for s in streams)
+    return all(_Table.of(db, table_oid(db, s)).owned for s in streams)

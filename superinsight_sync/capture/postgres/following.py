@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pyarrow as pa
 
 from superinsight_sync.capture.postgres.catalogue import JsonAsker, columns_of, not_in_log, texts_of
 from superinsight_sync.capture.postgres.connecting import Address, Connection, LogConnection, driver_errors
+from superinsight_sync.capture.postgres.looking import Tables
 from superinsight_sync.capture.postgres.messages import (
     UNCHANGED,
     Begin,
@@ -25,7 +26,7 @@ from superinsight_sync.capture.postgres.messages import (
 )
 from superinsight_sync.capture.postgres.rows import CHANGE_FIELDS, TableRows, place_of, place_text
 from superinsight_sync.capture.postgres.snapshot import MARK_PREFIX, Chunk, Decoded, Snapshot, visibility
-from superinsight_sync.capture.protocol import ChangeBatch, Op, Pace, Resume, Settled, SnapshotStep
+from superinsight_sync.capture.protocol import ChangeBatch, Op, Pace, Reread, Resume, Settled, SnapshotStep
 from superinsight_sync.core.errors import ConfigError, SisError
 from superinsight_sync.core.stopping import check_stop
 from superinsight_sync.databases.postgres_types import Converter
@@ -43,19 +44,21 @@ class PostgresSession:
     Args:
         log: has been started.
         db: for questions, and for snapshots.
-        streams: by their tables' numbers.
+        tables: those that are captured.
     """
 
     def __init__(
         self,
         log: LogConnection,
         db: Connection,
-        streams: Mapping[int, StreamSpec],
+        tables: Tables,
         resume: Resume,
         pace: Pace,
         address: Address,
     ) -> None:
-        self._log, self._db, self._streams, self._pace = log, db, streams, pace
+        self._log, self._db, self._pace = log, db, pace
+        self._captured, self._streams = tables, tables.streams
+        self._looked_at_s = float("-inf")
         self._special = address.special_values
         self._to_json = JsonAsker(address)
         self._decoded = Decoded(resume.unsettled)
@@ -82,6 +85,9 @@ class PostgresSession:
     def snapshot(self, stream: StreamSpec, step: SnapshotStep) -> None:
         self._snapshot = Snapshot(self._db, stream, step, self._pace.chunk_rows, self._special)
 
+    def shape(self, stream: StreamSpec) -> str:
+        return self._captured.shape(stream)
+
     def acknowledge(self, position: str) -> None:
         with self._locked:
             self._log.confirm(place_of(position))
@@ -103,10 +109,13 @@ class PostgresSession:
             over.set()
             thread.join()
 
-    def items(self) -> Iterator[ChangeBatch | Settled]:
+    def items(self) -> Iterator[ChangeBatch | Settled | Reread]:
         idle_since_s = time.monotonic()
         while True:
             check_stop()
+            if time.monotonic() - self._looked_at_s >= self._pace.look_s:
+                yield from self._captured.look()
+                self._looked_at_s = time.monotonic()
             self._read_chunk()
             data = self._log.take(self._wait_s())
             if data:
@@ -211,15 +220,15 @@ class PostgresSession:
             return
         if message.whole_old:
             new = [was if now is UNCHANGED else now for was, now in zip(old, new, strict=True)]
-        if any(new[i] is not UNCHANGED and new[i] != old[i] for i in table.key):
+        new = [old[i] if i in table.key and v is UNCHANGED else v for i, v in enumerate(new)]
+        if any(new[i] != old[i] for i in table.key):
             self._add(message.relation, "delete", old)
-            new = self._moved(table, old, new)
+            new = self._moved(table, new)
         self._add(message.relation, "update", new)
 
-    def _moved(self, table: TableRows, old: Row, new: Row) -> Row:
+    def _moved(self, table: TableRows, new: Row) -> Row:
         """A record under a new key. What the log leaves out of it our table has under the old key only, so it is asked
         for. If it was changed since, the log tells that later; if it is gone, too."""
-        new = [old[i] if i in table.key and v is UNCHANGED else v for i, v in enumerate(new)]
         names = [c.name for c in table.relation.columns]
         missing = [i for i, v in enumerate(new) if v is UNCHANGED]
         if missing:

@@ -1,5 +1,6 @@
 """Publication and replication slot: their names, how they are made, looked at and taken away."""
 
+import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from superinsight_sync.capture.protocol import Lag, LogLostError, Resume, captur
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 
+_LONGEST_NAME = 63
 _SLOT = "SELECT confirmed_flush_lsn::text, wal_status, active FROM pg_replication_slots WHERE slot_name = %s"
+_END = """
+    SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_insert_lsn() END::text"""
 _LAG = """
     SELECT pg_wal_lsn_diff(now.lsn, s.restart_lsn)::bigint, pg_wal_lsn_diff(now.lsn, s.confirmed_flush_lsn)::bigint,
            (SELECT nullif(setting::bigint, -1) * 1024 * 1024 FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
@@ -46,9 +50,19 @@ def names_of(source: SourceSpec) -> Names:
             where=f"source '{source.name}'",
             hint="A source has one of each: name the same in every stream, or declare two sources",
         )
-    own = re.sub(r"[^a-z0-9_]", "_", f"sis_{source.tenant}_{source.name}".lower())[:63]
+    own = _own_name(source.tenant, source.name)
     publication, slot = publications.pop(), slots.pop()
     return Names(publication or own, slot or own, publication is None, slot is None)
+
+
+def _own_name(tenant: str, source: str) -> str:
+    """A name that no other source has. Where tenant and source cannot be read from it, a digest tells them apart."""
+    plain = f"sis_{tenant}_{source}"
+    name = re.sub(r"[^a-z0-9_]", "_", plain.lower())
+    if name == plain and "_" not in tenant and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(f"{tenant}/{source}".encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9]}_{digest}"
 
 
 def published(db: Connection, publication: str) -> set[int]:
@@ -112,6 +126,9 @@ def start_of(db: Connection, slot: str, resume: Resume) -> int:
             f"somebody else has read from the replication slot '{slot}', or has made it anew",
             hint=f"{hint}; give this project a slot of its own (`sync: {{slot: …}}`)",
         )
+    row = db.execute(_END).fetchone()
+    if resume.position is not None and row is not None and place_of(resume.position) > lsn_of(row[0]):
+        raise LogLostError("the server's log ends before what has landed: it is another server's", hint=hint)
     return lsn_of(confirmed)
 
 

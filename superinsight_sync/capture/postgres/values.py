@@ -48,6 +48,10 @@ def _values(column: PgColumn, written: pa.Array, to_json: ToJson) -> pa.Array:
             return _lists(column, written)
         case "plain":
             return _plain(column.arrow, written)
+    if column.base == "inet":  # a pull casts it to text, which names the network of a single host too
+        hosts = pc.invert(pc.match_substring(written, "/"))
+        ends = pc.if_else(pc.match_substring(written, ":"), "/128", "/32")
+        return pc.if_else(hosts, pc.binary_join_element_wise(written, ends, ""), written)
     return written
 
 
