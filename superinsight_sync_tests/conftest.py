@@ -85,6 +85,13 @@ def mariadb_server() -> MariadbServer:
 
 
 @pytest.fixture(scope="session")
+def logged_mariadb() -> MariadbServer:
+    """It writes a binlog."""
+    server: MariadbServer = keeper.ask("logged_mariadb")
+    return server
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> S3Server:
     server: S3Server = keeper.ask("s3")
     return server

@@ -8,10 +8,16 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from superinsight_sync.capture.mariadb.connecting import asking
+from superinsight_sync.capture.mariadb.places import GtidState
+from superinsight_sync.capture.postgres.messages import lsn_of
+from superinsight_sync.capture.postgres.rows import place_text
 from superinsight_sync.capture.protocol import Pace
 from superinsight_sync.core.arrow_values import rows_of
 from superinsight_sync.core.errors import SisError, StopRequested
 from superinsight_sync.core.stopping import StopSignal
+from superinsight_sync.databases.mysql_catalogue import rows_of as rows_of_mysql
+from superinsight_sync.databases.mysql_session import access_of
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.tables import is_system
 from superinsight_sync.pipeline.capture import Capture
@@ -33,7 +39,8 @@ def captured(dsn: str, *streams: dict[str, Any], **source: Any) -> SourceSpec:
         }
         for s in streams
     ]
-    spec = {"name": "bank", "tenant": "acme", "connection": {"kind": "postgres", "dsn": dsn}, "streams": made}
+    kind = "mysql" if dsn.startswith("mysql") else "postgres"
+    spec = {"name": "bank", "tenant": "acme", "connection": {"kind": kind, "dsn": dsn}, "streams": made}
     return SourceSpec.model_validate({**spec, **source})
 
 
@@ -110,21 +117,26 @@ def log_of(engine: Engine, source: SourceSpec, stream: str) -> list[dict[str, An
     return rows_of(table.sort_by("_sis_seq"))
 
 
-def caught_up(engine: Engine, source: SourceSpec, dsn: str, running: Running | None = None) -> None:
-    """Returns when everything that is committed now at the source has landed."""
+def end_of(dsn: str) -> str:
+    """The position behind all that is committed now."""
+    if dsn.startswith("mysql"):
+        with asking(access_of(dsn, 10, 60)) as db:
+            return GtidState.of(str(rows_of_mysql(db, "SELECT @@global.gtid_binlog_pos")[0][0])).behind
     with psycopg.connect(dsn, autocommit=True) as db:
         row = db.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
         assert row is not None
-    from superinsight_sync.capture.postgres.messages import lsn_of
-    from superinsight_sync.capture.postgres.rows import place_of
+    return place_text(lsn_of(row[0]))
 
-    goal = lsn_of(row[0])
+
+def caught_up(engine: Engine, source: SourceSpec, dsn: str, running: Running | None = None) -> None:
+    """Returns when everything that is committed now at the source has landed."""
+    goal = end_of(dsn)
 
     def reached() -> bool:
         if running is not None and not running.alive:
             return True
         worker = engine.state.workers.get("capture", source.tenant, source.name)
-        if worker is None or not worker.position or place_of(worker.position) < goal:
+        if worker is None or not worker.position or worker.position < goal:
             return False
         for stream in source.streams:
             point = engine.lake.checkpoint(table_of(source, stream, "changes"))

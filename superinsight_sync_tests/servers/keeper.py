@@ -25,6 +25,7 @@ KEPT = {
     "postgres": "postgres:running_postgres",
     "postgres_template": "postgres:postgres_template",
     "mariadb": "mariadb:running_mariadb",
+    "logged_mariadb": "mariadb:running_logged_mariadb",
     "mariadb_template": "mariadb:mariadb_template",
     "s3": "s3:running_s3",
     "mongo": "mongo:running_mongo",

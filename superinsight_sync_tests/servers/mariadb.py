@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
@@ -17,8 +18,11 @@ _SERVER = "/usr/sbin/mariadbd"
 PASSWORD = "test-only"
 
 
+@dataclass
 class MariadbServer(ServerProcess):
     """A running server. Its account is `root` with the password above."""
+
+    options: tuple[str, ...] = ()
 
     def dsn(self, database: str = "mysql", user: str = "root", password: str = PASSWORD) -> str:
         return f"mysql://{user}:{password}@127.0.0.1:{self.port}/{database}"
@@ -55,6 +59,7 @@ class MariadbServer(ServerProcess):
             "--innodb-flush-log-at-trx-commit=0",
             "--skip-name-resolve",
             f"--init-file={self.folder}/data/accounts.sql",
+            *self.options,
         ]
 
 
@@ -84,11 +89,29 @@ def mariadb_template() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+LOGGED = (
+    "--log-bin=bin",
+    "--server-id=1",
+    "--binlog-format=ROW",
+    "--binlog-row-image=FULL",
+    "--binlog-row-metadata=FULL",
+    "--gtid-strict-mode=1",
+)
+
+
 @contextmanager
-def running_mariadb() -> Iterator[MariadbServer]:
+def running_mariadb(options: tuple[str, ...] = ()) -> Iterator[MariadbServer]:
     """Starts a server in a folder of its own; stops and removes it at the end."""
     template: Path = keeper.ask("mariadb_template")
     with MariadbServer.in_new_folder("mariadb") as server:
+        server.options = options
         subprocess.run(["cp", "-a", str(template), str(server.folder / "data")], check=True)
         server.start()
+        yield server
+
+
+@contextmanager
+def running_logged_mariadb() -> Iterator[MariadbServer]:
+    """One that writes a binlog as a capture needs it."""
+    with running_mariadb(LOGGED) as server:
         yield server
