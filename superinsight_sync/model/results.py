@@ -166,3 +166,27 @@ class ConnectionReport:
     error_class: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else the kind tells of itself, such as whether this account could write a local file."""
+
+
+@dataclass(frozen=True)
+class ResolveResult:
+    """What a resolve did. `conflicts` counts those of the entities it touched, by state.
+
+    `rows` and `conflict_rows` are what the two tables hold after it, `waiting` how many conflicts wait for review.
+    """
+
+    entity: str
+    rows: int
+    touched: int
+    new_versions: int
+    waiting: int
+    conflict_rows: int
+    version: int | None
+    load_id: str
+    conflicts: Mapping[str, int] = field(default_factory=dict)
+    input_versions: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[ColumnInfo, ...] = ()
+    conflict_columns: tuple[ColumnInfo, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    unchanged: bool = False

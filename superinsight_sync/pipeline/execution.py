@@ -20,7 +20,7 @@ from superinsight_sync.state.leases import Lease
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-Verb = Literal["pull", "refine", "describe", "export", "verify"]
+Verb = Literal["pull", "refine", "describe", "resolve", "export", "verify"]
 
 RETRIES = RetryPolicy(retries=3)
 

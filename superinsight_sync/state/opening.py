@@ -15,6 +15,7 @@ from superinsight_sync.state.leases import Leases
 from superinsight_sync.state.migrate import is_newest, migrate
 from superinsight_sync.state.purge import HISTORY, Noun, purge
 from superinsight_sync.state.quarantine import Quarantine
+from superinsight_sync.state.reviews import Decisions, Reviews
 from superinsight_sync.state.semantic_cache import SemanticCache
 from superinsight_sync.state.sources import Sources
 from superinsight_sync.state.urls import is_postgres, parse_url
@@ -39,6 +40,8 @@ class State:
         self.refresh_tokens = RefreshTokens(database)
         self.workers = Workers(database)
         self.audit = Audit(database)
+        self.reviews = Reviews(database)
+        self.decisions = Decisions(database)
 
     def purge(self, before: datetime, nouns: tuple[Noun, ...] = HISTORY) -> Mapping[str, int]:
         """Deletes rows older than `before`; how many of each noun (see `state.purge`)."""

@@ -324,3 +324,42 @@ data_keys = Table(
     Index(None, "tenant", unique=True, sqlite_where=_IS_CURRENT, postgresql_where=_IS_CURRENT),
 )
 """Keys that bodies are sealed with, wrapped by a master key that is not here. One of a tenant is not replaced."""
+
+reviews = Table(
+    "sis_reviews",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("entity", Text, nullable=False),
+    Column("conflict_id", Text, nullable=False),
+    Column("entity_id", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("priority", Float, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("assigned_to", Text),
+    PrimaryKeyConstraint("tenant", "entity", "conflict_id"),
+    Index("ix_sis_reviews_tenant_entity_priority", "tenant", "entity", "priority"),
+)
+"""Conflicts that wait for a person. Their values are in the lake."""
+
+decisions = Table(
+    "sis_decisions",
+    metadata,
+    _id(),
+    Column("tenant", Text, nullable=False),
+    Column("entity", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("entity_id", Text),
+    Column("field", Text),
+    Column("detail", CanonicalJson, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("undone_by", Text),
+    Column("undone_at", UtcDateTime),
+    CheckConstraint("kind IN ('resolve', 'split', 'undo_load', 'trust')", name="kind"),
+    Index("ix_sis_decisions_tenant_entity", "tenant", "entity"),
+    sqlite_autoincrement=True,
+)
+"""What people decided about entities. A decision that was undone stays, and says so."""
