@@ -9,13 +9,15 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 if TYPE_CHECKING:
     from superinsight_sync.components.dataset import Dataset
+    from superinsight_sync.components.entity import Entity
     from superinsight_sync.components.push_source import PushSource
     from superinsight_sync.components.sync_source import SyncSource
 
-__all__ = ["Dataset", "PushSource", "SyncSource"]
+__all__ = ["Dataset", "Entity", "PushSource", "SyncSource"]
 
 _COMPONENTS = {
     "Dataset": "superinsight_sync.components.dataset",
+    "Entity": "superinsight_sync.components.entity",
     "PushSource": "superinsight_sync.components.push_source",
     "SyncSource": "superinsight_sync.components.sync_source",
 }

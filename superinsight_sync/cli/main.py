@@ -32,6 +32,7 @@ _COMMANDS = {
     "capture": "capturing",
     "inbox": "inbox",
     "dead-letters": "letters",
+    "conflicts": "conflicts",
     "receive": "receive",
     "audit": "auditing",
     "encryption": "encrypting",

@@ -52,6 +52,22 @@ attributes:
 """
 
 
+ENTITY = """type: superinsight_sync.Entity
+attributes:
+  name: {name}
+  tenant: {tenant}
+  streams:                        # two or more that describe the same things
+    - stream: {stream}
+      key: [id]
+      # columns: {{email: mail, name: full_name}}   # field: column of the stream
+      # time: updated_at          # when the record changed, by the source's clock
+  match:                          # records with equal values in all of these are one thing
+    - {{equal: [email]}}
+  strategy:                       # what none of these decides waits for review: `sis conflicts list`
+    - {{strategy: newest, tolerance: 5m}}
+"""
+
+
 class SourceScaffolder(Scaffolder):
     """Writes a source to change."""
 
@@ -78,6 +94,14 @@ class DatasetScaffolder(Scaffolder):
             request,
             DATASET.format(name=_name(request.target_path), tenant=tenant, alias=alias, stream=stream),
         )
+
+
+class EntityScaffolder(Scaffolder):
+    """Writes an entity over the project's first stream."""
+
+    def scaffold(self, request: ScaffoldRequest) -> None:
+        tenant, stream = _first_stream()
+        _write(request, ENTITY.format(name=_name(request.target_path), tenant=tenant, stream=stream))
 
 
 def _first_stream() -> tuple[str, str]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from superinsight_sync.conflict.detect import CASES, CLAIMS, column_of
 from superinsight_sync.conflict.protocol import (
     CLAIM_COLUMNS,
@@ -17,6 +19,7 @@ from superinsight_sync.conflict.protocol import (
     StrategyContext,
 )
 from superinsight_sync.core.errors import ConfigError
+from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.model.entity import StrategySpec
 
@@ -39,18 +42,17 @@ class Way:
 
 def ways(specs: Sequence[StrategySpec], context: StrategyContext) -> list[Way]:
     """The strategies of a field, in order. Raises ConfigError for an unknown one or a wrong configuration."""
-    from pydantic import ValidationError
+    return [Way(s.strategy, STRATEGIES.load(s.strategy)(configured(s)).compile(context)) for s in specs]
 
-    found = []
-    for spec in specs:
-        try:
-            config = STRATEGIES.config(spec.strategy).model_validate(spec.arguments)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            key = ".".join(map(str, first["loc"]))
-            raise ConfigError(f"strategy {spec.strategy}: {key}: {first['msg']}") from None
-        found.append(Way(spec.strategy, STRATEGIES.load(spec.strategy)(config).compile(context)))
-    return found
+
+def configured(spec: StrategySpec) -> PluginConfig:
+    """The strategy's configuration. Raises ConfigError for an unknown strategy, key or value."""
+    try:
+        return STRATEGIES.config(spec.strategy).model_validate(spec.arguments)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"strategy {spec.strategy}: {key}: {first['msg']}") from None
 
 
 def settle(

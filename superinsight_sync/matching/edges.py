@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import close_to, quote, safe_expression
 from superinsight_sync.matching.minhash import bands
-from superinsight_sync.model.entity import KeyMatch, SimilarMatch
+from superinsight_sync.model.entity import MatchSpec
 
 if TYPE_CHECKING:
     import duckdb
@@ -15,22 +15,22 @@ MAX_BLOCK = 200
 """Records of one block that are compared with each other: more take time as their square."""
 
 
-def group_keys(match: KeyMatch | SimilarMatch, columns: Sequence[str]) -> list[tuple[str, ...]]:
+def group_keys(match: MatchSpec, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """SQL expressions for each key or block of a record: records in which all of one are equal meet.
 
     Raises ConfigError for a field that is not there, or a block that is no safe expression over the fields.
     """
-    used = match.on if isinstance(match, KeyMatch) else (*match.similar, *filter(None, [match.minhash]))
+    used = match.equal if match.equal else (*match.similar, *filter(None, [match.minhash]))
     if missing := [name for name in used if name not in columns]:
         raise ConfigError(f"match: there is no field '{missing[0]}'", hint=close_to(missing[0], columns))
-    if isinstance(match, KeyMatch):
-        return [tuple(quote(name) for name in match.on)]
+    if match.equal:
+        return [tuple(quote(name) for name in match.equal)]
     return [(f"({safe_expression(text, columns)})",) for text in match.block]
 
 
 def make_groups(
     duck: "duckdb.DuckDBPyConnection",
-    matches: Sequence[KeyMatch | SimilarMatch],
+    matches: Sequence[MatchSpec],
     columns: Sequence[str],
     rows: str,
     into: str,
@@ -47,13 +47,13 @@ def make_groups(
             duck.execute(
                 f"INSERT INTO {into} SELECT DISTINCT _node, {number}, {part}, {key} FROM {rows} WHERE {given}"
             )  # noqa: S608 - checked above
-        if isinstance(match, SimilarMatch) and match.minhash is not None:
+        if match.minhash is not None:
             bands(duck, rows, quote(match.minhash), number, into)
 
 
 def make_edges(
     duck: "duckdb.DuckDBPyConnection",
-    matches: Sequence[KeyMatch | SimilarMatch],
+    matches: Sequence[MatchSpec],
     rows: str,
     groups: str,
     sizes: Mapping[int, int],
@@ -72,7 +72,7 @@ def make_edges(
             f"(SELECT g.node, g.part, g.grp, r._tag AS tag FROM {groups} g JOIN {rows} r ON r._node = g.node"  # noqa: S608
             f" WHERE g.match = {number} AND g.size <= {sizes[number]})"
         )
-        if isinstance(match, KeyMatch):
+        if match.equal:
             duck.execute(
                 f"INSERT INTO {into} SELECT node, min(node) OVER (PARTITION BY part, grp, tag), {number} FROM {here}"  # noqa: S608
             )

@@ -49,31 +49,29 @@ class EntityStream(Declared):
     """Column that is true, or not NULL, for a record that is gone. Default: `_sis_deleted_at` where there is one."""
 
 
-class KeyMatch(Declared):
-    """Records with equal values in all of these fields are one thing."""
+class MatchSpec(Declared):
+    """One way in which records of one thing find each other: by equal fields, or by fields that are alike."""
 
-    on: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """Fields. A record in which one of them is NULL matches nothing by this key."""
-
-
-class SimilarMatch(Declared):
-    """Records that share a block and are alike enough are one thing."""
-
-    similar: Annotated[dict[Name, float], Field(min_length=1)]
+    equal: tuple[Name, ...] = ()
+    """Fields. Records with equal values in all of them are one thing. A record in which one of them is NULL matches
+    nothing by this key."""
+    similar: dict[Name, float] = {}
     """Field → its weight. The likeness of two records is the weighted mean of their fields' likeness (Jaro-Winkler)."""
     block: tuple[str, ...] = ()
-    """Expressions over the fields; records are compared if one of them is equal: `zip`, `left(name, 4)`."""
+    """`similar`: expressions over the fields; records are compared if one of them is equal: `zip`, `left(name, 4)`."""
     minhash: Name | None = None
-    """A field with long text: records whose sets of three-letter pieces are probably alike share a block."""
+    """`similar`: a field with long text; records whose sets of three-letter pieces are probably alike are compared."""
     at_least: float = Field(default=0.9, gt=0, le=1)
-    """Likeness from which two records are one thing."""
+    """`similar`: the likeness from which two records are one thing."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.block and self.minhash is None:
-            raise ValueError(
-                "`similar` needs `block` or `minhash`: to compare all records with all takes for ever"
-            )
+        if bool(self.equal) == bool(self.similar):
+            raise ValueError("a match has either `equal` or `similar`")
+        if self.similar and not self.block and self.minhash is None:
+            raise ValueError("`similar` needs `block` or `minhash`: to compare all records with all takes too long")
+        if self.equal and (self.block or self.minhash is not None):
+            raise ValueError("`block` and `minhash` belong to `similar`")
         if any(weight <= 0 for weight in self.similar.values()):
             raise ValueError("weights are greater than 0")
         return self
@@ -110,7 +108,7 @@ class EntitySpec(Declared):
     """What kind of thing it is."""
     streams: Annotated[tuple[EntityStream, ...], Field(min_length=1)]
     """The streams that describe it. Their order is the default of `source_order`."""
-    match: Annotated[tuple[KeyMatch | SimilarMatch, ...], Field(min_length=1)]
+    match: Annotated[tuple[MatchSpec, ...], Field(min_length=1)]
     """How records of one thing find each other. Each is tried; records that any of them joins are one thing."""
     strategy: tuple[StrategySpec, ...] = ()
     """How conflicts end, in order, where a field says nothing itself. What none decides waits for review."""

@@ -79,10 +79,10 @@ def _comes(cron: str) -> bool:
 
 
 def check_source_name(value: str) -> str:
-    """`datasets` is the group of the datasets, `lake` and `io_manager` are resources of every project."""
-    if value == "datasets":
+    """`datasets` and `entities` are groups, `lake` and `io_manager` are resources of every project."""
+    if value in ("datasets", "entities"):
         raise ValueError(
-            "'datasets' is what the group of all datasets is called; give the source another name"
+            f"'{value}' is what the group of all {value} is called; give the source another name"
         )
     if value in ("lake", "io_manager"):
         raise ValueError(f"'{value}' is a resource of every project; give the source another name")

@@ -14,10 +14,15 @@ def _dataset_key(_datasets: str, name: str) -> dg.AssetKey:
     return keys.dataset_key(name)
 
 
+def _entity_key(_entities: str, name: str) -> dg.AssetKey:
+    return keys.entity_keys(name)[0]
+
+
 _ASSETS = {
     "pull": keys.raw_key,
     "refine": keys.refined_key,
     "describe": keys.dictionary_key,
+    "resolve": _entity_key,
     "export": _dataset_key,
 }
 

@@ -7,6 +7,8 @@ import dagster as dg
 
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.entity import ENTITIES, EntitySpec
+from superinsight_sync.orchestration.own_assets import TABLE
 
 DATASETS_GROUP = "datasets"
 LAKE, IO_MANAGER = "lake", "io_manager"
@@ -27,6 +29,11 @@ def dictionary_key(source: str, stream: str) -> dg.AssetKey:
 
 def dataset_key(name: str) -> dg.AssetKey:
     return dg.AssetKey([DATASETS_GROUP, name])
+
+
+def entity_keys(name: str) -> tuple[dg.AssetKey, dg.AssetKey]:
+    """The entity's own asset, and that of its conflicts."""
+    return dg.AssetKey([ENTITIES, name]), dg.AssetKey([ENTITIES, f"{name}_conflicts"])
 
 
 def stream_of(key: dg.AssetKey, stage: str) -> str:
@@ -147,6 +154,33 @@ def dataset_asset_spec(spec: DatasetSpec) -> dg.AssetSpec:
         tags={"stage": "dataset", "tenant": spec.tenant},
         automation_condition=follows_upstream(),
     )
+
+
+def entity_specs(spec: EntitySpec) -> list[dg.AssetSpec]:
+    """The assets of an entity: one row for each thing, and one for each conflict ever seen."""
+    things, conflicts = entity_keys(spec.name)
+    deps = [dg.AssetKey(stream.stream.split("/")) for stream in spec.streams]
+    texts = {
+        things: spec.description or f"One row for each {spec.name}, made of the records of several streams.",
+        conflicts: f"Every conflict of {spec.name} ever seen, and how it ended.",
+    }
+    return [
+        dg.AssetSpec(
+            key,
+            deps=deps,
+            description=text,
+            group_name=ENTITIES,
+            kinds={"duckdb", "deltalake"},
+            owners=list(spec.owners),
+            tags={"stage": "entity", "tenant": spec.tenant},
+            automation_condition=follows_upstream(),
+            metadata={
+                TABLE: f"{spec.tenant}/{ENTITIES}/{key.path[-1]}",
+                "dagster/table_name": f"{spec.tenant}.{ENTITIES}.{key.path[-1]}",
+            },
+        )
+        for key, text in texts.items()
+    ]
 
 
 def follows_upstream() -> dg.AutomationCondition[Any]:

@@ -151,11 +151,11 @@ def _failed(name: str, reason: str, declared_in: str) -> dg.Definitions:
 
 
 def _unknown_inputs(defs: dg.Definitions, declared_in: Mapping[str, str]) -> dg.Definitions:
-    """A failed asset for every dataset that names a table nobody makes, or another tenant's."""
+    """A failed asset for every dataset and entity that names a table nobody makes, or another tenant's."""
     specs = specs_of(defs)
     broken = []
     for spec in specs.values():
-        if spec.tags.get("stage") != "dataset":
+        if spec.tags.get("stage") not in ("dataset", "entity"):
             continue
         for key in (d.asset_key for d in spec.deps):
             if wrong := _wrong_input(spec, specs.get(key), key):
@@ -163,7 +163,7 @@ def _unknown_inputs(defs: dg.Definitions, declared_in: Mapping[str, str]) -> dg.
                     s for s in specs.values() if s.tags.get("stage") == "refined" or TABLE in s.metadata
                 ]
                 valid = ", ".join(sorted(s.key.to_user_string() for s in tables))
-                error = ConfigError(wrong, where=f"dataset '{spec.key.path[-1]}'", hint=f"Valid: {valid}")
+                error = ConfigError(wrong, where=f"{spec.tags['stage']} '{spec.key.path[-1]}'", hint=f"Valid: {valid}")
                 if os.environ.get(STRICT):
                     raise error
                 broken.append(

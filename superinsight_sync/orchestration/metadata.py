@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.model.entity import OWN_COLUMNS, EntitySpec
 from superinsight_sync.model.results import (
     CheckOutcome,
     ColumnInfo,
@@ -15,6 +16,7 @@ from superinsight_sync.model.results import (
     ExportResult,
     PullResult,
     RefineResult,
+    ResolveResult,
 )
 
 Metadata = dict[str, Any]
@@ -170,6 +172,42 @@ def of_export(result: ExportResult, spec: DatasetSpec) -> Metadata:
         **({"dagster/column_schema": table_schema(result.columns)} if result.columns else {}),
         **({"dagster/column_lineage": column_lineage(lineage)} if lineage else {}),
     }
+
+
+def of_resolve(result: ResolveResult, spec: EntitySpec) -> tuple[Metadata, Metadata]:
+    """Metadata of an entity's asset, and of that of its conflicts."""
+    columns = {s.stream: s.columns for s in spec.streams}
+    lineage = {
+        c.name: [
+            (dg.AssetKey(stream.split("/")), c.name if mapped is None else mapped[c.name])
+            for stream, mapped in columns.items()
+            if mapped is None or c.name in mapped
+        ]
+        for c in result.columns
+        if c.name not in OWN_COLUMNS
+    }
+    things: Metadata = {
+        "dagster/row_count": result.rows,
+        "sis/load_id": result.load_id,
+        "sis/unchanged": result.unchanged,
+        "sis/seconds": round(result.seconds, 3),
+        "sis/entities_touched": result.touched,
+        "sis/new_versions_of_records": result.new_versions,
+        "sis/input_versions": dg.MetadataValue.json(dict(result.input_versions)),
+        **schema_of(result.columns),
+        "dagster/column_lineage": column_lineage(lineage),
+    }
+    if result.warnings:
+        things["sis/warnings"] = dg.MetadataValue.md("\n".join(f"- {w}" for w in result.warnings))
+    conflicts: Metadata = {
+        "dagster/row_count": result.conflict_rows,
+        "sis/load_id": result.load_id,
+        "sis/unchanged": result.unchanged,
+        "sis/waiting_for_review": result.waiting,
+        **{f"sis/{state}": count for state, count in sorted(result.conflicts.items())},
+        **schema_of(result.conflict_columns),
+    }
+    return things, conflicts
 
 
 def of_check(outcome: CheckOutcome) -> Metadata:

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster import AssetKey, DagsterInstance
 
 from superinsight_sync.core.errors import ConfigError, SisError
+from superinsight_sync.model.entity import ENTITIES
 from superinsight_sync.orchestration import keys
 from superinsight_sync.orchestration.partitions import KEY_TAG, RANGE_END_TAG, RANGE_START_TAG
 from superinsight_sync.orchestration.run_engine import FORCE_TAG
@@ -70,7 +71,7 @@ class RunOutcome:
 
 def select(defs: dg.Definitions, selection: str) -> set[AssetKey]:
     """The assets of a selection: a source (`airline`), a stream (`airline.flights`: its raw, refined and dictionary
-    assets), one asset's key (`airline/flights`), a dataset's name, or Dagster's own syntax (`key:airline/flights+`).
+    assets), one asset's key (`airline/flights`), the name of a dataset or an entity, or Dagster's own syntax (`key:airline/flights+`).
 
     Raises ConfigError if nothing matches.
     """
@@ -80,7 +81,7 @@ def select(defs: dg.Definitions, selection: str) -> set[AssetKey]:
     if dot and f"{source}/{stream}" in known:
         chain = (keys.raw_key, keys.refined_key, keys.dictionary_key)
         return {key for name in chain if (key := name(source, stream)) in known.values()}
-    for name in (selection, f"{keys.DATASETS_GROUP}/{selection}"):
+    for name in (selection, f"{keys.DATASETS_GROUP}/{selection}", f"{ENTITIES}/{selection}"):
         if name in known:
             return {known[name]}
     by_group = {k for k in known.values() if graph.get(k).group_name == selection}

@@ -5,9 +5,11 @@ from functools import partial
 
 from pydantic import BaseModel, ValidationError
 
+from superinsight_sync.conflict.decide import configured
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import load_settings
 from superinsight_sync.model.declaration import ExpectSpec, SourceSpec, StepSpec, StreamSpec
+from superinsight_sync.model.entity import EntitySpec
 from superinsight_sync.model.push import PushSourceSpec, PushStreamSpec
 from superinsight_sync.model.read import Capabilities
 from superinsight_sync.model.types import arrow_type
@@ -23,11 +25,21 @@ Place = tuple[str | int, ...]
 
 def findings(spec: BaseModel) -> Iterator[tuple[Place, ConfigError]]:
     """Everything wrong that pydantic cannot see, and where: an unknown kind, step or expectation, or a wrong key
-    of one, a secret that is written out, in a push source also a type of a column that is none."""
+    of one, a secret that is written out, in a push source also a type of a column that is none, in an entity a wrong
+    strategy."""
     if isinstance(spec, SourceSpec):
         yield from _of_source(spec)
     if isinstance(spec, PushSourceSpec):
         yield from _of_pushed(spec)
+    if isinstance(spec, EntitySpec):
+        where = f"entity '{spec.name}'"
+        for i, strategy in enumerate(spec.strategy):
+            yield from _tried(("strategy", i), where, partial(configured, strategy))
+        for name, of_field in spec.fields.items():
+            for i, strategy in enumerate(of_field.strategy or ()):
+                yield from _tried(("fields", name, "strategy", i), where, partial(configured, strategy))
+            if of_field.type is not None:
+                yield from _tried(("fields", name, "type"), where, partial(arrow_type, of_field.type))
 
 
 def _of_pushed(spec: PushSourceSpec) -> Iterator[tuple[Place, ConfigError]]:

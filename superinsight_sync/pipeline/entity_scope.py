@@ -14,7 +14,7 @@ from superinsight_sync.core.errors import DataError
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.matching.clusters import cluster
 from superinsight_sync.matching.edges import MAX_BLOCK, group_keys, make_edges, make_groups
-from superinsight_sync.model.entity import FIELD_PREFIX, EntitySpec, KeyMatch, SimilarMatch
+from superinsight_sync.model.entity import FIELD_PREFIX, EntitySpec, MatchSpec
 from superinsight_sync.state.reviews import Decision
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ class Scope:
             "CREATE OR REPLACE TABLE versions AS SELECT s.*, m.eid FROM seen s JOIN members m ON m.rid = s.rid"
         )
 
-    def _most(self, match: KeyMatch | SimilarMatch) -> int:
-        return self._spec.max_group if isinstance(match, KeyMatch) else MAX_BLOCK
+    def _most(self, match: MatchSpec) -> int:
+        return self._spec.max_group if match.equal else MAX_BLOCK
 
     def _make_sizes(self) -> None:
         """Makes `sized`: the groups with the number of all records in them, also of those that are not looked at."""
@@ -200,4 +200,4 @@ class Scope:
 
 def needs_everything(spec: EntitySpec) -> bool:
     """Whether a change of one record may touch any other: the bands of `minhash` are not kept."""
-    return any(isinstance(m, SimilarMatch) and m.minhash is not None for m in spec.match)
+    return any(m.minhash is not None for m in spec.match)

@@ -14,6 +14,7 @@ from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.settings import Settings
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
+from superinsight_sync.model.entity import ENTITIES, EntitySpec
 from superinsight_sync.model.push import PushSourceSpec
 from superinsight_sync.pipeline.declaration_checks import findings
 from superinsight_sync.pipeline.yaml_lines import Problem, line_of, read_documents
@@ -23,6 +24,7 @@ COMPONENTS: dict[str, type[BaseModel]] = {
     "superinsight_sync.SyncSource": SourceSpec,
     "superinsight_sync.PushSource": PushSourceSpec,
     "superinsight_sync.Dataset": DatasetSpec,
+    "superinsight_sync.Entity": EntitySpec,
 }
 
 
@@ -41,6 +43,7 @@ class Project:
     """Sources that declare a connection and no streams yet, and where: what `sis discover` can fill."""
     undecided: tuple[tuple[str, Problem], ...] = ()
     """Inputs of datasets that are no streams, and the problem that each is if no own asset has that key either."""
+    entities: dict[str, EntitySpec] = field(default_factory=dict)
 
     def source(self, name: str) -> SourceSpec:
         """Raises ConfigError naming the sources there are."""
@@ -71,6 +74,13 @@ class Project:
         if name not in self.datasets:
             raise ConfigError(f"there is no dataset '{name}'", hint=self._hint(name, self.datasets))
         return self.datasets[name]
+
+    def entity(self, name: str) -> EntitySpec:
+        """Raises ConfigError naming the entities there are."""
+        name = name.removeprefix(f"{ENTITIES}/")
+        if name not in self.entities:
+            raise ConfigError(f"there is no entity '{name}'", hint=self._hint(name, self.entities))
+        return self.entities[name]
 
     def _hint(self, name: str, names: Any) -> str:
         bad = f". {len(self.problems)} problems, the first: {self.problems[0]}" if self.problems else ""
@@ -117,6 +127,7 @@ def load_folder(folder: Path) -> Project:
     sources: dict[str, SourceSpec] = {}
     push_sources: dict[str, PushSourceSpec] = {}
     datasets: dict[str, DatasetSpec] = {}
+    entities: dict[str, EntitySpec] = {}
     problems: list[Problem] = []
     places: dict[str, tuple[Path, yaml.Node]] = {}
     streamless: dict[str, tuple[SourceSpec, Path]] = {}
@@ -136,17 +147,29 @@ def load_folder(folder: Path) -> Project:
                 if spec.name in datasets:
                     problems.append(Problem(file, line, f"dataset '{spec.name}' is declared twice"))
                 datasets[spec.name], places[spec.name] = spec, (file, node)
+            elif isinstance(spec, EntitySpec):
+                if spec.name in entities:
+                    problems.append(Problem(file, line, f"entity '{spec.name}' is declared twice"))
+                entities[spec.name], places[f"{ENTITIES}/{spec.name}"] = spec, (file, node)
     own_code = _has_own_code(folder)
     undecided: list[tuple[str, Problem]] = []
-    for owner, place, unknown, message in _bad_references(sources, datasets):
+    for owner, place, unknown, message in _bad_references(sources, datasets, entities):
         file, node = places[owner]
         problem = Problem(file, line_of(node, ("attributes", *place)), message)
-        if own_code and unknown and place[0] == "inputs":
+        if own_code and unknown and place[0] in ("inputs", "streams") and not owner.endswith("/"):
             undecided.append((unknown, problem))
         else:
             problems.append(problem)
     return Project(
-        folder, sources, datasets, tuple(problems), push_sources, own_code, streamless, tuple(undecided)
+        folder,
+        sources,
+        datasets,
+        tuple(problems),
+        push_sources,
+        own_code,
+        streamless,
+        tuple(undecided),
+        entities,
     )
 
 
@@ -156,7 +179,7 @@ def _has_own_code(folder: Path) -> bool:
 
 
 def _bad_references(
-    sources: dict[str, SourceSpec], datasets: dict[str, DatasetSpec]
+    sources: dict[str, SourceSpec], datasets: dict[str, DatasetSpec], entities: dict[str, EntitySpec]
 ) -> Iterator[tuple[str, tuple[str | int, ...], str | None, str]]:
     """Streams that are named and not there, or another tenant's: whose declaration, where in it, the key if it is
     not there, and the message."""
@@ -172,7 +195,13 @@ def _bad_references(
                     where = f"source '{name}', stream '{stream.name}', reference"
                     key = str(expected.arguments["to"])
                     named.append((f"{name}/", ("streams", i, "expect", j, "to"), where, key, source.tenant))
+    for name, entity in entities.items():
+        for i, described in enumerate(entity.streams):
+            where, key = f"entity '{name}'", described.stream
+            named.append((f"{ENTITIES}/{name}", ("streams", i, "stream"), where, key, entity.tenant))
     known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
+    for entity in entities.values():
+        known |= dict.fromkeys((f"{ENTITIES}/{entity.name}", f"{ENTITIES}/{entity.name}_conflicts"), entity.tenant)
     for owner, place, where, key, tenant in named:
         if key not in known:
             yield owner, place, key, f"{where}: there is no stream '{key}'. {_valid(key, known)}"

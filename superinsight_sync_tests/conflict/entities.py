@@ -38,7 +38,7 @@ def customer(**changes: Any) -> EntitySpec:
     attributes: dict[str, Any] = {
         "name": "customer",
         "streams": [{"stream": f"{s}/customers", **stream, "columns": fields} for s in ("crm", "shop")],
-        "match": [{"on": ["email"]}],
+        "match": [{"equal": ["email"]}],
         "strategy": [{"strategy": "newest"}],
     }
     return EntitySpec.model_validate({**attributes, **changes})
