@@ -1,4 +1,4 @@
-"""Commands on values that disagree: conflicts list, show, resolve, assign, undo, undo-load, split, decisions."""
+"""Commands on values that disagree: conflicts list, show, resolve, assign, undo, undo-load, split, decisions, learn."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -36,7 +36,9 @@ def conflicts_command() -> None:
     show_default=True,
     help="Only in this state.",
 )
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Conflicts at most.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Conflicts at most."
+)
 @json_option
 @errors_shown
 def conflicts_list(entity: str | None, state: str, limit: int, as_json: bool) -> None:
@@ -57,7 +59,16 @@ def conflicts_list(entity: str | None, state: str, limit: int, as_json: bool) ->
         show_json({"conflicts": [asdict(c) for c in found]})
         return
     rows = [
-        (c.conflict_id[:8], c.entity, c.field, c.type, c.state, len(c.claims), f"{c.since:%Y-%m-%d %H:%M}", c.assigned_to)
+        (
+            c.conflict_id[:8],
+            c.entity,
+            c.field,
+            c.type,
+            c.state,
+            len(c.claims),
+            f"{c.since:%Y-%m-%d %H:%M}",
+            c.assigned_to,
+        )
         for c in found
     ]
     columns = ["id", "entity", "field", "type", "state", "values", "since (UTC)", "assigned to"]
@@ -81,10 +92,22 @@ def conflicts_show(conflict: str, as_json: bool) -> None:
     if as_json:
         show_json(asdict(found))
         return
-    shown = {k: v for k, v in asdict(found).items() if k not in ("claims", "signature", "decisions")}
+    shown = {k: v for k, v in asdict(found).items() if k not in ("claims", "signature")}
     shown["downstream"] = ", ".join(found.downstream)
-    show_table(f"Conflict {found.conflict_id[:8]}", ["", "value"], [(k.replace("_", " "), v) for k, v in shown.items()])
-    rows = [("NULL" if c.value is None else c.value, c.streams, f"{c.since:%Y-%m-%d %H:%M:%S}", ", ".join(c.loads)) for c in found.claims]
+    show_table(
+        f"Conflict {found.conflict_id[:8]}",
+        ["", "value"],
+        [(k.replace("_", " "), v) for k, v in shown.items()],
+    )
+    rows = [
+        (
+            "NULL" if c.value is None else c.value,
+            c.streams,
+            f"{c.since:%Y-%m-%d %H:%M:%S}",
+            ", ".join(c.loads),
+        )
+        for c in found.claims
+    ]
     show_table("Values", ["value", "streams", "since (UTC)", "loads"], rows)
 
 
@@ -225,8 +248,40 @@ def conflicts_decisions(entity: str, undone: bool, as_json: bool) -> None:
     if as_json:
         show_json({"decisions": [asdict(d) for d in found]})
         return
-    rows = [(d.id, d.kind, d.field, f"{d.at:%Y-%m-%d %H:%M}", d.decided_by, d.note, d.undone_by) for d in found]
+    rows = [
+        (d.id, d.kind, d.field, f"{d.at:%Y-%m-%d %H:%M}", d.decided_by, d.note, d.undone_by) for d in found
+    ]
     show_table("Decisions", ["id", "kind", "field", "at (UTC)", "by", "note", "taken back by"], rows, ["id"])
+
+
+@conflicts_command.command("learn")
+@click.argument("entity")
+@click.option(
+    "--precision",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0.5, 1, max_open=True),
+    help="The share of reviewed cases in which `trust` must have been right to decide alone.",
+)
+@_by
+@json_option
+@errors_shown
+def conflicts_learn(entity: str, precision: float, by: str | None, as_json: bool) -> None:
+    """Learns how far each stream can be trusted, for the strategy `trust`; what it learned can be taken back.
+
+    \b
+    Example:
+        sis conflicts learn customer
+    """
+    from superinsight_sync.pipeline.learn import learn_trust
+
+    spec = _project().entity(entity)
+    decides = learn_trust(_engine(), spec, by or _user(), precision=precision)
+    if as_json:
+        show_json({"entity": spec.name, "decides": decides})
+        return
+    names = ", ".join(sorted(decides)) or "no field: too few cases were reviewed, or it was wrong too often"
+    tell(f"trust decides {names}. {_NEXT.format(spec.name)}")
 
 
 def _told(number: int, entity: str, *, as_json: bool) -> None:
@@ -253,4 +308,3 @@ def _engine() -> "Engine":
     from superinsight_sync.pipeline.engine import open_engine
 
     return open_engine()
-

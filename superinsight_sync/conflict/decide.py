@@ -105,7 +105,7 @@ def _group(duck: "duckdb.DuckDBPyConnection", context: StrategyContext) -> None:
 def _as_decided(duck: "duckdb.DuckDBPyConnection", context: StrategyContext) -> None:
     """What people decided: of these values before; else of others, and only one value is new since."""
     chosen = f"CASE WHEN d.choice IS NULL THEN TRY_CAST(d.text AS {context.type}) ELSE v.value END"
-    mine = f"(SELECT * FROM decisions WHERE field = {literal(context.field)})"
+    mine = f"(SELECT * FROM decisions WHERE field = {literal(context.field)})"  # noqa: S608 - quoted names
     duck.execute(
         f"""CREATE OR REPLACE TABLE found AS
         SELECT eid, arg_max(struct_pack(v := value), id).v AS value, 'decision ' || max(id) AS how, 'decided' AS state
@@ -138,13 +138,14 @@ def _by_strategy(duck: "duckdb.DuckDBPyConnection", way: Way, context: StrategyC
         f"(SELECT c.eid, c.rid, c.value, c.stream, c.place, c.as_of, c.version, c.text AS _text, w.weight,"  # noqa: S608
         f" {_HASH.format('c.')} AS _hash{listed}"
         f" FROM {CLAIMS} c SEMI JOIN open o ON o.eid = c.eid JOIN current r ON r.rid = c.rid"
-        f" LEFT JOIN (SELECT stream, weight FROM weights WHERE field = {literal(context.field)}) w ON w.stream = c.stream)"
+        f" LEFT JOIN (SELECT stream, weight FROM weights WHERE field = {literal(context.field)}) w"
+        " ON w.stream = c.stream)"
     )
     if isinstance(compiled, Combined):
         duck.execute(
             f"""CREATE OR REPLACE TABLE found AS
-            SELECT eid, CAST({compiled.value} AS {context.type}) AS value, {literal(way.name)} AS how, 'resolved' AS state
-            FROM {rows} GROUP BY eid HAVING count(_text) = 0 AND count(value) > 0"""  # noqa: S608 - compiled by strategies
+            SELECT eid, CAST({compiled.value} AS {context.type}) AS value, {literal(way.name)} AS how,
+                   'resolved' AS state FROM {rows} GROUP BY eid HAVING count(_text) = 0 AND count(value) > 0"""  # noqa: S608 - compiled by strategies
         )
         return
     assert isinstance(compiled, Scored)

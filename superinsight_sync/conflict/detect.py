@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import duckdb
 
 CLAIMS = "claims"
-"""Table of the claims that contend for a field: eid, rid, stream, place, value, text (if it does not fit), as_of, version,
-load."""
+"""Table of the claims that contend for a field: eid, rid, stream, place, value, text (if it does not fit), as_of,
+version, load."""
 CASES = "cases"
 """Table of the fields in question: eid, type (NULL: an update that the others have not followed yet), base (a struct
 `v`; NULL: there is none), base_at."""
@@ -64,8 +64,8 @@ def make_agreed(duck: "duckdb.DuckDBPyConnection", fields: Sequence[str]) -> lis
             f" OR bool_or(unfit IS NOT NULL AND {unfit}) FILTER (counts)) AS disputed_{i}"
         )
     duck.execute(
-        f"CREATE OR REPLACE TABLE agreed AS SELECT eid, {', '.join(parts)} FROM current GROUP BY eid"
-    )  # noqa: S608
+        f"CREATE OR REPLACE TABLE agreed AS SELECT eid, {', '.join(parts)} FROM current GROUP BY eid"  # noqa: S608 - quoted names
+    )
     flags = ", ".join(f"coalesce(bool_or(disputed_{i}), false)" for i in range(len(fields)))
     (found,) = duck.execute(f"SELECT {flags} FROM agreed").fetchall()  # noqa: S608 - numbers
     return [name for name, is_disputed in zip(fields, found, strict=True) if is_disputed]

@@ -41,14 +41,15 @@ class Fields:
 def resolve_entities(duck: "duckdb.DuckDBPyConnection", spec: EntitySpec, fields: Fields) -> str:
     """Makes `found_conflicts`; gives the SELECT of the entities' rows.
 
-    Reads `versions` (see `conflict.detect`), `decisions` (id, field, eid, signature, choice, text, hashes, decided_at), and
-    `weights` (field, stream, weight). Raises ConfigError for a wrong strategy.
+    Reads `versions` (see `conflict.detect`), `decisions` (id, field, eid, signature, choice, text, hashes,
+    decided_at), and `weights` (field, stream, weight). Raises ConfigError for a wrong strategy.
     """
     names = list(fields.types)
     make_current(duck, names)
     duck.execute(
         """CREATE OR REPLACE TABLE found_conflicts (conflict_id VARCHAR, entity_id VARCHAR, field VARCHAR, type VARCHAR,
-        state VARCHAR, claims STRUCT(value VARCHAR, streams VARCHAR, loads VARCHAR[], since TIMESTAMPTZ, choice VARCHAR)[],
+        state VARCHAR, claims STRUCT(value VARCHAR, streams VARCHAR, loads VARCHAR[],
+        since TIMESTAMPTZ, choice VARCHAR)[],
         agreed VARCHAR, value VARCHAR, decided_by VARCHAR, since TIMESTAMPTZ, signature VARCHAR, priority DOUBLE)"""
     )
     duck.execute("CREATE OR REPLACE TABLE notes (eid VARCHAR, field VARCHAR, how VARCHAR, waits BOOLEAN)")
@@ -69,8 +70,8 @@ def resolve_entities(duck: "duckdb.DuckDBPyConnection", spec: EntitySpec, fields
 def _settle(duck: "duckdb.DuckDBPyConnection", spec: EntitySpec, fields: Fields, name: str) -> None:
     settle(duck, fields.context(spec, name), spec.strategies(name))
     duck.execute(
-        f"INSERT INTO notes SELECT eid, {literal(name)}, how, coalesce(state = 'waiting', false) FROM settled"
-    )  # noqa: S608
+        f"INSERT INTO notes SELECT eid, {literal(name)}, how, coalesce(state = 'waiting', false) FROM settled"  # noqa: S608 - quoted names
+    )
     critical = 10 if name == EXISTENCE or (name in spec.fields and spec.fields[name].critical) else 1
     far = "1 - jaro_winkler_similarity(min(o.shown), max(o.shown))"
     duck.execute(
@@ -104,7 +105,8 @@ def _entities(names: Sequence[str], disputed: Sequence[str]) -> str:
                m.aliases, m.records, coalesce(n.undecided, []) AS undecided, coalesce(n.decided_by, []) AS decided_by
         FROM agreed a {" ".join(joins)} LEFT JOIN settled d ON d.eid = a.eid
         JOIN (SELECT eid, bool_and(gone) AS gone, max(as_of) FILTER (gone) AS gone_at,
-                     coalesce(list_sort(list(rid) FILTER (rid <> eid)), []) AS aliases, list_sort(list(stream || ' ' || key)) AS records
+                     coalesce(list_sort(list(rid) FILTER (rid <> eid)), []) AS aliases,
+                     list_sort(list(stream || ' ' || key)) AS records
               FROM current GROUP BY eid) m ON m.eid = a.eid
         LEFT JOIN (SELECT eid, list(field ORDER BY field) FILTER (waits) AS undecided,
                           list(struct_pack(field := field, how := how) ORDER BY field) AS decided_by

@@ -45,8 +45,8 @@ def make_groups(
             key = f"CAST(to_json([{', '.join(f'CAST({p} AS VARCHAR)' for p in parts)}]) AS VARCHAR)"
             given = " AND ".join(f"{p} IS NOT NULL" for p in parts)
             duck.execute(
-                f"INSERT INTO {into} SELECT DISTINCT _node, {number}, {part}, {key} FROM {rows} WHERE {given}"
-            )  # noqa: S608 - checked above
+                f"INSERT INTO {into} SELECT DISTINCT _node, {number}, {part}, {key} FROM {rows} WHERE {given}"  # noqa: S608 - quoted names
+            )
         if match.minhash is not None:
             bands(duck, rows, quote(match.minhash), number, into)
 

@@ -23,8 +23,8 @@ _FIRST_PART = 1_000
 def bands(duck: "duckdb.DuckDBPyConnection", rows: str, column: str, match: int, into: str) -> None:
     """Adds the bands of a text column of `rows` to the table `into` (node, match, part, grp)."""
     reader = duck.cursor().sql(
-        f"SELECT _node AS node, CAST({column} AS VARCHAR) AS text FROM {rows} WHERE text IS NOT NULL"
-    )  # noqa: S608 - a quoted name
+        f"SELECT _node AS node, CAST({column} AS VARCHAR) AS text FROM {rows} WHERE text IS NOT NULL"  # noqa: S608 - quoted names
+    )
     for batch in reader.to_arrow_reader(_BATCH):
         found = _batch(batch)
         duck.register("_bands", found)

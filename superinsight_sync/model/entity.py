@@ -1,5 +1,6 @@
 """The YAML vocabulary of entities: which streams describe one thing, how records meet, how differences end."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -55,7 +56,7 @@ class MatchSpec(Declared):
     equal: tuple[Name, ...] = ()
     """Fields. Records with equal values in all of them are one thing. A record in which one of them is NULL matches
     nothing by this key."""
-    similar: dict[Name, float] = {}
+    similar: Mapping[Name, float] = {}
     """Field → its weight. The likeness of two records is the weighted mean of their fields' likeness (Jaro-Winkler)."""
     block: tuple[str, ...] = ()
     """`similar`: expressions over the fields; records are compared if one of them is equal: `zip`, `left(name, 4)`."""
@@ -69,7 +70,9 @@ class MatchSpec(Declared):
         if bool(self.equal) == bool(self.similar):
             raise ValueError("a match has either `equal` or `similar`")
         if self.similar and not self.block and self.minhash is None:
-            raise ValueError("`similar` needs `block` or `minhash`: to compare all records with all takes too long")
+            raise ValueError(
+                "`similar` needs `block` or `minhash`: to compare all records with all takes too long"
+            )
         if self.equal and (self.block or self.minhash is not None):
             raise ValueError("`block` and `minhash` belong to `similar`")
         if any(weight <= 0 for weight in self.similar.values()):
@@ -112,7 +115,7 @@ class EntitySpec(Declared):
     """How records of one thing find each other. Each is tried; records that any of them joins are one thing."""
     strategy: tuple[StrategySpec, ...] = ()
     """How conflicts end, in order, where a field says nothing itself. What none decides waits for review."""
-    fields: dict[Name, EntityField] = {}
+    fields: Mapping[Name, EntityField] = {}
     """Field → what holds of it."""
     deletes: Literal["any", "all"] = "any"
     """`any`: a thing is gone when one stream deletes its record, unless another stream changed it since they agreed:

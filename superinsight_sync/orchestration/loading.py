@@ -163,7 +163,9 @@ def _unknown_inputs(defs: dg.Definitions, declared_in: Mapping[str, str]) -> dg.
                     s for s in specs.values() if s.tags.get("stage") == "refined" or TABLE in s.metadata
                 ]
                 valid = ", ".join(sorted(s.key.to_user_string() for s in tables))
-                error = ConfigError(wrong, where=f"{spec.tags['stage']} '{spec.key.path[-1]}'", hint=f"Valid: {valid}")
+                error = ConfigError(
+                    wrong, where=f"{spec.tags['stage']} '{spec.key.path[-1]}'", hint=f"Valid: {valid}"
+                )
                 if os.environ.get(STRICT):
                     raise error
                 broken.append(

@@ -71,7 +71,8 @@ class RunOutcome:
 
 def select(defs: dg.Definitions, selection: str) -> set[AssetKey]:
     """The assets of a selection: a source (`airline`), a stream (`airline.flights`: its raw, refined and dictionary
-    assets), one asset's key (`airline/flights`), the name of a dataset or an entity, or Dagster's own syntax (`key:airline/flights+`).
+    assets), one asset's key (`airline/flights`), the name of a dataset or an entity, or Dagster's own
+    syntax (`key:airline/flights+`).
 
     Raises ConfigError if nothing matches.
     """

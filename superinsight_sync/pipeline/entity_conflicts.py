@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _COLUMNS = "conflict_id, entity_id, field, type, state, claims, agreed, value, decided_by, since, signature, priority"
 
 
+_ENDED = "CASE WHEN here AND ended_at IS NULL THEN 'ended' ELSE state END"
+
+
 class ConflictTable:
     """Works on `found_conflicts`, the conflicts that there are now of the entities in `made`."""
 
@@ -40,7 +43,7 @@ class ConflictTable:
                    NULL::TIMESTAMPTZ AS ended_at
             FROM found_conflicts f LEFT JOIN past p ON p.conflict_id = f.conflict_id
             UNION ALL
-            SELECT {_COLUMNS.replace(" state,", " CASE WHEN here AND ended_at IS NULL THEN 'ended' ELSE state END AS state,")},
+            SELECT {_COLUMNS.replace(" state,", f" {_ENDED} AS state,")},
                    first_load, seen_at, due_at, CASE WHEN here THEN coalesce(ended_at, ?::TIMESTAMPTZ) ELSE ended_at END
             FROM (SELECT p.*, p.entity_id IN (FROM looked_at) AS here FROM past p
                   ANTI JOIN found_conflicts f ON f.conflict_id = p.conflict_id)""".replace(  # noqa: S608 - our own names
@@ -62,7 +65,7 @@ class ConflictTable:
         ids = pa.table({"conflict_id": pa.array([r.conflict_id for r in known], pa.string())})
         self._duck.register("_queued", ids)
         over = self._duck.execute(
-            "SELECT conflict_id FROM _queued ANTI JOIN (SELECT * FROM conflicts_now WHERE state = 'waiting') c USING (conflict_id)"
+            "SELECT conflict_id FROM _queued ANTI JOIN (FROM conflicts_now WHERE state = 'waiting') c USING (conflict_id)"
         ).fetchall()
         self._duck.unregister("_queued")
         reviews.remove(tenant, name, [row[0] for row in over])

@@ -5,11 +5,12 @@ records of the entities that these are in. What matches between other records is
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from superinsight_sync.conflict.detect import column_of
+from superinsight_sync.conflict.resolve import Fields, resolve_entities
 from superinsight_sync.core.errors import DataError
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.matching.clusters import cluster
@@ -39,7 +40,7 @@ class Scope:
         fields: Sequence[str],
         standing: Sequence[Decision],
     ) -> None:
-        self._duck, self._spec, self._fields = duck, spec, tuple(fields)
+        self._duck, self._spec, self._fields, self._standing = duck, spec, tuple(fields), standing
         undone = ", ".join(literal(str(d.detail["load"])) for d in standing if d.kind == "undo_load")
         counts = f"WHERE load NOT IN ({undone})" if undone else ""
         duck.execute(f"CREATE OR REPLACE VIEW records AS SELECT * FROM all_records {counts}")  # noqa: S608 - quoted
@@ -89,7 +90,8 @@ class Scope:
                 names = [f"k{n}" for n in range(len(parts))]
                 meet = " AND ".join(f"x.{n} = y.{n}" for n in names)
                 duck.execute(
-                    f"""INSERT INTO near SELECT DISTINCT x._rid FROM (SELECT _node AS _rid, {listed} FROM ({self._plain("records")})) x
+                    f"""INSERT INTO near SELECT DISTINCT x._rid FROM (
+                        SELECT _node AS _rid, {listed} FROM ({self._plain("records")})) x
                     SEMI JOIN (SELECT DISTINCT {listed} FROM ({self._plain("seed_rows")})) y ON {meet}"""  # noqa: S608 - checked by group_keys
                 )
         duck.execute(
@@ -130,7 +132,8 @@ class Scope:
         duck.execute(
             f"""CREATE OR REPLACE TABLE nodes AS SELECT p.*, coalesce(t.tag, '') AS _tag
             FROM ({self._plain("(FROM seen QUALIFY seq = max(seq) OVER (PARTITION BY rid))")}) p
-            LEFT JOIN (SELECT rid, string_agg(id, ' ' ORDER BY id) AS tag FROM splits GROUP BY rid) t ON t.rid = p._node"""  # noqa: S608
+            LEFT JOIN (SELECT rid, string_agg(id, ' ' ORDER BY id) AS tag FROM splits GROUP BY rid) t
+            ON t.rid = p._node"""  # noqa: S608
         )
         make_groups(duck, self._spec.match, self._fields, "nodes", "grouped")
         self._make_sizes()
@@ -139,7 +142,8 @@ class Scope:
         cluster(duck, "(SELECT _node AS node FROM nodes)", "edges", "labels")
         duck.execute(
             """CREATE OR REPLACE TABLE members AS
-            SELECT l.node AS rid, min(struct_pack(as_of := f.as_of, rid := f.rid)) OVER (PARTITION BY l.label).rid AS eid
+            SELECT l.node AS rid,
+                   min(struct_pack(as_of := f.as_of, rid := f.rid)) OVER (PARTITION BY l.label).rid AS eid
             FROM labels l JOIN (SELECT rid, min(as_of) AS as_of FROM seen GROUP BY rid) f ON f.rid = l.node"""
         )
         duck.execute(
@@ -161,7 +165,8 @@ class Scope:
                 meet = " AND ".join(f"x.{n} = y.{n}" for n in names)
                 duck.execute(
                     f"""INSERT INTO sizes SELECT {number}, {part}, {key}, count(DISTINCT _rid)
-                    FROM (SELECT _node AS _rid, {listed} FROM ({self._plain("records")})) x SEMI JOIN (SELECT DISTINCT {listed} FROM nodes) y ON {meet}
+                    FROM (SELECT _node AS _rid, {listed} FROM ({self._plain("records")})) x
+                    SEMI JOIN (SELECT DISTINCT {listed} FROM nodes) y ON {meet}
                     GROUP BY {", ".join(names)}"""  # noqa: S608 - checked by group_keys
                 )
         duck.execute(
@@ -181,6 +186,45 @@ class Scope:
                     "join none of them"
                 )
 
+    # entities
+
+    def resolve(self, fields: Fields) -> None:
+        """Makes `made`, the entities of the records looked at, and `found_conflicts`.
+
+        Raises DataError if the merge check fails.
+        """
+        self.match()
+        self._give_decisions()
+        made = resolve_entities(self._duck, self._spec, fields)
+        self._duck.execute(f"CREATE OR REPLACE TABLE made AS {made}")
+        self.check()
+
+    def _give_decisions(self) -> None:
+        """Makes `decisions`, each with the entity that the record it names is in now, and `weights`."""
+        duck = self._duck
+        rows = [d for d in self._standing if d.kind == "resolve"]
+        given: dict[str, Any] = {
+            "id": pa.array([d.id for d in rows], pa.int64()),
+            "field": pa.array([d.field for d in rows], pa.string()),
+            "rid": pa.array([d.entity_id for d in rows], pa.string()),
+            "decided_at": pa.array([d.at for d in rows], pa.timestamp("us", "UTC")),
+        }
+        for name in ("signature", "choice", "text"):
+            given[name] = pa.array([d.detail.get(name) for d in rows], pa.string())
+        given["hashes"] = pa.array([d.detail["hashes"] for d in rows], pa.list_(pa.string()))
+        duck.register("_decisions", pa.table(given))
+        duck.execute(
+            "CREATE OR REPLACE TABLE decisions AS SELECT d.*, m.eid FROM _decisions d JOIN members m ON m.rid = d.rid"
+        )
+        duck.unregister("_decisions")
+        learned = [d.detail["weights"] for d in self._standing if d.kind == "trust"][-1:]
+        weights = [(f, s, w) for of in learned for f, streams in of.items() for s, w in streams.items()]
+        columns = [("field", pa.string()), ("stream", pa.string()), ("weight", pa.float64())]
+        table = pa.table({n: pa.array([w[i] for w in weights], kind) for i, (n, kind) in enumerate(columns)})
+        duck.register("_weights", table)
+        duck.execute("CREATE OR REPLACE TABLE weights AS FROM _weights")
+        duck.unregister("_weights")
+
     def check(self) -> None:
         """Raises DataError if a record is in no entity or in two: nothing is published then."""
         ((records, members, entities, ids, taken),) = self._duck.execute(
@@ -192,8 +236,8 @@ class Scope:
         ).fetchall()
         if records != members or entities != ids or taken:
             raise DataError(
-                f"the merge check failed: {records} records are in {members} places, {entities} entities have {ids} ids,"
-                f" {taken} ids are taken",
+                f"the merge check failed: {records} records are in {members} places, {entities} entities have {ids}"
+                f" ids, {taken} ids are taken",
                 hint="Nothing was published. Run it with --force, and report this",
             )
 

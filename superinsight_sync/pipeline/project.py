@@ -201,7 +201,9 @@ def _bad_references(
             named.append((f"{ENTITIES}/{name}", ("streams", i, "stream"), where, key, entity.tenant))
     known = {f"{s.name}/{t.name}": s.tenant for s in sources.values() for t in s.streams}
     for entity in entities.values():
-        known |= dict.fromkeys((f"{ENTITIES}/{entity.name}", f"{ENTITIES}/{entity.name}_conflicts"), entity.tenant)
+        known |= dict.fromkeys(
+            (f"{ENTITIES}/{entity.name}", f"{ENTITIES}/{entity.name}_conflicts"), entity.tenant
+        )
     for owner, place, where, key, tenant in named:
         if key not in known:
             yield owner, place, key, f"{where}: there is no stream '{key}'. {_valid(key, known)}"

@@ -1,8 +1,8 @@
 """Resolve: one record for each real thing, of the records of several streams; published as a whole or not at all.
 
 The order of commits makes a kill harmless at any point: first the new versions of records, which are a set; then the
-conflicts and the queue; last the entities, whose checkpoint says up to where the records and decisions are in them. What
-was interrupted is found again by that checkpoint and done again.
+conflicts and the queue; last the entities, whose checkpoint says up to where the records and decisions are in them.
+What was interrupted is found again by that checkpoint and done again.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from superinsight_sync.conflict.decide import ways
-from superinsight_sync.conflict.resolve import Fields, resolve_entities
+from superinsight_sync.conflict.resolve import Fields
 from superinsight_sync.core.canonical import fingerprint
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.core.duckdb_session import open_duckdb
@@ -107,11 +107,7 @@ def _resolve(job: _Resolve, taken: Taken, tally: Tally, started: float, *, force
     if unchanged:
         tally.unchanged = True
         return _result(job, taken, (), started, unchanged=True)
-    scope.match()
-    _give_decisions(job)
-    made = resolve_entities(job.duck, spec, job.fields)
-    job.duck.execute(f"CREATE OR REPLACE TABLE made AS {made}")
-    scope.check()
+    scope.resolve(job.fields)
     point = {
         "records": records_version,
         "inputs": dict(taken.versions),
@@ -143,38 +139,8 @@ def _decided(job: _Resolve, last: Checkpoint) -> list[Decision]:
     return [d for d in everything if d.id in now ^ then]
 
 
-def _give_decisions(job: _Resolve) -> None:
-    """Makes `decisions`, each with the entity that the record it names is in now, and `weights`."""
-    rows = [d for d in job.standing if d.kind == "resolve"]
-    given: dict[str, Any] = {
-        "id": pa.array([d.id for d in rows], pa.int64()),
-        "field": pa.array([d.field for d in rows], pa.string()),
-        "rid": pa.array([d.entity_id for d in rows], pa.string()),
-        "decided_at": pa.array([d.at for d in rows], pa.timestamp("us", "UTC")),
-    }
-    for name in ("signature", "choice", "text"):
-        given[name] = pa.array([d.detail.get(name) for d in rows], pa.string())
-    given["hashes"] = pa.array([d.detail["hashes"] for d in rows], pa.list_(pa.string()))
-    job.duck.register("_decisions", pa.table(given))
-    job.duck.execute(
-        "CREATE OR REPLACE TABLE decisions AS SELECT d.*, m.eid FROM _decisions d JOIN members m ON m.rid = d.rid"
-    )
-    job.duck.unregister("_decisions")
-    learned = [d for d in job.standing if d.kind == "trust"]
-    weights = [
-        (f, s, w)
-        for f, of in (learned[-1].detail["weights"] if learned else {}).items()
-        for s, w in of.items()
-    ]
-    columns = [("field", pa.string()), ("stream", pa.string()), ("weight", pa.float64())]
-    table = pa.table({n: pa.array([w[i] for w in weights], kind) for i, (n, kind) in enumerate(columns)})
-    job.duck.register("_weights", table)
-    job.duck.execute("CREATE OR REPLACE TABLE weights AS FROM _weights")
-    job.duck.unregister("_weights")
-
-
 def _publish(job: _Resolve, point: dict[str, Any], tally: Tally) -> None:
-    """Commits the conflicts, tells the queue, and commits the entities with the versions of all that they are made of."""
+    """Commits the conflicts, tells the queue, commits the entities with the versions of all that they are made of."""
     lake, spec, now = job.engine.lake, job.spec, utc_now()
     load_id = f"entity-{new_load_id()}"
     commit = Commit(

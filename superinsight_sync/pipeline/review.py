@@ -1,7 +1,7 @@
 """What people do about conflicts: look, decide, take a decision back. The next resolve carries it out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from superinsight_sync.core.sql import close_to
 from superinsight_sync.model.entity import EntitySpec
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.project import Project
-from superinsight_sync.state.reviews import Decision
+from superinsight_sync.state.reviews import About, Decision
 
 _CHARS_OF_ID = 8
 
@@ -47,7 +47,6 @@ class Conflict:
     ended_at: datetime | None = None
     assigned_to: str | None = None
     downstream: tuple[str, ...] = ()
-    decisions: tuple[Decision, ...] = field(default=())
 
 
 def find_conflict(engine: Engine, project: Project, conflict_id: str) -> tuple[EntitySpec, Conflict]:
@@ -75,7 +74,9 @@ def list_conflicts(
         return []
     rows = engine.lake.dataset(spec.conflicts)
     table = rows.to_table(filter=None if state is None else pc.field("state") == state)
-    ordered = table.sort_by([("priority", "descending"), ("since", "ascending"), ("conflict_id", "ascending")])
+    ordered = table.sort_by(
+        [("priority", "descending"), ("since", "ascending"), ("conflict_id", "ascending")]
+    )
     return [_conflict(engine, project, spec, row) for row in ordered.slice(0, limit).to_pylist()]
 
 
@@ -88,7 +89,9 @@ def _rows(engine: Engine, spec: EntitySpec, conflict_id: str) -> list[dict[str, 
 
 def _conflict(engine: Engine, project: Project, spec: EntitySpec, row: dict[str, Any]) -> Conflict:
     where = {"tenant": spec.tenant, "entity": spec.name}
-    waits = engine.state.reviews.list(1, tenant=where["tenant"], entity=where["entity"], conflict_id=row["conflict_id"])
+    waits = engine.state.reviews.list(
+        1, tenant=where["tenant"], entity=where["entity"], conflict_id=row["conflict_id"]
+    )
     reached = [d.name for d in project.datasets.values() if f"entities/{spec.name}" in d.inputs.values()]
     known = {name: row[name] for name in Conflict.__dataclass_fields__ if name in row}
     claims = tuple(Claim(**{**c, "loads": tuple(c["loads"] or ())}) for c in row["claims"])
@@ -100,7 +103,9 @@ def _conflict(engine: Engine, project: Project, spec: EntitySpec, row: dict[str,
     )
 
 
-def decide(engine: Engine, spec: EntitySpec, conflict: Conflict, by: str, *, note: str = "", **chosen: str) -> int:
+def decide(
+    engine: Engine, spec: EntitySpec, conflict: Conflict, by: str, *, note: str = "", **chosen: str
+) -> int:
     """Keeps what a person decided: the decision's number.
 
     Args:
@@ -128,11 +133,13 @@ def decide(engine: Engine, spec: EntitySpec, conflict: Conflict, by: str, *, not
             detail["choice"] = same[0].choice
         else:
             detail["text"] = wanted
-    of = (conflict.entity_id, conflict.field)
-    return engine.state.decisions.add(spec.tenant, spec.name, "resolve", detail, by, of=of, note=note)
+    about: About = {"entity_id": conflict.entity_id, "field": conflict.field, "note": note}
+    return engine.state.decisions.add(spec.tenant, spec.name, "resolve", detail, by, **about)
 
 
-def split(engine: Engine, spec: EntitySpec, records: Sequence[tuple[str, str]], by: str, *, note: str = "") -> int:
+def split(
+    engine: Engine, spec: EntitySpec, records: Sequence[tuple[str, str]], by: str, *, note: str = ""
+) -> int:
     """Says that records, each (stream, key as the entity's `records` show it), are a thing of their own.
 
     Raises ConfigError for a record that is not known.
@@ -156,7 +163,9 @@ def undo_load(engine: Engine, spec: EntitySpec, load_id: str, by: str, *, note: 
 
     rows = engine.lake.dataset(spec.records).count_rows(filter=pc.field("load") == load_id)
     if not rows:
-        raise ConfigError(f"no record of {spec.name} came with load '{load_id}'", hint="See `sis history <stream>`")
+        raise ConfigError(
+            f"no record of {spec.name} came with load '{load_id}'", hint="See `sis history <stream>`"
+        )
     return engine.state.decisions.add(spec.tenant, spec.name, "undo_load", {"load": load_id}, by, note=note)
 
 

@@ -1,7 +1,7 @@
 """The review queue: conflicts that wait for a person, and what people decided."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -17,7 +17,7 @@ trust: the weights of sources, learned and calibrated."""
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Review:
     """A conflict that waits. `since` is when its newest claim was made."""
 
@@ -33,7 +33,7 @@ class Review:
     assigned_to: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Decision:
     """What a person decided. `detail` holds what the kind needs."""
 
@@ -46,7 +46,7 @@ class Decision:
     decided_by: str
     at: datetime
     note: str = ""
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     undone_by: str | None = None
     undone_at: datetime | None = None
 
@@ -61,6 +61,14 @@ class ReviewFilter(TypedDict, total=False):
     field: str
     type: str
     assigned_to: str
+
+
+class About(TypedDict, total=False):
+    """What a decision is about, and why it was made."""
+
+    entity_id: str
+    field: str
+    note: str
 
 
 class Reviews:
@@ -131,23 +139,17 @@ class Decisions:
         kind: DecisionKind,
         detail: Mapping[str, Any],
         by: str,
-        *,
-        of: tuple[str | None, str | None] = (None, None),
-        note: str = "",
+        **about: Unpack[About],
     ) -> int:
-        """Keeps a decision; its id.
-
-        Args:
-            of: the entity's id and the field that it is about.
-        """
+        """Keeps a decision; its id."""
         row = {
             "tenant": tenant,
             "entity": entity,
             "kind": kind,
-            "entity_id": of[0],
-            "field": of[1],
+            "entity_id": about.get("entity_id"),
+            "field": about.get("field"),
             "detail": dict(detail),
-            "note": clean(note),
+            "note": clean(about.get("note", "")),
             "decided_by": clean(by),
             "at": utc_now(),
         }

@@ -73,7 +73,11 @@ def test_two_databases_that_disagree_become_one_table_a_queue_and_a_dataset(new_
     assert (bob["phone"], eve["city"]) == ("22", "Bern")
 
     (waiting,) = sis("conflicts", "list", "--json").document["conflicts"]
-    assert (waiting["field"], waiting["type"], waiting["downstream"]) == ("phone", "insert/insert", ["phones"])
+    assert (waiting["field"], waiting["type"], waiting["downstream"]) == (
+        "phone",
+        "insert/insert",
+        ["phones"],
+    )
     short = waiting["conflict_id"][:8]
     assert short in sis("conflicts", "list", "person").out
     shown = sis("conflicts", "show", short)
@@ -81,7 +85,9 @@ def test_two_databases_that_disagree_become_one_table_a_queue_and_a_dataset(new_
     assert sis("conflicts", "assign", short, "li@x.org").code == 0
     assert sis("conflicts", "list", "--json").document["conflicts"][0]["assigned_to"] == "li@x.org"
     assert sis("conflicts", "resolve", short).code == 2
-    decided = sis("conflicts", "resolve", short, "--take", "store/buyers", "--note", "asked", "--json").document
+    decided = sis(
+        "conflicts", "resolve", short, "--take", "store/buyers", "--note", "asked", "--json"
+    ).document
     run()
     assert published()[0]["phone"] == "99"
     assert sis("conflicts", "list", "--json").document["conflicts"] == []

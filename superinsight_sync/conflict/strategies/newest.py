@@ -1,5 +1,6 @@
 """`newest`: the value that was said last wins."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from superinsight_sync.conflict.protocol import Scored, StrategyContext
@@ -14,7 +15,7 @@ class Config(PluginConfig):
 
     tolerance: Duration = timedelta(0)
     """Values that came closer together than this are not decided by it: `5m`."""
-    clocks: dict[str, Duration] = {}
+    clocks: Mapping[str, Duration] = {}
     """Stream → how far its clock is ahead of the others'."""
 
 
