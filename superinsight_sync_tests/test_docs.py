@@ -10,9 +10,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from superinsight_sync.conflict.protocol import STRATEGIES
 from superinsight_sync.export.protocol import FORMATS
 from superinsight_sync.model.dataset import DatasetSpec
 from superinsight_sync.model.declaration import SaveSpec, SourceSpec
+from superinsight_sync.model.entity import EntitySpec
 from superinsight_sync.pipeline.project import load_folder
 from superinsight_sync.quality.expectations import BUILTIN_CHECKS
 from superinsight_sync.sources.protocol import SOURCE_KINDS
@@ -71,6 +73,7 @@ def every_command() -> list[str]:
         pytest.param(lambda: SOURCE_KINDS.names(), id="kinds"),
         pytest.param(lambda: STEPS.names(), id="steps"),
         pytest.param(lambda: FORMATS.names(), id="formats"),
+        pytest.param(lambda: STRATEGIES.names(), id="conflict strategies"),
         pytest.param(lambda: tuple(BUILTIN_CHECKS), id="checks"),
         pytest.param(
             lambda: SaveSpec.model_fields["strategy"].annotation.__args__,  # type: ignore[union-attr]
@@ -86,8 +89,9 @@ def test_everything_a_user_can_name_is_in_a_written_page(words: object) -> None:
 
 def test_every_key_of_a_declaration_says_what_it_means() -> None:
     seen: set[type[BaseModel]] = set()
-    waiting: list[type[BaseModel]] = [SourceSpec, DatasetSpec]
+    waiting: list[type[BaseModel]] = [SourceSpec, DatasetSpec, EntitySpec]
     waiting += [SOURCE_KINDS.config(n) for n in SOURCE_KINDS.names()]
+    waiting += [STRATEGIES.config(n) for n in STRATEGIES.names()]
     silent = []
     while waiting:
         model = waiting.pop()

@@ -70,8 +70,9 @@ def _help(path: str, command: click.Command) -> str:
 
 def yaml_page() -> str:
     """Every key of a declaration."""
+    from superinsight_sync.conflict.protocol import STRATEGIES
     from superinsight_sync.export.protocol import FORMATS
-    from superinsight_sync.model import dataset, push
+    from superinsight_sync.model import dataset, entity, push
     from superinsight_sync.model import declaration as d
     from superinsight_sync.sources.protocol import SOURCE_KINDS
     from superinsight_sync.transform.protocol import STEPS
@@ -111,6 +112,24 @@ def yaml_page() -> str:
     for name in STEPS.names():
         parts += _member("step", name, STEPS.config(name))
     parts += _checks()
+    parts += [
+        "## Entity",
+        "",
+        "`type: superinsight_sync.Entity`. " + cleandoc(entity.EntitySpec.__doc__ or ""),
+        "",
+        *_table(entity.EntitySpec),
+        "",
+    ]
+    for title, model in (
+        ("a stream of an entity", entity.EntityStream),
+        ("match", entity.MatchSpec),
+        ("a field of an entity", entity.EntityField),
+        ("review", entity.ReviewSpec),
+    ):
+        parts += [f"### {title}", "", cleandoc(model.__doc__ or ""), "", *_table(model), ""]
+    parts += ["### Conflict strategies", "", "`strategy` names it, the other keys are its own.", ""]
+    for name in STRATEGIES.names():
+        parts += _member("strategy", name, STRATEGIES.config(name))
     parts += [
         "## Dataset",
         "",

@@ -65,7 +65,8 @@ class ConflictTable:
         ids = pa.table({"conflict_id": pa.array([r.conflict_id for r in known], pa.string())})
         self._duck.register("_queued", ids)
         over = self._duck.execute(
-            "SELECT conflict_id FROM _queued ANTI JOIN (FROM conflicts_now WHERE state = 'waiting') c USING (conflict_id)"
+            "SELECT conflict_id FROM _queued"
+            " ANTI JOIN (FROM conflicts_now WHERE state = 'waiting') c USING (conflict_id)"
         ).fetchall()
         self._duck.unregister("_queued")
         reviews.remove(tenant, name, [row[0] for row in over])

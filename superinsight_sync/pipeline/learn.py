@@ -21,8 +21,9 @@ def learn_trust(engine: Engine, spec: EntitySpec, by: str, *, precision: float =
     with open_duckdb(settings.memory_limit_bytes, settings.scratch_dir) as duck:
         duck.register("conflicts", engine.lake.dataset(spec.conflicts))
         duck.execute(
-            """CREATE TABLE votes AS SELECT field, item, c.choice AS choice,
-                   unnest(string_split(c.streams, ', ')) AS stream FROM (SELECT field, conflict_id AS item, unnest(claims) AS c FROM conflicts)"""
+            """CREATE TABLE votes AS
+            SELECT field, item, c.choice AS choice, unnest(string_split(c.streams, ', ')) AS stream
+            FROM (SELECT field, conflict_id AS item, unnest(claims) AS c FROM conflicts)"""
         )
         learn_weights(duck, "votes")
         weights: dict[str, dict[str, float]] = defaultdict(dict)

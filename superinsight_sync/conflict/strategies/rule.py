@@ -11,9 +11,9 @@ class Config(PluginConfig):
     """Takes the value that a business rule prefers."""
 
     prefer: str = Field(min_length=1)
-    """An expression over `value`, `stream`, `as_of`, `version` and the fields of the same record: true or false,
-    such as `verified AND value > 0`, or a number, of which the greatest wins. A claim for which it is false or NULL cannot
-    win."""
+    """An expression over `value`, `stream`, `as_of`, `version` and the fields of the same record. It is true or false,
+    such as `verified AND value > 0`, or a number, of which the greatest wins. A claim for which it is false or NULL
+    cannot win."""
 
 
 class Rule:
