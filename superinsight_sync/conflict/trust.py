@@ -73,9 +73,8 @@ def learn(duck: "duckdb.DuckDBPyConnection", votes: str, reviewed: str) -> Learn
 
 def _from_agreement(duck: "duckdb.DuckDBPyConnection", votes: str) -> None:
     """Makes `agreement` (field, stream, share): how often each stream is right, if what most trusted ones say is."""
-    duck.execute(
-        f"CREATE OR REPLACE TABLE agreement AS SELECT DISTINCT field, stream, 0.8 AS share FROM {votes}"
-    )  # noqa: S608 - our own names
+    begin = f"SELECT DISTINCT field, stream, 0.8 AS share FROM {votes}"  # noqa: S608 - our own names
+    duck.execute(f"CREATE OR REPLACE TABLE agreement AS {begin}")
     for _ in range(ROUNDS):
         duck.execute(
             f"""CREATE OR REPLACE TABLE agreement AS

@@ -11,6 +11,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import duckdb
     import numpy as np
+    import numpy.typing
 
 BANDS, ROWS = 16, 4
 SHINGLE = 3
@@ -32,7 +33,7 @@ def bands(duck: "duckdb.DuckDBPyConnection", rows: str, column: str, match: int,
         duck.unregister("_bands")
 
 
-def signatures(texts: list[str]) -> "np.ndarray":
+def signatures(texts: list[str]) -> "np.typing.NDArray[np.uint64]":
     """One row of `BANDS * ROWS` hashes for each text, uint64; equal on every machine."""
     import zlib
 

@@ -130,4 +130,5 @@ class Resolving:
 
     def conflicts(self) -> list[dict[str, Any]]:
         """Those found by the last resolve."""
-        return self.duck.execute("FROM found_conflicts ORDER BY conflict_id").to_arrow_table().to_pylist()
+        found = self.duck.sql("FROM found_conflicts ORDER BY conflict_id").to_arrow_table()
+        return list(found.to_pylist())

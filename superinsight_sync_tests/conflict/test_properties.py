@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from superinsight_sync_tests.conflict.engine import Resolving, Version
 from superinsight_sync_tests.conflict.entities import customer
 
-WORLDS = 15
-FEW = settings(max_examples=7)
-"""7 examples of 15 worlds: 105 histories."""
+WORLDS = 35
+FEW = settings(max_examples=3)
+"""3 examples of 35 worlds: 105 histories."""
 STREAMS = ("crm/customers", "shop/customers")
 SPEC = customer(
     match=[{"equal": ["email"]}, {"similar": {"name": 1.0}, "block": ["left(name, 1)"], "at_least": 0.9}],
