@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "graphql": ("graphql",),
     "kafka": ("confluent_kafka",),
     "llm": ("openai",),
+    "masking": ("cryptography", "ffx"),
     "mongodb": ("pymongo",),
     "mssql": ("mssql_python",),
     "mysql": ("connectorx", "pymysql"),

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from superinsight_sync.lake.change_merge import ChangeMerge
     from superinsight_sync.lake.change_view import ChangeView
     from superinsight_sync.security.audit_signing import Checkpoints
+    from superinsight_sync.security.mask_keys import Masking
+    from superinsight_sync.security.sensitive_file import SensitiveFile
     from superinsight_sync.state import State
     from superinsight_sync.state.inbox import Inbox
 
@@ -122,6 +124,17 @@ class Engine:
         from superinsight_sync.security.audit_signing import Checkpoints
 
         return Checkpoints(*self.settings.audit_places)
+
+    @cached_property
+    def sensitive(self) -> "SensitiveFile":
+        """The project's keys of masks and detectors."""
+        from superinsight_sync.security.sensitive_file import load_sensitive_file
+
+        return load_sensitive_file(self.settings.project_dir)
+
+    def masking(self, tenant: str) -> "Masking":
+        """What masks of a tenant's rows work with."""
+        return self.sensitive.masking(tenant)
 
     @cached_property
     def inbox(self) -> "Inbox":

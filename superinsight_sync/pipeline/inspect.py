@@ -17,6 +17,7 @@ from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.landed_as import check_stream_goes_on
+from superinsight_sync.security.sensitive_file import load_sensitive_file
 from superinsight_sync.sources.opening import open_declared
 from superinsight_sync.state.audit import Entry
 from superinsight_sync.transform.engine import plan as plan_steps
@@ -59,7 +60,9 @@ def _check_columns(source: SourceSpec, stream: StreamSpec, settings: Settings) -
         schema = pa.schema([pa.field(c.name, c.arrow) for c in shape.columns])
         if stream.sync.deletes == "soft":
             schema = schema.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
-        plan_steps(stream.refine, schema, StepContext(stream.primary_key, stream.sync.cursor))
+        masking = load_sensitive_file(settings.project_dir).masking(source.tenant)
+        context = StepContext(stream.primary_key, stream.sync.cursor, masking=masking)
+        plan_steps(stream.refine, schema, context)
     except NothingYetError:
         return False
     except SisError as error:
@@ -159,7 +162,7 @@ def preview(
     with refine(
         read,
         stream.refine,
-        StepContext(stream.primary_key, stream.sync.cursor),
+        StepContext(stream.primary_key, stream.sync.cursor, masking=engine.masking(source.tenant)),
         scratch_dir=engine.settings.scratch_dir,
         memory_limit_bytes=engine.settings.memory_limit_bytes,
     ) as done:

@@ -18,6 +18,7 @@ from superinsight_sync.pipeline.contract import common_type, drift_between
 from superinsight_sync.pipeline.engine import Engine, columns_of, new_load_id, table_of
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours, told
 from superinsight_sync.pipeline.widening import widen_table
+from superinsight_sync.security.masking import KEYED
 from superinsight_sync.state.leases import Lease
 from superinsight_sync.transform.engine import Refined, RowErrors, plan, refine
 from superinsight_sync.transform.protocol import StepContext
@@ -81,7 +82,8 @@ class _Stream:
 
     @property
     def context(self) -> StepContext:
-        return StepContext(self.stream.primary_key, self.stream.sync.cursor)
+        masking = self.engine.masking(self.source.tenant)
+        return StepContext(self.stream.primary_key, self.stream.sync.cursor, masking=masking)
 
     @property
     def key(self) -> str:
@@ -193,7 +195,7 @@ def _input(job: _Stream, *, force: bool) -> _Input:
         )
     version = job.raw.version(raw) or 0
     how = job.stream.model_dump(mode="json", include={"refine", "primary_key", "sync", "partition"})
-    steps = fingerprint([RULES_VERSION, how])
+    steps = fingerprint([RULES_VERSION, how, *_keys(job)])
     loads = {k: c.load_id if (c := job.raw.checkpoint(raw, k)) else "" for k in job.partitions or ("",)}
     identities = {k: fingerprint([steps, load]) for k, load in loads.items()}
     everything = _Input(identities, steps, version)
@@ -204,6 +206,15 @@ def _input(job: _Stream, *, force: bool) -> _Input:
         return everything
     since = job.raw.loads_since(raw, int(last.detail["raw_version"]))
     return everything if since is None else replace(everything, loads=tuple(since))
+
+
+def _keys(job: _Stream) -> list[str]:
+    """What tells the keys of the stream's masks: with others, all rows are masked anew."""
+    masked = [
+        m for s in job.stream.refine if s.step == "mask" for m in s.arguments.get("columns", {}).values()
+    ]
+    keyed = any((m.get("how") if isinstance(m, dict) else m) in KEYED for m in masked)
+    return [job.context.masking.check_value()] if keyed else []
 
 
 def _can_increment(job: _Stream) -> bool:
@@ -226,8 +237,10 @@ def _were_refined(job: _Refine, refined: Refined) -> bool:
         return False
     failed = refined.failed_keys(keys, _MOST_LOOKED_UP + 1)
     schema = job.store.schema(job.table)
-    if failed.num_rows > _MOST_LOOKED_UP or any(
-        schema.field(k).type != failed.schema.field(k).type for k in keys
+    if (
+        refined.hidden & set(keys)
+        or failed.num_rows > _MOST_LOOKED_UP
+        or any(schema.field(k).type != failed.schema.field(k).type for k in keys)
     ):
         return True
     ours = pc.field(keys[0]).isin(failed[keys[0]])

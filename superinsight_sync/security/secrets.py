@@ -41,6 +41,11 @@ def references(text: str) -> tuple[str, ...]:
     return tuple(_REFERENCE.findall(text))
 
 
+def is_reference(text: str) -> bool:
+    """Whether `text` is one reference and nothing else."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def resolve(text: str, env: Mapping[str, str] | None = None) -> str:
     """`text` with its references replaced. Raises ConfigError naming the variable that is not set."""
     source = os.environ if env is None else env

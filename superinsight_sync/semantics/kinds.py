@@ -251,6 +251,8 @@ _NOUNS: Mapping[str, str] = {
     "person_name": "the name of a person",
     "address": "a postal address",
     "birth_date": "a date of birth",
+    "plate": "the number plate of a vehicle",
+    "company_id": "the official number of a company",
     "secret": "a secret",
     "url": "a web address",
     "country": "a country",

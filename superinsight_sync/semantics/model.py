@@ -38,6 +38,8 @@ SemanticType = Literal[
     "person_name",
     "address",
     "birth_date",
+    "plate",
+    "company_id",
     "secret",
     "url",
     "country",

@@ -7,20 +7,20 @@ Only a step that makes new rows (sql) stores rows again, as the next base of the
 
 # ruff: noqa: S608 - every name in this SQL is quoted or made here, every expression comes compiled by a step
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
+from superinsight_sync.core.duckdb_lookups import look_up
+from superinsight_sync.core.duckdb_secrets import add_secrets
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.model.tables import EXTRACTED_AT, HASH, LOAD_ID, PARTITION, SYSTEM_COLUMNS, is_system
 from superinsight_sync.transform.columns import unchanged
 from superinsight_sync.transform.parts import Part, shared_out
-from superinsight_sync.transform.protocol import Compiled, Lookup, Reject
-
-LOOKUP_ROWS = 16_384
+from superinsight_sync.transform.protocol import Compiled, Reject
 
 
 def _nothing(column: str) -> str:
@@ -43,10 +43,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Base:
-    """A table of stored rows: `_sis_base_<n>` with `_sis_row`, system and data columns."""
+    """A table of stored rows: `_sis_base_<n>` with `_sis_row`, system and data columns.
+
+    `lineage`: its data column → the raw columns its values come from.
+    """
 
     number: int
     data: pa.Schema
+    lineage: Mapping[str, tuple[str, ...]]
 
     @property
     def table(self) -> str:
@@ -87,7 +91,8 @@ class Chain:
         self._views = 0
         self._joins = False
         self._computes = False
-        self._start_base(Base(0, data), carried.names)
+        self.hidden: dict[str, Callable[[str], str]] = {}
+        self._start_base(Base(0, data, self.lineage), carried.names)
 
     @property
     def view(self) -> str:
@@ -96,6 +101,9 @@ class Chain:
 
     def add(self, step: str, compiled: Compiled) -> None:
         """Appends a step. `step` names it in messages and in quarantine."""
+        add_secrets(self._con, compiled.secrets)
+        for column, shown in compiled.hidden.items():
+            self.hidden.update(dict.fromkeys(self.lineage.get(column, ()), shown))
         if compiled.relation is not None:
             if compiled.rejects:
                 self._project(step, unchanged(self.schema, rejects=compiled.rejects))
@@ -107,17 +115,14 @@ class Chain:
             self._drop(step, compiled)
         else:
             self._project(step, compiled)
-        self.lineage = {
-            name: tuple(
-                dict.fromkeys(raw for c in compiled.lineage.get(name, ()) for raw in self._came_from(c))
-            )
-            for name in self.schema.names
-        }
+        self.lineage = {name: self._raw_columns(name, compiled) for name in self.schema.names}
         if compiled.then is not None:
             self.add(step, compiled.then(self.schema))
 
-    def _came_from(self, column: str) -> tuple[str, ...]:
-        return self.lineage.get(column, (column,))
+    def _raw_columns(self, column: str, compiled: Compiled) -> tuple[str, ...]:
+        """Where the values of a column that a step gives come from."""
+        inputs = compiled.lineage.get(column, ())
+        return tuple(dict.fromkeys(raw for c in inputs for raw in self.lineage.get(c, (c,))))
 
     def flush(self) -> None:
         """Writes down which rows failed the steps added since the last time."""
@@ -214,7 +219,7 @@ class Chain:
 
     def _project(self, step: str, compiled: Compiled) -> None:
         joins = [
-            f"LEFT JOIN {self._look_up(name, lookup)} ON {quote(lookup.column)} = {quote(name + '_key')}"
+            look_up(self._con, self.view, name, lookup, f"_sis_lookup_{self._views}{name}")
             for name, lookup in compiled.lookups.items()
         ]
         self._joins = self._joins or bool(joins)
@@ -247,7 +252,9 @@ class Chain:
 
     def _relate(self, compiled: Compiled) -> None:
         before = self.count(self.view)
-        base = Base(len(self.bases), self._open_input("false", compiled))
+        data = self._open_input("false", compiled)
+        lineage = {name: self._raw_columns(name, compiled) for name in data.names}
+        base = Base(len(self.bases), data, lineage)
         listed = ", ".join((*map(quote, base.data.names), *self._system_values(compiled)))
         made = f"row_number() OVER () AS _sis_row, {listed} FROM ({compiled.relation})"
         self._con.execute(f"CREATE TABLE {base.table} AS SELECT {made} LIMIT 0")
@@ -309,21 +316,3 @@ class Chain:
 
     def _describe(self, table: str) -> pa.Schema:
         return self._con.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
-
-    def _look_up(self, name: str, lookup: Lookup) -> str:
-        """Converts the distinct values of a column, a bounded chunk at a time, into a table."""
-        table = f"_sis_lookup_{self._views}{name}"
-        key, value = name + "_key", name
-        self._con.execute(f"CREATE TABLE {table} ({quote(key)} VARCHAR, {quote(value)} VARCHAR)")
-        column = quote(lookup.column)
-        reading, writing = self._con.cursor(), self._con.cursor()
-        distinct = reading.sql(f"SELECT DISTINCT {column} AS v FROM {self.view} WHERE {column} IS NOT NULL")
-        for batch in distinct.to_arrow_reader(LOOKUP_ROWS):
-            texts = batch.column(0).to_pylist()
-            converted = [lookup.convert(text) for text in texts]
-            writing.register("_sis_chunk", pa.table({"k": texts, "v": pa.array(converted, pa.string())}))
-            writing.execute(f"INSERT INTO {table} SELECT k, v FROM _sis_chunk WHERE v IS NOT NULL")
-            writing.unregister("_sis_chunk")
-        reading.close()
-        writing.close()
-        return table

@@ -94,6 +94,11 @@ class Refined:
         write_verdicts(scratch.connection, chain.verdicts)
 
     @property
+    def hidden(self) -> frozenset[str]:
+        """The raw columns whose values a step masks."""
+        return frozenset(self._chain.hidden)
+
+    @property
     def duplicates(self) -> int:
         return self.dropped.get("duplicates", 0)
 
@@ -147,7 +152,7 @@ class Refined:
         Returns how many these are.
         """
         with told("refine", with_data=True):
-            kept = keep_others(self._scratch.connection, before, keys)
+            kept = keep_others(self._chain, self._scratch.connection, before, keys)
         self._kept = before.schema.names
         return kept
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from superinsight_sync.core.duckdb_lookups import Lookup
 from superinsight_sync.core.plugins import Registry
+from superinsight_sync.security.mask_keys import Masking
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,17 +30,6 @@ class Reject:
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """A conversion that only a Python library can do: called once per distinct non-null text of `column`.
-
-    `convert` gives None for a text it cannot convert; it raises nothing.
-    """
-
-    column: str
-    convert: Callable[[str], str | None]
-
-
-@dataclass(frozen=True)
 class Compiled:
     """A step as SQL.
 
@@ -53,6 +44,9 @@ class Compiled:
             expression it holds. What is used more than once belongs here: DuckDB moves conditions into a CASE and
             computes all of its branches, and planning takes as long as the SQL is.
         lookups: name of a column that expressions and conditions may use → where its values come from.
+        secrets: name → bytes of the table `_sis_secret`, for expressions: a key never stands in SQL.
+        hidden: input columns whose values never leave the raw table → SQL of what stands for a value in quarantine,
+            made of the SQL of the value.
         drops: for steps that only leave rows out (dedupe): a SELECT over ``_sis_input`` (data and system
             columns, `_sis_row`) that gives the `_sis_row` of the rows to leave out. `columns` is empty then.
         relation: for steps that make new rows (sql): a SELECT over ``input``. `columns` is empty then, and
@@ -71,6 +65,8 @@ class Compiled:
     warnings: tuple[Reject, ...] = ()
     computed: tuple[Mapping[str, str], ...] = ()
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    hidden: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     drops: str | None = None
     relation: str | None = None
     row_wise: bool = True
@@ -81,11 +77,13 @@ class Compiled:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step may know: the stream's key and cursor, for defaults, and the system columns its rows have."""
+    """What a step may know: the stream's key and cursor, for defaults, the system columns its rows have, and whose
+    keys it masks with."""
 
     primary_key: tuple[str, ...] = ()
     cursor: str | None = None
     system: tuple[str, ...] = ()
+    masking: Masking = field(default_factory=Masking)
 
 
 class Step(Protocol):

@@ -1,4 +1,4 @@
-"""What is written of a record that was set aside: itself, exactly, and why."""
+"""What is written of a record that was set aside: itself, exactly but for what is masked, and why."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def quarantine_schema(carried: pa.Schema) -> pa.Schema:
 
 
 def keep_others(
-    connection: duckdb.DuckDBPyConnection, before: pa.RecordBatchReader, keys: Sequence[str]
+    chain: Chain, connection: duckdb.DuckDBPyConnection, before: pa.RecordBatchReader, keys: Sequence[str]
 ) -> int:
     """Makes the table `_sis_kept` of earlier quarantined records whose key none of the rows has. Returns their count.
 
@@ -26,7 +26,7 @@ def keep_others(
     """
     system = [n for n in before.schema.names if n not in FIELDS]
     listed = ", ".join(map(quote, (*system, *FIELDS)))
-    here = ", ".join(_json(quote(k), _type(connection, k)) for k in keys)
+    here = ", ".join(_shown(chain.bases[0], chain, k, quote(k)) for k in keys)
     there = ", ".join(f"json_extract({RECORD}, {literal(_pointer(k))})" for k in keys)
     connection.register("_sis_before", before)
     connection.execute(
@@ -35,11 +35,6 @@ def keep_others(
     )
     connection.unregister("_sis_before")
     return int(connection.execute("SELECT count(*) FROM _sis_kept").fetchall()[0][0])
-
-
-def _type(connection: duckdb.DuckDBPyConnection, column: str) -> pa.DataType:
-    sql = f"SELECT {quote(column)} FROM _sis_base_0 LIMIT 0"  # noqa: S608
-    return connection.sql(sql).to_arrow_table().schema.field(0).type
 
 
 def _pointer(name: str) -> str:
@@ -69,16 +64,26 @@ def _of_base(base: Base, chain: Chain, some: str) -> str:
     system = ", ".join(f"b.{quote(n)}" for n in present)
     return (
         f"SELECT {system}{', ' if system else ''}v.rule AS {RULE}, v.step AS {STEP}, v.reason AS {REASON}, "  # noqa: S608
-        f"v.col AS {COLUMN}, {_record(base.data)} AS {RECORD} "
+        f"v.col AS {COLUMN}, {_record(base, chain)} AS {RECORD} "
         f"FROM {base.table} b JOIN {base.gone} g USING (_sis_row) JOIN _sis_verdicts v ON v.code = g.code "
         f"WHERE {some} ORDER BY _sis_row"
     )
 
 
-def _record(data: pa.Schema) -> str:
+def _record(base: Base, chain: Chain) -> str:
     """The data columns as JSON text: decimals, dates and times as text, binary as base64, floats shortest."""
-    pairs = ", ".join(f"{literal(f.name)}, {_json(f'b.{quote(f.name)}', f.type)}" for f in data)
+    pairs = ", ".join(
+        f"{literal(name)}, {_shown(base, chain, name, f'b.{quote(name)}')}" for name in base.data.names
+    )
     return f"CAST(json_object({pairs}) AS VARCHAR)"
+
+
+def _shown(base: Base, chain: Chain, name: str, value: str) -> str:
+    """A value as JSON. One that a later step masks is hidden here as well."""
+    hiding = next((chain.hidden[raw] for raw in base.lineage.get(name, ()) if raw in chain.hidden), None)
+    if hiding is None:
+        return _json(value, base.data.field(name).type)
+    return f"CASE WHEN {value} IS NOT NULL THEN to_json({hiding(value)}) END"
 
 
 def _json(value: str, dtype: pa.DataType) -> str:

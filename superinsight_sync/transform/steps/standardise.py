@@ -1,17 +1,18 @@
 """`standardise`: one way to write a text, an e-mail address, a phone number, a date, a country."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from superinsight_sync.core.duckdb_lookups import Lookup
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.core.plugins import PluginConfig
 from superinsight_sync.core.sql import literal, quote
 from superinsight_sync.transform import moments
 from superinsight_sync.transform.columns import require
 from superinsight_sync.transform.countries import country_code
-from superinsight_sync.transform.protocol import Compiled, Lookup, Reject, StepContext
+from superinsight_sync.transform.protocol import Compiled, Reject, StepContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,7 +84,7 @@ class Standardise:
                 )
             convert = _converter(how)
             if convert:
-                lookups[f"_sis_lookup_{at}"] = Lookup(name, convert)
+                lookups[f"_sis_lookup_{at}"] = Lookup(quote(name), convert)
             value = quote(f"_sis_lookup_{at}") if convert else _expression(quote(name), how)
             columns[name] = f"coalesce({value}, {quote(name)})"
             if self._config.otherwise == "quarantine" and how.type != "text":
@@ -116,10 +117,10 @@ def _expression(text: str, how: ColumnStandard) -> str:
     return {"keep": single, "lower": f"lower({single})", "upper": f"upper({single})"}[how.case]
 
 
-def _converter(how: ColumnStandard) -> Callable[[str], str | None] | None:
+def _converter(how: ColumnStandard) -> Callable[[Sequence[str]], Sequence[str | None]] | None:
     if how.type == "phone":
-        return lambda text: _phone(text, how.region)
-    return country_code if how.type == "country" else None
+        return lambda texts: [_phone(text, how.region) for text in texts]
+    return (lambda texts: [country_code(text) for text in texts]) if how.type == "country" else None
 
 
 def _phone(text: str, region: str | None) -> str | None:
