@@ -106,7 +106,7 @@ format: install-dev ## Formats the code.
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-EXTRAS := avro excel gateway graphql kafka llm mongodb mssql mysql oracle quality redis sftp soap xml
+EXTRAS := avro excel gateway graphql kafka llm masking mongodb mssql mysql oracle quality redis sftp soap xml
 lock: install-dev ## Locks the newest versions that pyproject.toml allows.
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-options --strip-extras --allow-unsafe $(addprefix --extra ,$(EXTRAS)) --extra demo -o requirements/run.lock pyproject.toml
