@@ -41,7 +41,8 @@ class EntityStream(Declared):
     key: Annotated[tuple[str, ...], Field(min_length=1)]
     """Columns that name one record of the stream."""
     columns: dict[Name, str] | None = None
-    """Field of the entity → column of the stream. Default: every column that is no system column, under its name."""
+    """Field of the entity → column of the stream. Default: every column under its name, but for `time`, `version`,
+    `deleted`, and the `key` unless a match names it."""
     time: str | None = None
     """Column that says when the record changed, by the source's clock. Default: when we read it."""
     version: str | None = None

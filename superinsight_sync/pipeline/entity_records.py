@@ -113,7 +113,9 @@ class Records:
         where = f"entity '{self._spec.name}', stream {stream.stream}"
         wanted = stream.columns
         if wanted is None:
-            wanted = {n: n for n in schema.names if not is_system(n)}
+            matched = {f for m in self._spec.match for f in (*m.equal, *m.similar)}
+            kept_by_us = {stream.time, stream.version, stream.deleted, *(set(stream.key) - matched)}
+            wanted = {n: n for n in schema.names if not is_system(n) and n not in kept_by_us}
             if bad := [n for n in wanted if n in OWN_COLUMNS]:
                 raise ConfigError(
                     f"column '{bad[0]}' has the name of one that every entity has",

@@ -8,7 +8,7 @@ import pytest
 
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.lake.system_columns import add_system_columns
-from superinsight_sync.model.entity import EntitySpec
+from superinsight_sync.model.entity import OWN_COLUMNS, EntitySpec
 from superinsight_sync.model.tables import Checkpoint, Commit, TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.project import Project
@@ -250,3 +250,17 @@ def test_a_killed_resolve_is_finished_by_the_next_one(
     assert not resolve_entity(engine, spec).unchanged
     assert entities(engine, spec)[0]["undecided"] == ["phone"]
     assert [c["state"] for c in conflicts(engine, spec)] == ["waiting"]
+
+
+def test_without_columns_neither_keys_nor_times_are_fields(engine: Engine) -> None:
+    streams = [
+        {"stream": f"{s}/customers", "key": ["id"], "time": "at", "version": "v", "deleted": "gone"}
+        for s in ("crm", "shop")
+    ]
+    spec = customer(streams=streams)
+    land(engine, "crm", [row("c1", 1, phone="1")], "l1")
+    land(engine, "shop", [row("s1", 2, phone="1")], "l2")
+    resolve_entity(engine, spec)
+    (ann,) = entities(engine, spec)
+    assert {"email", "name", "phone"} == set(ann) - set(OWN_COLUMNS)
+    assert conflicts(engine, spec) == []
