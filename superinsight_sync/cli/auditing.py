@@ -136,15 +136,20 @@ def audit_checkpoint(as_json: bool) -> None:
 
 
 @audit_command.command("key")
+@json_option
 @errors_shown
-def audit_key() -> None:
+def audit_key(as_json: bool) -> None:
     """Prints the public key that checkpoints are verified with. Keep it where this machine's users cannot write.
 
     \b
     Example:
         sis audit key > /mnt/safe/audit-key.pub
     """
-    click.echo(_engine().audit_checkpoints.public_key.decode(), nl=False)
+    key = _engine().audit_checkpoints.public_key.decode()
+    if as_json:
+        show_json({"public_key": key})
+        return
+    click.echo(key, nl=False)
 
 
 @audit_command.command("export")

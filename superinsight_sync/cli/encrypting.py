@@ -22,8 +22,9 @@ def encryption_command() -> None:
 
 
 @encryption_command.command("new-key")
+@json_option
 @errors_shown
-def encryption_new_key() -> None:
+def encryption_new_key(as_json: bool) -> None:
     """Prints a new master key. Keep it where a thief of this disk does not find it, and keep a copy.
 
     \b
@@ -32,7 +33,11 @@ def encryption_new_key() -> None:
     """
     from superinsight_sync.security.master_keys import new_master_key
 
-    click.echo(new_master_key())
+    key = new_master_key()
+    if as_json:
+        show_json({"master_key": key})
+        return
+    click.echo(key)
 
 
 @encryption_command.command("status")

@@ -8,6 +8,8 @@ from pathlib import Path
 from sqlalchemy import text
 
 from superinsight_sync.core.settings import load_settings
+from superinsight_sync.pipeline.engine import open_engine
+from superinsight_sync.pipeline.retain import maintain_state
 from superinsight_sync.state import open_state
 from superinsight_sync_tests.cli.commands import sis
 
@@ -65,6 +67,18 @@ def test_commands_are_audited_and_the_log_is_verified_exported_and_broken(
     first = next(n for n, (action, _, _) in enumerate(told, 1) if action == "rows.read")
     assert broken.code == 1 and broken.document["findings"][0]["seq"] == first
     assert "Tampered" in sis("audit", "verify").out
+
+
+def test_upkeep_signs_the_log_and_writes_down_what_it_removes(new_project: Path) -> None:
+    assert sis("run", "web.pages").code == 0
+    engine = open_engine()
+    done = maintain_state(engine)
+    assert done["audit_checkpoints"] == 2 and done["bodies_sealed_anew"] == 0
+    assert maintain_state(engine)["audit_checkpoints"] == 1  # the installation's own: of this upkeep
+    verified = sis("audit", "verify", "--json")
+    assert verified.code == 0 and verified.document["unsigned"] == 0
+    told = actions("--tenant", "")
+    assert told[:2] == [("state.purge", "history, inbox", "begun"), ("state.purge", "history, inbox", "ok")]
 
 
 def test_what_cannot_be_written_down_is_not_shown(new_project: Path) -> None:
