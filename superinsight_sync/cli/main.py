@@ -24,6 +24,8 @@ _COMMANDS = {
     "logs": "logs",
     "quarantine": "keeping",
     "verify": "verifying",
+    "sensitive": "sensitive",
+    "reveal": "sensitive",
     "maintain": "keeping",
     "dev": "dev",
     "keys": "keys",

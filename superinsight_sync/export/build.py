@@ -22,6 +22,7 @@ from superinsight_sync.export.manifest import (
     content_fingerprint,
     tool_version,
 )
+from superinsight_sync.export.masked import told
 from superinsight_sync.export.protocol import FORMATS
 from superinsight_sync.export.report import Report, render_card, render_html
 from superinsight_sync.export.select import Input, select_rows
@@ -29,6 +30,8 @@ from superinsight_sync.export.staging import Staged, stage
 from superinsight_sync.export.statistics import DatasetStatistics, dataset_statistics
 from superinsight_sync.lake.delta_errors import storage_errors
 from superinsight_sync.model.dataset import DatasetSpec
+from superinsight_sync.security.mask_keys import Masking
+from superinsight_sync.security.masking import KEYED
 
 _TEXT_FORMATS_WITHOUT_NAN = ("json", "jsonl")
 
@@ -68,6 +71,7 @@ def build_dataset(
     *,
     work_dir: Path,
     memory_limit_bytes: int,
+    masking: Masking | None = None,
 ) -> Built:
     """Makes all files of a dataset below `work_dir`. Equal inputs and declaration give equal bytes.
 
@@ -75,6 +79,7 @@ def build_dataset(
         inputs: by name in the SELECT: a dataset, or what opens a new stream over the same rows at each call.
         input_versions: by the same names; they go into the manifest.
         work_dir: a folder of this build alone; the caller removes it when the files are published.
+        masking: whose keys mask. Default: the key of SIS_MASK_KEY.
         memory_limit_bytes: DuckDB's limit; beyond it sorting spills below `work_dir`.
 
     Raises ConfigError for a wrong SELECT, `order_by` or `group_by`, or a type that cannot be exported,
@@ -89,7 +94,7 @@ def build_dataset(
         folder.mkdir(parents=True)
     with storage_errors(where):
         with select_rows(
-            spec, inputs, scratch_dir=work_dir, memory_limit_bytes=memory_limit_bytes
+            spec, inputs, scratch_dir=work_dir, memory_limit_bytes=memory_limit_bytes, masking=masking
         ) as selected:
             staged = stage(selected, staging)
         data = [_write(name, split, staged, target) for split in staged.rows for name in spec.formats]
@@ -102,14 +107,20 @@ def build_dataset(
             selected.lineage,
             statistics,
             [f for f, _ in data],
-            (*_warnings(spec, staged), *found.left_out),
+            (*told(selected.anonymity), *_warnings(spec, staged), *found.left_out),
             found,
         )
         card = render_card(report, values=False)
         written = [_describe(path, target, "report") for path in _cards(report, target)]
         shutil.rmtree(staging)
     files = (*data, *written)
-    return Built(files, _fields(report, [f for f, _ in files]), selected.lineage, statistics, card)
+    return Built(
+        files,
+        _fields(report, [f for f, _ in files], _masking(spec, masking, selected.anonymity)),
+        selected.lineage,
+        statistics,
+        card,
+    )
 
 
 def _write(name: str, split: str, staged: Staged, target: Path) -> tuple[ManifestFile, Path]:
@@ -178,7 +189,17 @@ def _non_finite(values: pa.Array) -> int:
     return 0
 
 
-def _fields(report: Report, files: list[ManifestFile]) -> Mapping[str, Any]:
+def _masking(spec: DatasetSpec, masking: Masking | None, anonymity: Mapping[str, int]) -> dict[str, Any]:
+    """What the manifest says of masks; nothing where there are none."""
+    found: dict[str, Any] = {"anonymity": dict(anonymity)} if anonymity else {}
+    if spec.mask:
+        found["masks"] = {name: mask.how for name, mask in spec.mask.items()}
+    if any(mask.how in KEYED for mask in spec.mask.values()):
+        found["mask_key_version"] = (masking or Masking(spec.tenant)).version
+    return found
+
+
+def _fields(report: Report, files: list[ManifestFile], masking: Mapping[str, Any]) -> Mapping[str, Any]:
     """The manifest's fields without version and time."""
     spec = report.spec
     columns = [
@@ -201,5 +222,6 @@ def _fields(report: Report, files: list[ManifestFile]) -> Mapping[str, Any]:
         "seed": spec.split.seed,
         "files": [file.model_dump() for file in files],
         "warnings": list(report.warnings),
+        **masking,
     }
     return {**fields, "content_fingerprint": content_fingerprint(fields)}

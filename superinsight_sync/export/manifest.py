@@ -75,6 +75,12 @@ class Manifest(_Part):
     split_group_by: tuple[str, ...]
     seed: int
     files: tuple[ManifestFile, ...]
+    masks: dict[str, str] = {}
+    """Column → how it is masked."""
+    mask_key_version: int | None = None
+    """The version of the key that masked."""
+    anonymity: dict[str, int] = {}
+    """`k`, `l`, the classes of rows there were, and the rows left out because theirs was too small."""
     warnings: tuple[str, ...] = ()
     """What a reader of the files should know, such as values a format cannot write."""
 
@@ -91,7 +97,8 @@ class Manifest(_Part):
 
 def configuration_fingerprint(spec: DatasetSpec) -> str:
     """Of what has an effect on the files: not the owners, not the schedule."""
-    effective = spec.model_dump(mode="json", exclude={"owners", "schedule"})
+    unset = {name for name in ("mask", "anonymity") if not getattr(spec, name)}
+    effective = spec.model_dump(mode="json", exclude={"owners", "schedule", *unset})
     # The order of splits decides which bucket is whose, and the canonical form sorts keys.
     return fingerprint({**effective, "split_order": list(spec.split.ratios)})
 

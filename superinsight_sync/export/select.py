@@ -15,11 +15,13 @@ import pyarrow.dataset
 from superinsight_sync.core.duckdb_session import open_duckdb
 from superinsight_sync.core.errors import ConfigError, DataError, SisError, TransientError
 from superinsight_sync.core.sql import SafeSelect, close_to, quote, safe_select
+from superinsight_sync.export.masked import anonymous_sql, masked_sql
 from superinsight_sync.export.order import in_order
 from superinsight_sync.export.split import bucket_sql, split_sql
 from superinsight_sync.lake.bounded import bounded_reader
 from superinsight_sync.model.dataset import DatasetSpec, SplitSpec
 from superinsight_sync.model.declaration import RESERVED_PREFIX
+from superinsight_sync.security.mask_keys import Masking
 
 BUCKET = "_sis_bucket"
 SPLIT = "_sis_split"
@@ -45,17 +47,24 @@ class Selected:
         rows: all rows, ordered by split and then as declared, with `_sis_bucket` and `_sis_split` after
             those of the SELECT.
         split: the declared split, its columns spelled as the SELECT does.
+        anonymity: what the check for anonymity found, as the manifest has it; empty without one.
     """
 
     columns: tuple[str, ...]
     lineage: Mapping[str, tuple[tuple[str, str], ...]]
     rows: pa.RecordBatchReader
     split: SplitSpec
+    anonymity: Mapping[str, int]
 
 
 @contextmanager
 def select_rows(
-    spec: DatasetSpec, inputs: Mapping[str, Input], *, scratch_dir: Path, memory_limit_bytes: int
+    spec: DatasetSpec,
+    inputs: Mapping[str, Input],
+    *,
+    scratch_dir: Path,
+    memory_limit_bytes: int,
+    masking: Masking | None = None,
 ) -> Iterator[Selected]:
     """Raises ConfigError for a SELECT that is refused or does not fit its inputs, before a row is read."""
     with duckdb_errors(), open_duckdb(memory_limit_bytes, scratch_dir) as connection:
@@ -70,7 +79,8 @@ def select_rows(
             connection.execute(f"SET {name} = {value}")
         types = _column_types(connection, safe)
         resolved = _resolved(spec, types)
-        rows = connection.sql(_keyed_sql(resolved.split, safe, types)).to_arrow_reader(_VECTOR_ROWS)
+        chosen, anonymity = _chosen(connection, resolved, safe, types, masking or Masking(spec.tenant))
+        rows = connection.sql(_keyed_sql(connection, resolved.split, chosen)).to_arrow_reader(_VECTOR_ROWS)
         with TemporaryDirectory(prefix="order-", dir=scratch_dir) as folder:
             ordered = in_order(
                 rows,
@@ -79,7 +89,7 @@ def select_rows(
                 memory_limit_bytes=memory_limit_bytes,
             )
             reader = pa.RecordBatchReader.from_batches(rows.schema, ordered)
-            yield Selected(tuple(types), safe.lineage, reader, resolved.split)
+            yield Selected(tuple(types), safe.lineage, reader, resolved.split, anonymity)
 
 
 @contextmanager
@@ -161,17 +171,36 @@ def _column_types(connection: duckdb.DuckDBPyConnection, safe: SafeSelect) -> di
     return dict(zip(names, relation.types, strict=True))
 
 
-def _keyed_sql(split: SplitSpec, safe: SafeSelect, types: Mapping[str, Any]) -> str:
-    """The rows with their split, and a hash of their content that orders those whose declared order is equal."""
+def _chosen(
+    connection: duckdb.DuckDBPyConnection,
+    spec: DatasetSpec,
+    safe: SafeSelect,
+    types: Mapping[str, Any],
+    masking: Masking,
+) -> tuple[str, Mapping[str, int]]:
+    """SQL of the rows with the bucket of their split, masked, and those left that may be shown."""
     typed = ", ".join(f"{_exportable(name, kind)} AS {quote(name)}" for name, kind in types.items())
+    bucket = bucket_sql(spec.split, {name: str(kind) for name, kind in types.items()})
+    rows = (
+        f"WITH _sis_typed AS (SELECT {typed} FROM ({safe.sql}) AS _sis_chosen) "  # noqa: S608
+        f"SELECT *, {bucket} AS {BUCKET} FROM _sis_typed"
+    )
+    if spec.mask:
+        rows = masked_sql(connection, rows, spec.mask, masking, (BUCKET,))
+    return anonymous_sql(connection, rows, spec.anonymity) if spec.anonymity else (rows, {})
+
+
+def _keyed_sql(connection: duckdb.DuckDBPyConnection, split: SplitSpec, chosen: str) -> str:
+    """The rows with their split, and a hash of their content that orders those whose declared order is equal."""
+    relation = connection.sql(chosen)
+    types = {n: k for n, k in zip(relation.columns, relation.types, strict=True) if n != BUCKET}
     content = [
         *map(quote, types),
         *(tie for name, kind in types.items() if (tie := _tie_breaker(name, kind))),
     ]
-    bucket = bucket_sql(split, {name: str(kind) for name, kind in types.items()})
     return (
-        f"WITH _sis_typed AS (SELECT {typed} FROM ({safe.sql}) AS _sis_chosen), "  # noqa: S608
-        f"_sis_keyed AS (SELECT *, {bucket} AS {BUCKET}, hash({', '.join(content)}) AS {_TIE} FROM _sis_typed) "
+        f"WITH _sis_masked AS ({chosen}), "  # noqa: S608
+        f"_sis_keyed AS (SELECT *, hash({', '.join(content)}) AS {_TIE} FROM _sis_masked) "
         f"SELECT *, CAST({split_sql(split, BUCKET)} AS INTEGER) AS {SPLIT} FROM _sis_keyed"
     )
 

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from superinsight_sync.model.declaration import Declared
+from superinsight_sync.model.masking import Mask
 from superinsight_sync.model.written import NAME_PATTERN, Cron, Name
 
 
@@ -37,6 +38,22 @@ class SplitSpec(Declared):
         return value
 
 
+class AnonymitySpec(Declared):
+    """Nobody stands alone in what others may know of them. Checked on the masked rows."""
+
+    quasi_identifiers: tuple[str, ...] = Field(min_length=1)
+    """Columns by which somebody could know a person, such as age band, postcode and sex. Rows that are equal in all of
+    them are a class."""
+    k: int = Field(default=5, ge=2)
+    """A class has at least so many rows."""
+    sensitive: tuple[str, ...] = ()
+    """Columns that nobody shall learn, such as a diagnosis."""
+    l: int = Field(default=2, ge=2)  # noqa: E741 - its name everywhere
+    """A class has at least so many different values in each sensitive column."""
+    otherwise: Literal["suppress", "fail"] = "suppress"
+    """What becomes of the rows of other classes: left out and counted, or a reason to stop the export."""
+
+
 class DatasetSpec(Declared):
     """An AI-ready export over refined streams and tables of your own assets."""
 
@@ -56,6 +73,11 @@ class DatasetSpec(Declared):
     order_by: tuple[str, ...] = ()
     """Columns that order the rows of every file. Rows that are equal in them, or all rows by default, are in an order
     that depends on their content alone."""
+    mask: dict[str, Mask] = Field(default={})
+    """Masks of columns that the SELECT gives, as in the refine step `mask`. The split is made before, so it does not
+    change with a mask; the order is made after, so it tells nothing of what was masked."""
+    anonymity: AnonymitySpec | None = None
+    """k-anonymity and l-diversity of the rows."""
     split: SplitSpec = SplitSpec()
     """How rows are shared out."""
     formats: tuple[Literal["json", "jsonl", "csv", "parquet"], ...] = ("jsonl",)

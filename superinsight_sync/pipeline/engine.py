@@ -4,7 +4,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -134,7 +134,8 @@ class Engine:
 
     def masking(self, tenant: str) -> "Masking":
         """What masks of a tenant's rows work with."""
-        return self.sensitive.masking(tenant)
+        keys = self.sensitive.masking(tenant)
+        return replace(keys, vault=lambda texts: self.state.mask_tokens.tokens(keys, texts))
 
     @cached_property
     def inbox(self) -> "Inbox":

@@ -17,6 +17,7 @@ from superinsight_sync.model.tables import TableRef
 from superinsight_sync.pipeline.engine import Engine
 from superinsight_sync.pipeline.execution import Tally, Task, execute, still_ours, told
 from superinsight_sync.pipeline.row_identity import rows_identity
+from superinsight_sync.security.masking import KEYED
 from superinsight_sync.state.exports import Export
 from superinsight_sync.state.leases import Lease
 
@@ -59,7 +60,9 @@ def is_due(engine: Engine, spec: DatasetSpec) -> bool:
 def _identity(engine: Engine, spec: DatasetSpec, inputs: Mapping[str, TableRef]) -> str:
     """What a version is made of: the declaration and the rows of its inputs."""
     rows = {alias: rows_identity(engine.lake, table) for alias, table in inputs.items()}
-    return fingerprint([configuration_fingerprint(spec), rows])
+    keyed = any(mask.how in KEYED for mask in spec.mask.values())
+    keys = [engine.masking(spec.tenant).check_value()] if keyed else []
+    return fingerprint([configuration_fingerprint(spec), rows, *keys])
 
 
 def table_of_input(spec: DatasetSpec, alias: str) -> TableRef:
@@ -92,6 +95,7 @@ def _export(
             versions,
             work_dir=Path(folder),
             memory_limit_bytes=engine.settings.memory_limit_bytes,
+            masking=engine.masking(spec.tenant),
         )
         published = publish(
             built, engine.blobs, dataset_prefix(spec), before_visible=lambda: still_ours(lease)

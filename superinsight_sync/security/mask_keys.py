@@ -2,8 +2,7 @@
 
 import hashlib
 import hmac
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -38,14 +37,22 @@ class Masking:
     def version(self) -> int:
         return max(self.keys)[0]
 
-    def key(self, purpose: str, env: Mapping[str, str] | None = None) -> bytes:
-        """32 bytes for one purpose of this tenant. Raises ConfigError naming the variable that is missing or short."""
-        version, reference = max(self.keys)
+    def key(self, purpose: str, *, version: int | None = None) -> bytes:
+        """32 bytes for one purpose of this tenant, of the newest key or of a version.
+
+        Raises ConfigError naming the variable that is missing or short.
+        """
+        version = version or self.version
+        reference = dict(self.keys).get(version)
+        if reference is None:
+            raise ConfigError(
+                f"there is no mask key {version}", hint="Keep it under `keys` in sensitive.yaml"
+            )
         if not is_reference(reference):
             raise ConfigError(
                 f"mask key {version} is no reference", hint="Write it like {{ env.SIS_MASK_KEY }}"
             )
-        secret = resolve(reference, os.environ if env is None else env)
+        secret = resolve(reference)
         if len(secret) < MIN_KEY_LENGTH:
             raise ConfigError(
                 f"the mask key in environment variable {references(reference)[0]} is too short",

@@ -19,7 +19,7 @@ MIN_SHARE = 0.3
 """A column is sensitive when at least this share of its sampled values looks so."""
 MAX_WHOLE_LENGTH = 200
 """A longer text is free text: it is searched, not taken for one value as a whole."""
-_OPT_IN = {"pattern", "presidio", "chinese_names"}
+_OPT_IN = {"pattern"}
 _PEOPLE = re.compile(
     r"(?:^|_)(customer|client|user|person|people|employee|patient|contact|member|passenger|staff|student|author)s?$"
 )

@@ -12,6 +12,7 @@ from superinsight_sync.state.executions import Executions, Logs
 from superinsight_sync.state.exports import Exports
 from superinsight_sync.state.keys import ApiKeys, RefreshTokens
 from superinsight_sync.state.leases import Leases
+from superinsight_sync.state.mask_tokens import MaskTokens
 from superinsight_sync.state.migrate import is_newest, migrate
 from superinsight_sync.state.purge import HISTORY, Noun, purge
 from superinsight_sync.state.quarantine import Quarantine
@@ -42,6 +43,7 @@ class State:
         self.audit = Audit(database)
         self.reviews = Reviews(database)
         self.decisions = Decisions(database)
+        self.mask_tokens = MaskTokens(database)
 
     def purge(self, before: datetime, nouns: tuple[Noun, ...] = HISTORY) -> Mapping[str, int]:
         """Deletes rows older than `before`; how many of each noun (see `state.purge`)."""

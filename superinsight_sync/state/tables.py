@@ -259,6 +259,20 @@ inbox = Table(
 inbox_identity = Table("sis_inbox_identity", metadata, Column("id", Text, primary_key=True))
 """One row: which inbox this is."""
 
+mask_tokens = Table(
+    "sis_mask_tokens",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("lookup", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("key_version", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("tenant", "token"),
+    UniqueConstraint("tenant", "lookup"),
+)
+"""`lookup` is a keyed digest of the value, `sealed` the value, encrypted."""
+
 workers = Table(
     "sis_workers",
     metadata,

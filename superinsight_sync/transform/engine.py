@@ -192,6 +192,7 @@ def plan(steps: Sequence[StepSpec], schema: pa.Schema, context: StepContext) -> 
 
     Raises ConfigError naming the step (counted from 1) for a wrong option, column, type or expression.
     """
+    context = replace(context, masking=replace(context.masking, vault=None))
     return _planned(json.dumps([s.model_dump(mode="json") for s in steps]), schema, context)
 
 
