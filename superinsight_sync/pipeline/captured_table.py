@@ -13,7 +13,7 @@ from superinsight_sync.capture.protocol import ChangeBatch, Settled, SnapshotSte
 from superinsight_sync.core.clock import utc_now
 from superinsight_sync.lake.staged_rows import StagedRows
 from superinsight_sync.lake.system_columns import add_system_columns
-from superinsight_sync.lake.types import cast_array, storable_schema
+from superinsight_sync.lake.types import cast_array, cast_batch, storable_schema
 from superinsight_sync.model.declaration import SourceSpec, StreamSpec
 from superinsight_sync.model.tables import (
     COMMITTED_AT,
@@ -137,6 +137,8 @@ class CapturedTable:
     def add(self, batch: ChangeBatch) -> None:
         """Takes changes, and leaves out those that have landed. Raises ConfigError, DataError by the contract."""
         rows = batch.rows
+        if (stored := storable_schema(rows.schema)) != rows.schema:
+            rows = cast_batch(rows, stored)
         if self.progress.position and rows.num_rows and batch.step is None:
             fresh = pc.greater_equal(rows.column(POSITION), self.progress.position)
             rows = rows.filter(fresh)

@@ -8,6 +8,8 @@ import pytest
 
 from superinsight_sync.core.settings import Settings, load_settings
 from superinsight_sync.pipeline.engine import Engine, open_engine
+from superinsight_sync_tests.capture.shop import Shop
+from superinsight_sync_tests.servers.mariadb import MariadbServer
 from superinsight_sync_tests.servers.postgres import PostgresServer
 from superinsight_sync_tests.waiting import until
 
@@ -38,3 +40,8 @@ def _slots_dropped(db: "psycopg.Connection[tuple[object, ...]]") -> bool:
     except psycopg.errors.ObjectInUse:
         return False
     return True
+
+
+@pytest.fixture
+def shop(logged_mariadb: MariadbServer) -> Shop:
+    return Shop(logged_mariadb)

@@ -96,6 +96,8 @@ LOGGED = (
     "--binlog-row-image=FULL",
     "--binlog-row-metadata=FULL",
     "--gtid-strict-mode=1",
+    "--innodb-flush-log-at-trx-commit=1",
+    "--sync-binlog=1",
 )
 
 

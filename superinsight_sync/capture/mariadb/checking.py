@@ -7,7 +7,7 @@ import pymysql
 
 from superinsight_sync.capture.mariadb.catalogue import TableColumn, place_of, quoted_place, table_columns
 from superinsight_sync.capture.mariadb.connecting import file_number
-from superinsight_sync.capture.mariadb.images import CHARSETS
+from superinsight_sync.capture.mariadb.images import CHARSETS, OWN_BYTES, WORD_CHARSETS
 from superinsight_sync.capture.protocol import Finding, captured_streams
 from superinsight_sync.databases.mysql_catalogue import Connection, describe, rows_of, version_of
 from superinsight_sync.databases.mysql_types import quoted
@@ -36,7 +36,6 @@ _CASCADES = """
     WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s
       AND (DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION'))"""
 _UNPAGED = frozenset({"enum", "set", "float", "double", "bit", "json", "time", "year"})
-_OWN_BYTES = frozenset({"uuid", "inet4", "inet6"})
 _NO_RIGHT = frozenset({1142, 1143, 1044, 1227})
 _FOLLOWS = ("REPLICATION SLAVE", "REPLICATION REPLICA", "ALL PRIVILEGES")
 
@@ -85,6 +84,13 @@ def _server(db: Connection) -> Iterator[Finding]:
             "gtid_strict_mode is OFF: numbers of transactions may go backwards, and then the capture stops",
             "warning",
             "SET GLOBAL gtid_strict_mode = ON; -- and in the server's settings",
+        )
+    if (_variable(db, "innodb_flush_log_at_trx_commit"), _variable(db, "sync_binlog")) != ("1", "1"):
+        yield Finding(
+            "innodb_flush_log_at_trx_commit or sync_binlog is not 1: after a crash of the server, its tables may lack "
+            "what its binlog has",
+            "warning",
+            "SET GLOBAL innodb_flush_log_at_trx_commit = 1, sync_binlog = 1; -- and in the server's settings",
         )
     seconds = _variable(db, "binlog_expire_logs_seconds") or "0"
     if 0 < float(seconds) < 86_400:
@@ -165,11 +171,12 @@ def _columns(table: str, stream: StreamSpec, columns: Sequence[TableColumn]) -> 
             yield Finding(
                 f"{table}: the lake cannot tell the columns '{other}' and '{column.name}' apart", "missing"
             )
-        if column.kind in _OWN_BYTES and not column.computed:
+        if column.kind in OWN_BYTES and not column.computed:
             yield Finding(
                 f"{table}: '{column.name}' is {column.kind}, which cannot be read from the log", "missing"
             )
-        if column.charset is not None and column.charset not in CHARSETS:
+        words = column.kind in ("enum", "set") and not column.declared.isascii()
+        if column.charset is not None and column.charset not in (WORD_CHARSETS if words else CHARSETS):
             yield Finding(
                 f"{table}: '{column.name}' has the character set {column.charset}, which cannot be read from the log",
                 "missing",

@@ -19,6 +19,7 @@ from pymysqlreplication.event import (
     QueryEvent,
     RotateEvent,
     StopEvent,
+    XAPrepareEvent,
     XidEvent,
 )
 from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
@@ -38,7 +39,7 @@ _PATIENCE_S = 3600
 _SILENCE_S = 30
 _EVENTS = (
     MariadbGtidEvent, XidEvent, QueryEvent, WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, HeartbeatLogEvent,
-    RotateEvent, FormatDescriptionEvent, MariadbGtidListEvent, StopEvent,
+    RotateEvent, FormatDescriptionEvent, MariadbGtidListEvent, StopEvent, XAPrepareEvent,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from pymysqlreplication.event import MariadbGtidEvent, QueryEvent, XidEvent
+from pymysqlreplication.event import MariadbGtidEvent, QueryEvent, XAPrepareEvent, XidEvent
 from pymysqlreplication.row_event import DeleteRowsEvent, RowsEvent, UpdateRowsEvent, WriteRowsEvent
 
 from superinsight_sync.capture.mariadb.catalogue import place_of, shape_of, table_columns
@@ -25,9 +25,10 @@ from superinsight_sync.capture.protocol import (
 from superinsight_sync.core.stopping import check_stop, pause
 from superinsight_sync.model.declaration import StreamSpec
 
-_STANDALONE, _PREPARED, _COMPLETED = 1, 64, 128
+_STANDALONE, _PREPARED = 1, 64
+_XA_START, _XA_COMMIT = "XA START ", "XA COMMIT "
 _TRIES, _BETWEEN_S, _LOOK_AGAIN_S = 20, 0.005, 0.2
-_COMMITS = ("COMMIT", "XA PREPARE", "XA COMMIT", "ROLLBACK", "XA ROLLBACK")
+_COMMITS = ("COMMIT", "ROLLBACK", "XA COMMIT", "XA ROLLBACK")
 
 
 class MariadbSession:
@@ -53,7 +54,8 @@ class MariadbSession:
         self._state = GtidState.of(log.begins_at)
         self._tables: dict[str, tuple[str, TableRows]] = {}
         self._gtid: MariadbGtidEvent | None = None
-        self._prepared: set[str] | None = None
+        self._prepared: dict[str, set[str]] = {}
+        self._preparing: set[str] = set()
         self._newest_s: int | None = None
         self._first_at_s = 0.0
         self._in_window = 0
@@ -138,7 +140,7 @@ class MariadbSession:
                 self._begin(event)
             case RowsEvent():
                 self._rows(event)
-            case XidEvent():
+            case XidEvent() | XAPrepareEvent():
                 self._gtid = None
             case QueryEvent():
                 self._query(event)
@@ -150,19 +152,22 @@ class MariadbSession:
                 hint="Set gtid_strict_mode = ON; then take new snapshots with `sis capture resnapshot`",
             )
         self._gtid = event
-        if event.flags & _COMPLETED:
-            # What it changed stood in the log when it was prepared, perhaps before a restart.
-            names = self._prepared if self._prepared is not None else {s.name for s in self._streams.values()}
-            self._ready += [Reread(name) for name in sorted(names)]
 
     def _query(self, event: QueryEvent) -> None:
         statement = event.query if isinstance(event.query, str) else event.query.decode("utf-8", "replace")
         database = event.schema.decode() if isinstance(event.schema, bytes) else str(event.schema)
-        word = statement.strip().upper()
-        if self._gtid is not None:
+        word = statement.strip()
+        if word.startswith(_XA_START):
+            self._preparing = self._prepared[word[len(_XA_START) :]] = set()
+        elif word.startswith(_XA_COMMIT):
+            # What it changed was in the log when it was prepared: perhaps before this session.
+            everything = {s.name for s in self._streams.values()}
+            names = self._prepared.pop(word[len(_XA_COMMIT) :], everything)
+            self._ready += [Reread(name) for name in sorted(names)]
+        elif self._gtid is not None:
             for place, stream in self._streams.items():
                 self._did(statement, database, place, stream)
-        if self._gtid is not None and (self._gtid.flags & _STANDALONE or word.startswith(_COMMITS)):
+        if self._gtid is not None and (self._gtid.flags & _STANDALONE or word.upper().startswith(_COMMITS)):
             self._gtid = None
 
     def _did(self, statement: str, database: str, place: tuple[str, str], stream: StreamSpec) -> None:
@@ -198,7 +203,7 @@ class MariadbSession:
         if stream is None or self._gtid is None:
             return
         if self._gtid.flags & _PREPARED:
-            self._prepared = (self._prepared or set()) | {stream.name}
+            self._preparing.add(stream.name)
             return
         table = self._table(stream, event)
         data = event.packet.read(event.event_size - event.packet.read_bytes)

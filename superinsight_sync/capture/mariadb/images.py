@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from superinsight_sync.capture.mariadb.catalogue import TableColumn
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.databases.mysql_types import MyColumn
 
@@ -26,6 +27,10 @@ _CODECS = {
 }  # fmt: skip
 CHARSETS = frozenset(_CODECS)
 """Those that are decoded as the server does."""
+WORD_CHARSETS = frozenset({"utf8", "utf8mb3", "utf8mb4", "ascii"})
+"""Of these, the words of enums and sets too."""
+OWN_BYTES = frozenset({"uuid", "inet4", "inet6"})
+"""Types whose bytes in the log are the server's own."""
 _CP1252 = {
     code: bytes([code]).decode("cp1252")
     for code in range(0x80, 0xA0)
@@ -55,16 +60,16 @@ class LoggedColumn:
         return pa.string()
 
 
-def logged(column: Any, declared: str) -> LoggedColumn:
+def logged(column: Any, now: TableColumn | None) -> LoggedColumn:
     """A column of the log's table map.
 
     Args:
         column: as `pymysqlreplication` read it.
-        declared: its type in the catalogue now; empty if it is gone.
+        now: as the catalogue has it, unless it is gone.
 
     Raises ConfigError for a type that cannot be read from a log.
     """
-    kind, name = int(column.type), str(column.name)
+    kind, name, declared = int(column.type), str(column.name), now.declared if now else ""
     if kind in _INTEGERS or kind == 9:
         flags = _UNSIGNED if column.unsigned else 0
         return LoggedColumn(MyColumn(name, kind, flags, _BINARY, 0, 0, declared), _integer(kind, flags))
@@ -92,7 +97,10 @@ def _of_bytes(column: Any, kind: int, name: str, declared: str) -> LoggedColumn:
         return LoggedColumn(
             MyColumn(name, 255, 0, _BINARY, 0, 0, declared), _prefixed(int(column.length_size))
         )
+    charset = str(column.collation_name or "binary").partition("_")[0]
     if kind in (247, 248):
+        if charset not in WORD_CHARSETS and not (declared and declared.isascii()):
+            raise _no_charset(name, charset)  # the library that reads the log takes the words for UTF-8
         values = [str(v) for v in (column.enum_values if kind == 247 else column.set_values)]
         read = _enum(values, int(column.size)) if kind == 247 else _set(values, int(column.size))
         return LoggedColumn(MyColumn(name, 254, 0, _TEXT, 0, 0, declared), read)
@@ -101,24 +109,27 @@ def _of_bytes(column: Any, kind: int, name: str, declared: str) -> LoggedColumn:
             f"column '{name}' has a type that cannot be read from the log ({declared or kind})",
             hint="Read the stream with mode: incremental or full",
         )
-    if declared in ("uuid", "inet4", "inet6"):
+    if declared in OWN_BYTES:
         raise ConfigError(
             f"column '{name}' is {declared}, whose bytes in the log are the server's own",
             hint="Read the stream with mode: incremental or full",
         )
     size = int(column.length_size) if kind == 252 else 1 + (int(column.max_length) > 255)
-    charset = str(column.character_set_name or "binary")
     if charset not in CHARSETS:
-        raise ConfigError(
-            f"column '{name}' has the character set {charset}, which cannot be read from the log",
-            hint="Convert the column to utf8mb4, or read the stream with mode: incremental or full",
-        )
+        raise _no_charset(name, charset)
     raw = _prefixed(size)
     if charset == "binary":
         fixed = int(column.max_length) if kind == 254 else 0
         made = MyColumn(name, kind, 0, _BINARY, 0, 0, declared)
         return LoggedColumn(made, _padded(raw, fixed) if fixed else raw)
     return LoggedColumn(MyColumn(name, kind, 0, _TEXT, 0, 0, declared), _decoded(raw, charset))
+
+
+def _no_charset(name: str, charset: str) -> ConfigError:
+    return ConfigError(
+        f"column '{name}' has the character set {charset}, which cannot be read from the log",
+        hint="Convert the column to utf8mb4, or read the stream with mode: incremental or full",
+    )
 
 
 def read_row(

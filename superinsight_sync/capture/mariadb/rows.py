@@ -45,10 +45,10 @@ class TableRows:
         self.stream = stream
         if any(c.name is None for c in logged_columns):
             raise ConfigError("the log has no names of columns", where=f"stream '{stream.name}'", hint=_FULL)
-        kinds = {c.name: c.kind for c in now}
+        known = {c.name: c for c in now}
         computed = {c.name for c in now if c.computed}
         self._all: list[LoggedColumn | None] = [
-            None if c.name in computed else logged(c, kinds.get(c.name, "")) for c in logged_columns
+            None if c.name in computed else logged(c, known.get(c.name)) for c in logged_columns
         ]
         self._columns = [c for c in self._all if c is not None]
         names = [c.column.name for c in self._columns]
