@@ -24,7 +24,8 @@ class Judged:
         matched, examined: distinct values of the sample that fit, and all of them.
         confidence: high: name and values agree, or at least 80 % of ten or more values fit a form or check digit that
             at most one in nine random values has. medium: enough values fit, or the name says so and values cannot
-            tell. low: the name says so and the values do not look so, or a few texts hold something.
+            tell. low: the name says so but values that have a strict form do not look so, or a few texts hold
+            something.
     """
 
     kind: SensitiveKind
@@ -52,8 +53,7 @@ def judge(name: str, table: str, values: Sequence[str], rules: tuple[Rule, ...])
         return Judged(rule.kind, rule.name, evidence, "high" if sure else "medium", matched, examined)
     inside = sum(names_a_person(value) for value in values)
     if named is not None:
-        checkable = any(r.value and r.kind == named.kind for r in rules)
-        weak = checkable and examined >= _FEW_VALUES
+        weak = bool(named.value) and named.by_chance <= _SURE_CHANCE and examined >= _FEW_VALUES
         return Judged(named.kind, named.name, "name", "low" if weak else "medium", matched, examined)
     if inside:
         confidence: Confidence = "medium" if inside >= MIN_SHARE * examined else "low"

@@ -27,7 +27,7 @@ class Addresses:
                 value=rf"\d{{1,5}}[A-Za-z]? [\w .'-]*\b(?i:{_STREET})\b\.?.*"
                 r"|[\w .'-]*(?:straße|strasse|str\.|weg|gasse|platz|allee) ?\d{1,4}[a-z]?(?:,.*)?"
                 rf"|[{_HAN}]*(?:省|市|区|县)[{_HAN}\w]*(?:路|街|道|巷|村|镇)[{_HAN}\w]*",
-                by_chance=0.05,
+                by_chance=0.3,
                 inside=rf"\b\d{{1,5}}[A-Za-z]? (?:[A-Z][\w'-]* ){{1,3}}(?i:{_STREET})\b"
                 rf"|[{_HAN}]{{2,8}}(?:省|市|区|县)[{_HAN}\w]{{1,20}}(?:路|街|道|巷|村|镇)[\w-]*(?:号|弄)?[\w-]*",
                 believed_in_text=False,

@@ -23,7 +23,7 @@ class NationalIds:
             Rule(
                 "us_ssn",
                 "national_id",
-                names=r"ssn|social_?security(?:_?(?:no|num|number))?",
+                names=r"ssn|soc_?sec(?:_?id)?|social_?security(?:_?(?:no|num|number))?",
                 value=r"\d{3}-\d{2}-\d{4}",
                 holds=_is_issued,
                 by_chance=0.01,

@@ -7,6 +7,8 @@ from superinsight_sync.security.name_lists import CHINESE_SURNAMES, FIRST_NAMES
 
 Config = NoOptions
 _WORD = r"[A-Z][A-Za-z'’-]*\.?"
+_NAME = r"\p{Lu}[\p{L}'’-]+"
+_FIRST = "|".join(sorted(name.capitalize() for name in FIRST_NAMES if len(name) > 2))
 _TITLE = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Mme|Sr|Sra)"
 
 
@@ -33,12 +35,13 @@ class PersonNames:
                 "person_name",
                 names=r"(first|last|full|given|family|middle|maiden|sur|user|nick|display|legal)_?name"
                 r"|(customer|client|patient|employee|contact|person|passenger|recipient|sender|owner)_?name"
-                r"|fname|lname|forename|vorname|nachname|login|username",
+                r"|mothers?_maiden|fname|lname|forename|vorname|nachname|login|username",
                 words=("姓名", "名字"),
                 value=rf"(?:{_TITLE}\.? )?{_WORD},? {_WORD}(?: {_WORD}){{0,2}}",
                 holds=_begins_with_a_first_name,
-                by_chance=0.05,
-                inside=rf"\b{_TITLE}\.? [A-Z][a-z'’-]+(?: [A-Z][a-z'’-]+)?",
+                by_chance=0.3,
+                inside=rf"(?:\b{_TITLE}\.? |\b(?i:my name is|i am|i'm|this is) ){_NAME}(?: {_NAME}){{0,2}}"
+                rf"|\b(?:{_FIRST})\b(?: [A-Z]\.)?(?: {_NAME}){{0,2}}",
                 believed_in_text=False,
             ),
             Rule(
