@@ -4,7 +4,8 @@ from superinsight_sync.security.detection import NoOptions, Rule
 
 Config = NoOptions
 _EMAIL = r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}"
-_ANY_SCRIPT = r"[\p{L}\p{N}._%+'-]{1,64}@[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)*\.\p{L}{2,24}"
+_ANY_SCRIPT = r"[\p{L}\p{N}._%+'-]+@[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+"
+"""Without counts: they cost fifty times as much."""
 
 
 class Emails:
