@@ -46,6 +46,13 @@ OTHERS = {
         ("SIS_MASTER_KEY", "not set", "The master key itself, instead of a file."),
         ("SIS_MASTER_KEY_COMMAND", "not set", "A command that prints it, such as one of your key service."),
     ),
+    "Masks": (
+        (
+            "SIS_MASK_KEY",
+            "not set",
+            "The key of masks, 32 characters or more, unless `sensitive.yaml` refers to others.",
+        ),
+    ),
     "The gateway": (
         (
             "SIS_TOKEN_SECRET",

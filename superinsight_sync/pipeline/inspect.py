@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -17,6 +18,7 @@ from superinsight_sync.model.results import ConnectionReport
 from superinsight_sync.model.tables import DELETED_AT, TableRef
 from superinsight_sync.pipeline.engine import Engine, open_engine
 from superinsight_sync.pipeline.landed_as import check_stream_goes_on
+from superinsight_sync.security.mask_keys import Masking
 from superinsight_sync.security.sensitive_file import load_sensitive_file
 from superinsight_sync.sources.opening import open_declared
 from superinsight_sync.state.audit import Entry
@@ -162,12 +164,17 @@ def preview(
     with refine(
         read,
         stream.refine,
-        StepContext(stream.primary_key, stream.sync.cursor, masking=engine.masking(source.tenant)),
+        StepContext(stream.primary_key, stream.sync.cursor, masking=_previewed(engine, source.tenant)),
         scratch_dir=engine.settings.scratch_dir,
         memory_limit_bytes=engine.settings.memory_limit_bytes,
     ) as done:
         table = done.open().read_all()
     return table.select([n for n in table.column_names if n not in SYSTEM_COLUMNS])
+
+
+def _previewed(engine: Engine, tenant: str) -> Masking:
+    """Masks as they are, but for tokens: a preview puts nothing into the vault."""
+    return replace(engine.masking(tenant), vault=lambda texts: [f"tok_{'?' * 26}" for _ in texts])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from superinsight_sync.core.errors import ConfigError
 from superinsight_sync.security.columns import judge
 from superinsight_sync.security.detection import DETECTORS
+from superinsight_sync.security.digit_cipher import DigitCipher
 from superinsight_sync.security.sensitive import builtin_rules, kind_of_value, rule_of_value
 from superinsight_sync.security.sensitive_file import load_sensitive_file
 from superinsight_sync.security.text_masks import masked_text
@@ -86,6 +87,12 @@ def test_every_pattern_is_one_of_duckdb_too() -> None:
         text = "身份证11010519491231002X，电话13800000000，Mr. John Smith lives at 12 Baker Street"
         masked = connection.execute(f"SELECT {masked_text('?')}", [text]).fetchall()[0][0]
     assert masked == "身份证[national_id]，电话[phone]，[person_name] lives at [address]"
+
+
+def test_format_is_ff1_as_nist_has_it() -> None:
+    """Sample 1 of the examples to SP 800-38G."""
+    cipher = DigitCipher(bytes.fromhex("2B7E151628AED2A6ABF7158809CF4F3C"))
+    assert cipher.encipher(["0123456789", "+0123 456-789 x"]) == ["2433477484", "+2433 477-484 x"]
 
 
 def test_a_detector_of_your_own_is_asked_first(tmp_path: Path) -> None:
