@@ -31,7 +31,8 @@ def verify_command(
     Example:
         sis verify crm.orders --keys
     """
-    from superinsight_sync.pipeline.engine import open_engine
+    from superinsight_sync.pipeline.engine import open_engine, table_of
+    from superinsight_sync.pipeline.inspect import note_read
     from superinsight_sync.pipeline.project import load_project
     from superinsight_sync.pipeline.verify import verify_stream
 
@@ -43,6 +44,8 @@ def verify_command(
         for source, stream in pairs:
             key = f"{source.name}.{stream.name}"
             found[key] = verify_stream(engine, source, stream, partitions=partitions)
+            if with_keys and (keys := found[key].comparison.keys) is not None:
+                note_read(engine, table_of(source, stream, "raw"), "rows.read", keys.num_rows, of="verify")
     documents = {name: _document(result, with_keys=with_keys) for name, result in found.items()}
     if as_json:
         show_json({"streams": documents})

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 Verb = Literal["pull", "refine", "describe", "resolve", "export", "verify"]
 
 RETRIES = RetryPolicy(retries=3)
+_LEAVE_NO_LETTER = ("verify",)
+"""Verbs that change nothing: if one fails, nothing is left undone."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def execute(engine: Engine, task: Task, work: Callable[[Tally, Lease], T]) -> T:
             except SisError as error:
                 located = error.at(task.where)
                 _finish(engine, execution, tally, located)
-                if isinstance(error, TransientError):
+                if isinstance(error, TransientError) and task.verb not in _LEAVE_NO_LETTER:
                     _bury(engine, task, located)
                 raise located from error
             except BaseException as error:
